@@ -1,0 +1,101 @@
+"""The records that travel through the framework, and the letters used as shape suffixes everywhere.
+
+E parallel environments, B batch of joint transitions, N agents (fixed slots, the dead are masked), A actions,
+m groups, O observation shape. A tensor with three or more axes carries its letters in its name: ``q_BNA``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class EnvInfo:
+    """What an environment says about itself, once, before the first step."""
+
+    name: str
+    n_agents: int
+    n_actions: int
+    obs_shape: tuple[int, ...]
+    obs_dtype: torch.dtype  # the dtype in which observations are stored (uint8 where that is exact)
+    obs_scale: float  # decoded observation = stored observation * obs_scale
+    episode_limit: int  # steps after which an episode is truncated
+    stats: tuple[str, ...] = ()  # the keys of Step.info
+    has_avail: bool = False  # Step.avail is a mask rather than None
+    has_position: bool = False  # Step.position is given rather than None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One instant of E parallel environments.
+
+    ``reward``, ``terminated`` and ``truncated`` belong to the transition that led here. The call after a row with
+    ``done`` ignores its actions and returns the next episode's first row (reward 0, not done).
+    """
+
+    obs: Tensor  # (E, N, *O) EnvInfo.obs_dtype, zero for the dead
+    alive: Tensor  # (E, N) bool
+    reward: Tensor  # (E, N) float32, zero for those who were dead before the step
+    terminated: Tensor  # (E,) bool, a true end: no bootstrap
+    truncated: Tensor  # (E,) bool, a time limit: bootstrap
+    info: dict[str, Tensor]  # EnvInfo.stats -> (E,) float32, totals of the running episode so far
+    avail: Tensor | None = None  # (E, N, A) bool; None: every action is always available
+    position: Tensor | None = None  # (E, N, 2) float32
+
+    @property
+    def done(self) -> Tensor:
+        """(E,) bool, this row ends an episode."""
+        return self.terminated | self.truncated
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a controller carries from one step to the next, passed in and out explicitly."""
+
+    first: Tensor  # (E,) bool, the coming row is an episode's first
+    prev_action: Tensor  # (E, N) int64, -1 on the first row and for agents that were dead
+    group: Tensor  # (E, N) int64 in [0, m), -1 for the dead and for controllers without groups
+    hidden: Tensor | None = None  # (E, N, H) float32, recurrent agents only
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive rows around the learned transitions, for recurrent agents: S windows of ``W`` rows.
+
+    The last ``L + 1`` rows hold the L learned transitions; the rows before them only warm the hidden state up.
+    """
+
+    obs: Tensor  # (S, W, N, *O) float32
+    prev_action: Tensor  # (S, W, N) int64, -1 on an episode's first row
+    first: Tensor  # (S, W) bool, the hidden state is reset before this row
+    length: int  # L
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B joint transitions, decoded to float32 and on the learner's device."""
+
+    obs: Tensor  # (B, N, *O) float32
+    next_obs: Tensor  # (B, N, *O) float32
+    action: Tensor  # (B, N) int64, 0 for the dead
+    prev_action: Tensor  # (B, N) int64, -1 on an episode's first row and for agents that were dead
+    reward: Tensor  # (B, N) float32
+    alive: Tensor  # (B, N) bool, may act
+    next_alive: Tensor  # (B, N) bool, may act at t + 1
+    group: Tensor  # (B, N) int64 in [0, m), -1 for the dead and for controllers without groups
+    terminated: Tensor  # (B,) bool, no bootstrap; a truncated transition is stored with False
+    weight: Tensor  # (B,) float32, 0 removes a transition from every loss
+    avail: Tensor | None = None  # (B, N, A) bool
+    next_avail: Tensor | None = None  # (B, N, A) bool
+    position: Tensor | None = None  # (B, N, 2) float32
+    next_position: Tensor | None = None  # (B, N, 2) float32
+    window: Window | None = None  # recurrent agents only
+
+
+def decode_obs(obs: Tensor, scale: float) -> Tensor:
+    """Stored observation (any dtype) to float32 in natural units."""
+    decoded = obs.to(torch.float32)
+    return decoded if scale == 1.0 else decoded * scale

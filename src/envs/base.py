@@ -1,0 +1,59 @@
+"""The contract between environments and everything else.
+
+An environment is E parallel copies of one game, array-first. ``pytest tests/contract --env module:Class`` checks it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.batch import EnvInfo, Step
+
+
+class EnvError(ValueError):
+    """A request that the environment cannot honour; the message says what was expected, what came and what to do."""
+
+
+class Env(ABC):
+    """E parallel copies of one game.
+
+    Constructors take ``(n_envs, device)`` and then keyword-only arguments: those are the keys of ``env_args``, and
+    their annotations are the types that a configuration is checked against.
+
+    Autoreset happens on the next step: the row that ends an episode holds its last observation, and the following
+    ``step`` ignores that copy's actions and returns the new episode's first row.
+    """
+
+    info: EnvInfo
+
+    def __init__(self, n_envs: int, device: torch.device) -> None:
+        if n_envs < 1:
+            raise EnvError(f"n_envs: expected at least 1 parallel environment, got {n_envs}.")
+        self.n_envs = n_envs
+        self.device = device
+
+    @abstractmethod
+    def reset(self, seed: int) -> Step:
+        """Start E new episodes from a random stream that depends on ``seed`` alone."""
+
+    @abstractmethod
+    def step(self, action: Tensor) -> Step:
+        """Advance every copy by one step.
+
+        ``action``: (E, N) int64 in [0, A); entries of dead agents are ignored.
+        """
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a fresh object of the same arguments needs to continue bit for bit."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict`` of an object built with the same arguments."""
+
+    def close(self) -> None:  # noqa: B027  (most environments hold nothing to release)
+        """Release engines and files."""

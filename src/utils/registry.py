@@ -1,0 +1,63 @@
+"""Names to classes, and constructors as the schema of their own configuration keys.
+
+Convention of the whole code base: a component's positional parameters come from ``build.py`` (shapes, devices, other
+components), its keyword-only parameters are configuration keys, and their annotations are the keys' types.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_type_hints
+
+T = TypeVar("T")
+
+
+class RegistryError(ValueError):
+    """A name that no registry holds."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A did-you-mean clause, empty when nothing is near."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{match[0]}'?" if match else ""
+
+
+def resolve(registry: Mapping[str, type], name: str, kind: str) -> type:
+    """Class behind a registered name, or behind ``module:Class`` for code outside this tree.
+
+    Raises RegistryError, naming the nearest known name.
+    """
+    if name in registry:
+        return registry[name]
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise RegistryError(
+                f"{kind}: cannot import '{name}' ({error}). Expected module:Class with the module on PYTHONPATH."
+            ) from error
+        return found  # type: ignore[no-any-return]
+    raise RegistryError(
+        f"{kind}: unknown name '{name}'.{nearest(name, registry)} "
+        f"Known: {', '.join(sorted(registry))}; or module:Class for your own."
+    )
+
+
+def config_keys(cls: type) -> dict[str, Any]:
+    """Keyword-only constructor parameters of ``cls``: configuration key -> type annotation."""
+    constructor = cls.__init__  # type: ignore[misc]
+    hints = get_type_hints(constructor)
+    return {
+        name: hints[name]
+        for name, parameter in inspect.signature(constructor).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def make(cls: type[T], values: Mapping[str, Any], *given: Any) -> T:
+    """``cls(*given, **its configuration keys)``, the keys read from ``values`` (all present after validation)."""
+    return cls(*given, **{key: values[key] for key in config_keys(cls)})
