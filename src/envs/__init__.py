@@ -1,0 +1,7 @@
+"""Environments by name."""
+
+from envs.bar import Bar
+
+REGISTRY: dict[str, type] = {
+    "bar": Bar,
+}

@@ -1,0 +1,123 @@
+"""What the environments written in torch share: the random stream, the clock, autoreset, exact continuation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.batch import EnvInfo, Step
+from envs.base import Env, EnvError
+
+State = dict[str, Tensor]  # every tensor begins with the axis E
+
+
+def require_at_least(key: str, value: float, minimum: float) -> None:
+    """Raises EnvError that names the configuration key."""
+    if value < minimum:
+        raise EnvError(f"env_args.{key}: expected at least {minimum}, got {value}.")
+
+
+class TorchEnv(Env):
+    """E copies of a game as one dictionary of tensors, on any device; nobody dies.
+
+    A game defines ``_start``, ``_play``, ``_observe`` and ``_stats`` as functions from tensors to new tensors; never in
+    place, so that a returned Step stays what it was. Every step draws new episodes for all copies and keeps those of
+    the copies that need one: nothing waits for the device, and the random stream does not depend on who ends.
+    """
+
+    def __init__(self, n_envs: int, device: torch.device, info: EnvInfo) -> None:
+        super().__init__(n_envs, device)
+        require_at_least("n_agents", info.n_agents, 1)
+        require_at_least("episode_limit", info.episode_limit, 1)
+        self.info = info
+        self._generator = torch.Generator(device)
+        self._state: State = {}
+        self._alive = torch.ones(n_envs, info.n_agents, dtype=torch.bool, device=device)
+
+    @abstractmethod
+    def _start(self) -> State:
+        """E first states, drawn from ``self._generator``."""
+
+    @abstractmethod
+    def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
+        """Next state, reward (E, N) float32 and terminated (E,) bool."""
+
+    @abstractmethod
+    def _observe(self, state: State) -> Tensor:
+        """(E, N, *O) in EnvInfo.obs_dtype."""
+
+    @abstractmethod
+    def _stats(self, state: State) -> dict[str, Tensor]:
+        """EnvInfo.stats -> (E,) float32."""
+
+    def _position(self, state: State) -> Tensor | None:
+        """(E, N, 2) float32 where EnvInfo.has_position."""
+        return None
+
+    def reset(self, seed: int) -> Step:
+        self._generator.manual_seed(seed)
+        clock = torch.zeros(self.n_envs, dtype=torch.int64, device=self.device)
+        self._state = self._start() | {"t": clock, "done": clock > 0}
+        no_reward = torch.zeros(self.n_envs, self.info.n_agents, device=self.device)
+        return self._row(no_reward, terminated=clock > 0, truncated=clock > 0)
+
+    def step(self, action: Tensor) -> Step:
+        self._check(action)
+        first = self._state["done"]
+        played, reward, terminated = self._play(self._state, action)
+        new = self._start()
+        t = torch.where(first, 0, self._state["t"] + 1)
+        terminated = terminated & ~first
+        truncated = (t >= self.info.episode_limit) & ~terminated
+        self._state = {key: _where(first, new[key], played[key]) for key in new}
+        self._state |= {"t": t, "done": terminated | truncated}
+        return self._row(_where(first, torch.zeros_like(reward), reward), terminated, truncated)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self._generator.get_state(), "state": dict(self._state)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        saved = {key: tuple(value.shape) for key, value in state["state"].items()}
+        copies = {shape[0] for shape in saved.values()}
+        if copies - {self.n_envs}:
+            raise EnvError(
+                f"{self.info.name}: expected a state of {self.n_envs} parallel copies, got one of {copies.pop()}. "
+                "Load it into an environment built with the same arguments."
+            )
+        self._generator.set_state(state["generator"].cpu())
+        self._state = {key: value.to(self.device) for key, value in state["state"].items()}
+
+    def _row(self, reward: Tensor, terminated: Tensor, truncated: Tensor) -> Step:
+        state = self._state
+        return Step(
+            obs=self._observe(state),
+            alive=self._alive,
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            info=self._stats(state),
+            position=self._position(state),
+        )
+
+    def _check(self, action: Tensor) -> None:
+        name, expected = self.info.name, (self.n_envs, self.info.n_agents)
+        if not self._state:
+            raise EnvError(f"{name}: step() came before reset(). Call reset(seed) once first.")
+        if tuple(action.shape) != expected or action.dtype != torch.int64:
+            raise EnvError(
+                f"{name}: expected actions of shape {expected} (environments, agents) and dtype torch.int64, "
+                f"got {tuple(action.shape)} and {action.dtype}."
+            )
+        if action.device.type != "cpu":  # reading the values would make the host wait for the device
+            return
+        low, high = (int(bound) for bound in action.aminmax())
+        if low < 0 or high >= self.info.n_actions:
+            raise EnvError(f"{name}: expected actions in [0, {self.info.n_actions}), got values from {low} to {high}.")
+
+
+def _where(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """``torch.where`` with a condition of shape (E,) over tensors (E, ...)."""
+    return torch.where(condition.view(-1, *[1] * (yes.ndim - 1)), yes, no)
