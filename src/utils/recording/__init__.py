@@ -1,0 +1,1 @@
+"""Recording runs as files, copying them to MongoDB, reading them back from either."""

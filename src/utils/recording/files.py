@@ -1,0 +1,78 @@
+"""The format of a run's folder, shared by the observer that writes it and the store that reads it.
+
+config.json, run.json, info.json   JSON, replaced whole
+cout.txt                           captured output, appended
+metrics.jsonl                      one ``{"name", "step", "value", "time"}`` per line, appended
+metrics.json                       the same points in Sacred's stock layout, written when the run stops
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+METRICS = "metrics.jsonl"
+STOCK_METRICS = "metrics.json"
+
+
+class RecordError(ValueError):
+    """A record that cannot be written, read or found; the message says which, where and what to do."""
+
+
+@dataclass
+class Curve:
+    """The points of one metric in the order in which they were logged; three lists of one length."""
+
+    steps: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    times: list[str] = field(default_factory=list)  # ISO 8601, UTC
+
+
+def dumps(value: Any) -> bytes:
+    """JSON for a run's folder. What JSON cannot say (a device, a dtype, a path) is written as its text."""
+    return json.dumps(value, indent=2, sort_keys=True, default=str).encode()
+
+
+def metric_line(name: str, step: int, value: float, time: datetime) -> str:
+    """One line of metrics.jsonl."""
+    return json.dumps({"name": name, "step": int(step), "value": float(value), "time": time.isoformat()}) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, empty when the file does not exist. Raises RecordError."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: expected a JSON object, cannot read it ({error}). Remove or repair it.") from error
+    return dict(found)
+
+
+def read_curves(path: Path) -> dict[str, Curve]:
+    """All points of a metrics.jsonl; a last line without its end is not there yet. Raises RecordError."""
+    try:
+        complete, _, _ = path.read_text().rpartition("\n")
+        points = json.loads("[" + complete.replace("\n", ",") + "]")
+        curves: dict[str, Curve] = {}
+        for point in points:
+            curve = curves.setdefault(point["name"], Curve())
+            curve.steps.append(point["step"])
+            curve.values.append(point["value"])
+            curve.times.append(point["time"])
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RecordError(f"{path}: expected one metric point per line ({error}). Remove or repair it.") from error
+    return curves
+
+
+def stock_metrics(curves: dict[str, Curve]) -> dict[str, dict[str, list[Any]]]:
+    """The layout of Sacred's FileStorageObserver, which EPyMARL's plotting scripts and incense read."""
+    return {
+        name: {"steps": curve.steps, "values": curve.values, "timestamps": curve.times}
+        for name, curve in curves.items()
+    }
