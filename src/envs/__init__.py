@@ -1,7 +1,9 @@
 """Environments by name."""
 
 from envs.bar import Bar
+from envs.matrix_game import MatrixGame
 
 REGISTRY: dict[str, type] = {
     "bar": Bar,
+    "matrix_game": MatrixGame,
 }

@@ -1,0 +1,87 @@
+"""Games of one decision with known optima and equilibria: for tests, and for checking a method before a long run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from components.batch import EnvInfo
+from envs.torch_env import State, TorchEnv, require_at_least
+
+
+def additive(action_EN: Tensor) -> Tensor:
+    """Everybody receives the sum of all actions in {0, 1, 2}; VDN represents it exactly; best: 2N. Ours."""
+    return action_EN.sum(dim=1, keepdim=True).expand_as(action_EN)
+
+
+def non_monotonic(action_EN: Tensor) -> Tensor:
+    """Everybody receives 8 when all play 0, -12 when some do, 0 when nobody does.
+
+    With two agents [[8, -12, -12], [-12, 0, 0], [-12, 0, 0]] (Son et al. 2019, QTRAN), which no monotonic mixer
+    can represent.
+    """
+    zeros = (action_EN == 0).sum(dim=1, keepdim=True)
+    payoff = torch.where(zeros == action_EN.shape[1], 8, torch.where(zeros > 0, -12, 0))
+    return payoff.expand_as(action_EN)
+
+
+def hawk_dove(action_EN: Tensor) -> Tensor:
+    """Dove (0) or hawk (1) against each of the others; the mean payoff of the pairs (Maynard Smith 1982).
+
+    Prize 2, cost of a fight 4: dove-dove 1, dove-hawk 0, hawk-dove 2, hawk-hawk -1. General-sum: all doves is best for
+    the population (1 each), the symmetric equilibrium has half hawks (0.5 each).
+    """
+    hawk = action_EN.to(torch.float32)
+    other_hawks = (hawk.sum(dim=1, keepdim=True) - hawk) / (action_EN.shape[1] - 1)
+    return torch.where(action_EN == 1, 2 - 3 * other_hawks, 1 - other_hawks)
+
+
+# Name -> payoff (E, N) of the joint action (E, N), number of actions, fewest agents.
+GAMES = {"additive": (additive, 3, 1), "non_monotonic": (non_monotonic, 3, 1), "hawk_dove": (hawk_dove, 2, 2)}
+
+
+class MatrixGame(TorchEnv):
+    """The same simultaneous game, ``episode_limit`` times; the last decision is a termination.
+
+    The observation is the constant 1, shape (1,). Stats: mean payoff per agent and decision so far.
+    """
+
+    def __init__(
+        self,
+        n_envs: int,
+        device: torch.device,
+        *,
+        game: Literal["additive", "non_monotonic", "hawk_dove"],
+        n_agents: int,
+        episode_limit: int,
+    ) -> None:
+        self._payoff, n_actions, fewest_agents = GAMES[game]
+        require_at_least("n_agents", n_agents, fewest_agents)
+        info = EnvInfo(
+            name=game,
+            n_agents=n_agents,
+            n_actions=n_actions,
+            obs_shape=(1,),
+            obs_dtype=torch.float32,
+            obs_scale=1.0,
+            episode_limit=episode_limit,
+            stats=("payoff",),
+        )
+        super().__init__(n_envs, device, info)
+
+    def _start(self) -> State:
+        zero = torch.zeros(self.n_envs, device=self.device)
+        return {"decisions": zero, "payoff": zero}
+
+    def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
+        reward = self._payoff(action).to(torch.float32)
+        played = {"decisions": state["decisions"] + 1, "payoff": state["payoff"] + reward.mean(dim=1)}
+        return played, reward, played["decisions"] >= self.info.episode_limit
+
+    def _observe(self, state: State) -> Tensor:
+        return torch.ones(self.n_envs, self.info.n_agents, 1, device=self.device)
+
+    def _stats(self, state: State) -> dict[str, Tensor]:
+        return {"payoff": state["payoff"] / state["decisions"].clamp(min=1)}
