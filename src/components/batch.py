@@ -55,7 +55,7 @@ class Step:
 class Memory:
     """What a controller carries from one step to the next, passed in and out explicitly."""
 
-    first: Tensor  # (E,) bool, the coming row is an episode's first
+    age: Tensor  # (E,) int64, rows of the running episode played so far; 0: the coming row is its first
     prev_action: Tensor  # (E, N) int64, -1 on the first row and for agents that were dead
     group: Tensor  # (E, N) int64 in [0, m), -1 for the dead and for controllers without groups
     hidden: Tensor | None = None  # (E, N, H) float32, recurrent agents only

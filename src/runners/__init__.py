@@ -1,0 +1,1 @@
+"""Playing: controllers in environments."""

@@ -58,6 +58,11 @@ def config_keys(cls: type) -> dict[str, Any]:
     }
 
 
-def make(cls: type[T], values: Mapping[str, Any], *given: Any) -> T:
-    """``cls(*given, **its configuration keys)``, the keys read from ``values`` (all present after validation)."""
-    return cls(*given, **{key: values[key] for key in config_keys(cls)})
+def make(cls: type[T], values: Mapping[str, Any], given: Mapping[str, Any]) -> T:
+    """Construct ``cls``: positional parameters by name from ``given``, configuration keys from ``values``."""
+    positional = [
+        given[name]
+        for name, parameter in list(inspect.signature(cls).parameters.items())
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    return cls(*positional, **{key: values[key] for key in config_keys(cls)})

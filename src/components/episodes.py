@@ -1,0 +1,107 @@
+"""Statistics of finished episodes: returns, lengths, and what the population did. Aggregates only."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from components.batch import EnvInfo, Step
+
+
+def gini(value: Tensor) -> Tensor:
+    """Gini coefficient over the last axis after shifting the minimum to zero: (E, N) -> (E,), 0 when all are equal.
+
+    The shift makes it defined for negative returns; it then measures the inequality of what agents have above the
+    worst-off agent.
+    """
+    ordered = (value - value.amin(-1, keepdim=True)).sort(-1).values
+    n = value.shape[-1]
+    rank = torch.arange(1, n + 1, device=value.device, dtype=value.dtype)
+    total = ordered.sum(-1)
+    coefficient = (2 * (rank * ordered).sum(-1) / total.clamp(min=1e-12) - (n + 1)) / n
+    return torch.where(total > 1e-12, coefficient, torch.zeros_like(total))
+
+
+def action_entropy(count: Tensor) -> Tensor:
+    """Entropy of an action histogram over log A: (E, A) -> (E,), in [0, 1]."""
+    share = count / count.sum(-1, keepdim=True).clamp(min=1.0)
+    entropy = -(share * share.clamp(min=1e-12).log()).sum(-1)
+    return entropy / torch.tensor(float(max(count.shape[-1], 2))).log()
+
+
+class EpisodeStats:
+    """Accumulates E running episodes; `finished` hands out the statistics of those that just ended.
+
+    ``return_mean`` is the episode's return averaged over the N initial agents, ``return_sum`` its sum over them.
+    """
+
+    def __init__(self, info: EnvInfo, n_envs: int) -> None:
+        self.info = info
+        self.returns = torch.zeros(n_envs, info.n_agents)
+        self.length = torch.zeros(n_envs)
+        self.actions = torch.zeros(n_envs, info.n_actions)
+
+    def update(self, before: Step, action: Tensor, after: Step) -> dict[str, Tensor]:
+        """Add one transition; statistics (K,) of the K episodes that ended with it, in the order of environments.
+
+        The transition from a row that ended an episode to the next episode's first row does not count.
+        """
+        counted = ~before.done.cpu()
+        acted = one_hot(action.cpu(), self.info.n_actions) * (before.alive.cpu() & counted[:, None])[..., None]
+        self.returns += after.reward.cpu() * counted[:, None]
+        self.length += counted
+        self.actions += acted.sum(1)
+        ended = after.done.cpu() & counted
+        if not ended.any():
+            return {}
+        returns = self.returns[ended]
+        spread = torch.quantile(returns, torch.tensor([0.1, 0.5, 0.9]), dim=-1)
+        statistics = {
+            "return_mean": returns.mean(-1),
+            "return_sum": returns.sum(-1),
+            "return_gini": gini(returns),
+            "return_q10": spread[0],
+            "return_q50": spread[1],
+            "return_q90": spread[2],
+            "ep_length": self.length[ended].clone(),
+            "action_entropy": action_entropy(self.actions[ended]),
+            **{name: after.info[name].cpu()[ended] for name in self.info.stats},
+        }
+        for total in (self.returns, self.length, self.actions):
+            total[ended] = 0.0
+        return statistics
+
+    def state_dict(self) -> dict[str, Any]:
+        """Running totals."""
+        return {"returns": self.returns, "length": self.length, "actions": self.actions}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.returns, self.length, self.actions = (state[key].clone() for key in ("returns", "length", "actions"))
+
+
+class EpisodeLog:
+    """Means over the episodes that ended since the last `flush`."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, statistics: dict[str, Tensor]) -> None:
+        """Add the statistics (K,) of K episodes."""
+        for name, value in statistics.items():
+            self.values[name] += value.tolist()
+
+    def flush(self) -> dict[str, float]:
+        """Name -> mean, with ``return_std`` over episodes and ``n_episodes``; empty when none ended."""
+        if not self.values:
+            return {}
+        means = {name: sum(values) / len(values) for name, values in self.values.items()}
+        returns = torch.tensor(self.values["return_mean"])
+        means["return_std"] = float(returns.std(unbiased=False))
+        means["n_episodes"] = float(len(returns))
+        self.values.clear()
+        return means

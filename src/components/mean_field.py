@@ -1,0 +1,75 @@
+"""Mean fields: sums and means over the living members of groups, and the attention that weighs them.
+
+Membership is a dense (B, m, N) matrix and every reduction one batched product: O(N m). On CPU this was faster than
+index_add_ in every size tried up to N = 1000, m = 50 (`src/benchmark.py`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+
+def live_group(group: Tensor, alive: Tensor) -> Tensor:
+    """``group`` (B, N) int64 with -1 for the dead."""
+    return group.masked_fill(~alive, -1)
+
+
+def membership(group: Tensor, n_groups: int) -> Tensor:
+    """Groups (B, N) int64, -1 for nobody's member -> W (B, m, N) float32 of zeros and ones."""
+    labels = torch.arange(n_groups, device=group.device)
+    return (group[:, None, :] == labels[:, None]).to(torch.float32)
+
+
+def group_mean(value: Tensor, member: Tensor) -> Tensor:
+    """Plain mean over members: (B, N, F), W (B, m, N) -> (B, m, F), zero for empty groups (paper Eq. 17)."""
+    size = member.sum(-1, keepdim=True).clamp(min=1.0)
+    return torch.bmm(member, value) / size
+
+
+def group_sum(value: Tensor, member: Tensor) -> Tensor:
+    """Sum over members: (B, N), W (B, m, N) -> (B, m)."""
+    return torch.bmm(member, value[..., None]).squeeze(-1)
+
+
+def of_own_group(value: Tensor, group: Tensor) -> Tensor:
+    """Each agent's own group's value: (B, m), (B, N) int64 -> (B, N); nobody's members read group 0."""
+    return value.gather(1, group.clamp(min=0))
+
+
+def uniform_weight(member: Tensor) -> Tensor:
+    """lambda = 1 / n_i over members, zero elsewhere: W (B, m, N) -> (B, m, N)."""
+    return member / member.sum(-1, keepdim=True).clamp(min=1.0)
+
+
+def attention_weight(query: Tensor, key: Tensor, member: Tensor) -> Tensor:
+    """lambda = softmax over members of query_i . key_k / sqrt(d), zero elsewhere (paper Eq. 9, method.md 4).
+
+    One query per group, (B, m, d); one key per agent, (B, N, d); W (B, m, N) -> (B, m, N). Rows of empty groups are
+    zero.
+    """
+    score = torch.bmm(query, key.transpose(1, 2)) / key.shape[-1] ** 0.5
+    outside = member == 0
+    # A finite floor instead of -inf: an empty row becomes uniform, then zero, and no gradient is NaN.
+    score = score.masked_fill(outside, torch.finfo(score.dtype).min)
+    return torch.softmax(score, dim=-1).masked_fill(outside, 0.0)
+
+
+def weight_entropy(weight: Tensor) -> Tensor:
+    """Entropy of lambda in each group, over log n_i: (B, m, N) -> (B, m), 1 when uniform, 0 for n_i <= 1."""
+    entropy = -(weight * weight.clamp(min=1e-12).log()).sum(-1)
+    size = (weight > 0).sum(-1)
+    return torch.where(size > 1, entropy / size.clamp(min=2).log(), torch.zeros_like(entropy))
+
+
+def mean_action_of_others(action: Tensor, alive: Tensor, n_actions: int) -> Tensor:
+    """Mean one-hot action of the other living agents (Yang et al. 2018): (B, N) int64 -> (B, N, A).
+
+    The mean runs over agents that are alive and have an action (>= 0); nobody else left: zeros.
+    """
+    acting = alive & (action >= 0)
+    onehot_BNA = one_hot(action.clamp(min=0), n_actions).to(torch.float32) * acting[..., None]
+    others_BNA = onehot_BNA.sum(1, keepdim=True) - onehot_BNA
+    count_BN1 = (acting.sum(1, keepdim=True) - acting.long())[..., None]
+    return others_BNA / count_BN1.clamp(min=1)

@@ -1,0 +1,73 @@
+"""Exploration: Q-values to actions, and the action distribution that this amounts to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from components.schedules import LinearSchedule
+
+
+def mask_unavailable(q: Tensor, avail: Tensor | None) -> Tensor:
+    """``q`` (..., A) with -inf where an action is unavailable; the dead, who have none, keep their values."""
+    if avail is None:
+        return q
+    return q.masked_fill(~avail & avail.any(-1, keepdim=True), -torch.inf)
+
+
+def greedy_action(q: Tensor, avail: Tensor | None) -> Tensor:
+    """(..., A) -> (...) int64, the first best available action."""
+    return mask_unavailable(q, avail).argmax(-1)
+
+
+class ActionSelector(ABC):
+    """Samples actions in training; greedy in test mode."""
+
+    @abstractmethod
+    def probabilities(self, q: Tensor, avail: Tensor | None, t_env: int) -> Tensor:
+        """(..., A) -> (..., A) float32, the behaviour distribution at ``t_env``."""
+
+    def select(
+        self, q: Tensor, avail: Tensor | None, t_env: int, test_mode: bool, generator: torch.Generator
+    ) -> Tensor:
+        """(..., A) -> (...) int64."""
+        if test_mode:
+            return greedy_action(q, avail)
+        probabilities = self.probabilities(q, avail, t_env)
+        # Inverse transform sampling: one uniform number per agent, far cheaper than torch.multinomial.
+        uniform = torch.rand(q.shape[:-1], generator=generator, device=q.device)
+        cumulative = probabilities.cumsum(-1)
+        return (cumulative < uniform[..., None] * cumulative[..., -1:]).sum(-1).clamp_(max=q.shape[-1] - 1)
+
+
+class EpsilonGreedySelector(ActionSelector):
+    """Uniform over available actions with probability epsilon, else greedy."""
+
+    def __init__(self, *, epsilon_start: float, epsilon_finish: float, epsilon_anneal_time: int) -> None:
+        self.schedule = LinearSchedule(epsilon_start, epsilon_finish, epsilon_anneal_time)
+
+    def probabilities(self, q: Tensor, avail: Tensor | None, t_env: int) -> Tensor:
+        epsilon = self.schedule.value(t_env)
+        if avail is None:
+            uniform = torch.full_like(q, 1.0 / q.shape[-1])
+        else:
+            allowed = (avail | ~avail.any(-1, keepdim=True)).to(q.dtype)
+            uniform = allowed / allowed.sum(-1, keepdim=True)
+        probabilities = epsilon * uniform
+        best = greedy_action(q, avail)[..., None]
+        return probabilities.scatter_add_(-1, best, torch.full_like(best, 1.0 - epsilon, dtype=q.dtype))
+
+
+class BoltzmannSelector(ActionSelector):
+    """softmax(Q / T), temperature annealed linearly (method.md, Eq. 4 with the sign mended)."""
+
+    def __init__(self, *, temperature_start: float, temperature_finish: float, temperature_anneal_time: int) -> None:
+        self.schedule = LinearSchedule(temperature_start, temperature_finish, temperature_anneal_time)
+
+    def probabilities(self, q: Tensor, avail: Tensor | None, t_env: int) -> Tensor:
+        return torch.softmax(mask_unavailable(q, avail) / self.schedule.value(t_env), dim=-1)
+
+
+REGISTRY: dict[str, type] = {"epsilon_greedy": EpsilonGreedySelector, "boltzmann": BoltzmannSelector}

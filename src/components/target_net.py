@@ -1,0 +1,22 @@
+"""Target networks: frozen copies that follow softly (Algorithm 1, lines 15-17)."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def frozen_copy(module: M) -> M:
+    """A copy whose parameters never receive gradients."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+@torch.no_grad()
+def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
+    """target <- tau * online + (1 - tau) * target, parameters only, in place; tau = 1 copies."""
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)

@@ -1,0 +1,130 @@
+"""Command line and YAML files to layers of plain values: default < environment < algorithm < command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from config.schema import ConfigError
+from utils.registry import nearest
+
+CONFIG_DIR = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values from one place; ``where`` names the place in messages."""
+
+    where: str
+    values: dict[str, Any]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"command line: {message}. Usage: {self.format_usage().split(': ', 1)[1].strip()}")
+
+
+def parse_command_line(argv: list[str]) -> argparse.Namespace:
+    """``main.py --config=A --env-config=E [--resume=ID] [--mongo-url=U] [with key=value ...]``.
+
+    Raises ConfigError for anything else, with the right spelling.
+    """
+    parser = _Parser(prog="main.py", allow_abbrev=False)
+    parser.add_argument("--config", metavar="ALGORITHM", help="a file of src/config/algs")
+    parser.add_argument("--env-config", metavar="ENVIRONMENT", help="a file of src/config/envs")
+    parser.add_argument("--resume", metavar="RUN", help="id or folder of a run to continue exactly")
+    parser.add_argument("--mongo-url", metavar="URL", help="also record to this MongoDB (default: $MONGO_URL)")
+    parser.add_argument("overrides", nargs="*", metavar="with key=value", help="after the word with")
+    if "with" in argv:
+        split = argv.index("with")
+        options, overrides = argv[:split], argv[split + 1 :]
+    else:
+        options, overrides = argv, []
+    arguments, unknown = parser.parse_known_args(options)
+    for word in unknown + arguments.overrides:
+        name = word.lstrip("-").split("=", 1)[0]
+        if "=" in word:
+            raise ConfigError(f"command line: '{word}' is not an option. Write: with {name}={word.split('=', 1)[1]}")
+        raise ConfigError(f"command line: do not know '{word}'. Overrides follow the word with: with key=value")
+    arguments.overrides = overrides
+    if arguments.resume is None and not (arguments.config and arguments.env_config):
+        raise ConfigError(
+            "command line: expected --config=ALGORITHM and --env-config=ENVIRONMENT (or --resume=RUN). "
+            f"Algorithms: {', '.join(available('algs'))}. Environments: {', '.join(available('envs'))}."
+        )
+    return arguments
+
+
+def available(folder: str) -> list[str]:
+    """Names of the configurations in ``algs``, ``envs`` or ``experiments``."""
+    return sorted(path.stem for path in (CONFIG_DIR / folder).glob("*.yaml"))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file holding a mapping. Raises ConfigError with the file and line otherwise."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected 'key: value' lines, got {type(values).__name__}.")
+    return values
+
+
+def named_layer(folder: str, name: str) -> Layer:
+    """``src/config/<folder>/<name>.yaml``, laid over the file its ``base`` key names, if any."""
+    path = CONFIG_DIR / folder / f"{name}.yaml"
+    if not path.exists():
+        names = available(folder)
+        raise ConfigError(f"no {folder} configuration '{name}'.{nearest(name, names)} Known: {', '.join(names)}.")
+    values = read_yaml(path)
+    base = values.pop("base", None)
+    if base is not None:
+        values = merge(named_layer(folder, base).values, values)
+    return Layer(f"src/config/{folder}/{name}.yaml", values)
+
+
+def parse_overrides(words: list[str]) -> Layer:
+    """``key=value`` and ``env_args.key=value`` words, values read as YAML."""
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(
+                f"command line: expected key=value after with, got '{word}' (no spaces around =, quote the value)."
+            )
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"command line: cannot read the value of '{word}' as YAML.") from error
+        node = values
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return Layer("command line", values)
+
+
+def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """``upper`` laid over ``lower``, mappings merged key by key."""
+    merged = dict(lower)
+    for key, value in upper.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both and old is not None and isinstance(value, Mapping) else value
+    return merged
+
+
+def layers(config: str, env_config: str, overrides: list[str]) -> list[Layer]:
+    """The four layers, lowest first."""
+    return [
+        Layer("src/config/default.yaml", read_yaml(CONFIG_DIR / "default.yaml")),
+        named_layer("envs", env_config),
+        named_layer("algs", config),
+        parse_overrides(overrides),
+    ]

@@ -1,0 +1,137 @@
+"""Typed, frozen configuration and the checks on every value.
+
+`Config` holds the keys that the framework itself reads. The keys of environments, agents, mixers, learners and the
+rest are the keyword-only parameters of their constructors (`utils.registry.config_keys`); their checked values travel
+in ``args`` and ``env_args``. YAML alone holds values.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from utils.registry import nearest
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message says what was expected, what came, where and what to do."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The framework's own keys, and the checked keys of the chosen components."""
+
+    name: str  # label of the algorithm in tables
+    env: str  # registered environment, or module:Class
+    mac: str  # controller
+    agent: str  # network that acts
+    mixer: str  # value mixer, "none" for independent learners
+    learner: str
+    grouping: str  # how HMF's groups are made
+    selector: str  # exploration
+
+    seed: int
+    t_max: int  # environment steps in all
+    batch_size_run: int  # parallel environments
+    batch_size: int  # joint transitions per update
+    buffer_size: int  # joint transitions kept
+    learning_starts: int  # environment steps before the first update
+    train_interval: int  # environment steps per update
+    test_interval: int  # environment steps between evaluations
+    test_nepisode: int  # greedy episodes per evaluation
+    log_interval: int  # environment steps between logged training metrics
+    save_model: bool
+    save_model_interval: int  # environment steps between checkpoints
+    keep_checkpoints: int  # newest checkpoints kept, besides the best
+    save_replay: Literal["never", "running", "always"]  # keep exact-resume state: never, until the run ends, always
+    checkpoint_path: str  # folder of a checkpoint whose networks are loaded at start
+    load_step: int  # which step under checkpoint_path; 0: the newest
+    evaluate: bool  # only evaluate the loaded networks
+    use_cuda: bool
+    local_results_path: str
+
+    env_args: Mapping[str, Any]
+    test_env_args: Mapping[str, Any]  # overrides of env_args for evaluation
+    args: Mapping[str, Any]  # keys of the chosen components
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary, as recorded: component keys are flat beside the framework's own."""
+        own = {key: getattr(self, key) for key in framework_keys()}
+        return {**own, "env_args": dict(self.env_args), "test_env_args": dict(self.test_env_args), **self.args}
+
+
+NESTED = ("env_args", "test_env_args", "args")
+
+
+def framework_keys() -> dict[str, Any]:
+    """Key -> annotation of the flat keys of `Config`."""
+    hints = typing.get_type_hints(Config)
+    return {key: hint for key, hint in hints.items() if key not in NESTED}
+
+
+def type_name(annotation: Any) -> str:
+    """Annotation as a person would write it."""
+    if annotation is type(None):
+        return "null"
+    if get_origin(annotation) is Literal:
+        return " | ".join(str(choice) for choice in get_args(annotation))
+    if get_origin(annotation) in (types.UnionType, typing.Union):
+        return " | ".join(type_name(option) for option in get_args(annotation))
+    return getattr(annotation, "__name__", str(annotation)) if not get_args(annotation) else str(annotation)
+
+
+def check_value(key: str, value: Any, annotation: Any, where: str) -> Any:
+    """``value`` if it has the annotated type (an int is accepted, and converted, where a float belongs).
+
+    Raises ConfigError naming the key, the place it came from, both types and how to write the value.
+    """
+    origin, options = get_origin(annotation), get_args(annotation)
+    if annotation is Any:
+        return value
+    if origin is Literal:
+        if value in options and type(value) in {type(option) for option in options}:
+            return value
+        hint = nearest(str(value), [str(option) for option in options])
+        raise ConfigError(f"{where}: {key} = {value!r} is not one of {type_name(annotation)}.{hint}")
+    if origin in (types.UnionType, typing.Union):
+        for option in options:
+            try:
+                return check_value(key, value, option, where)
+            except ConfigError:
+                continue
+        raise _wrong_type(key, value, annotation, where)
+    if origin in (list, tuple):
+        if not isinstance(value, (list, tuple)):
+            raise _wrong_type(key, value, annotation, where)
+        return [check_value(f"{key}[{index}]", item, options[0], where) for index, item in enumerate(value)]
+    if origin is dict or annotation is dict or origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise _wrong_type(key, value, annotation, where)
+        return dict(value)
+    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not annotation:
+        raise _wrong_type(key, value, annotation, where)
+    return value
+
+
+def _wrong_type(key: str, value: Any, annotation: Any, where: str) -> ConfigError:
+    hint = ""
+    if annotation in (int, float) and isinstance(value, (str, float)):
+        try:
+            number = float(value)
+        except ValueError:
+            pass
+        else:
+            written = f"{int(number)}" if annotation is int and number == int(number) else repr(number)
+            if "e" in written and "." not in written:
+                written = written.replace("e", ".0e")
+            hint = f" YAML reads {value!r} as {type(value).__name__}; write {key}={written}."
+    if annotation is bool:
+        hint = f" Write {key}=true or {key}=false."
+    return ConfigError(
+        f"{where}: {key} expects {type_name(annotation)}, got {value!r} ({type(value).__name__}).{hint}"
+    )

@@ -1,0 +1,106 @@
+"""The controller of independent decentralised agents: one network, one selector, and what they need between steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from components.batch import Batch, EnvInfo, Memory, Step, decode_obs
+from components.selectors import ActionSelector
+from modules.agents.base import Agent
+
+
+class BasicMAC(nn.Module):
+    """Multi-agent controller over a shared (or stacked) `Agent`."""
+
+    def __init__(self, info: EnvInfo, agent: Agent, selector: ActionSelector, *, obs_last_action: bool) -> None:
+        super().__init__()
+        self.info = info
+        self.agent = agent
+        self.selector = selector
+        self.obs_last_action = obs_last_action
+
+    @classmethod
+    def extra_dim(cls, info: EnvInfo, obs_last_action: bool) -> int:
+        """Inputs that the controller appends to each observation."""
+        return info.n_actions if obs_last_action else 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks live."""
+        return next(self.agent.parameters()).device
+
+    def init_memory(self, n_envs: int) -> Memory:
+        """Memory before the first step of E environments."""
+        nobody = torch.full((n_envs, self.info.n_agents), -1, dtype=torch.int64, device=self.device)
+        hidden_dim = self.agent.hidden_dim
+        return Memory(
+            age=torch.zeros(n_envs, dtype=torch.int64, device=self.device),
+            prev_action=nobody,
+            group=nobody,
+            hidden=torch.zeros(*nobody.shape, hidden_dim, device=self.device) if hidden_dim else None,
+        )
+
+    @torch.no_grad()
+    def select_actions(
+        self, step: Step, memory: Memory, t_env: int, test_mode: bool, generator: torch.Generator
+    ) -> tuple[Tensor, Memory]:
+        """Actions (E, N) int64 for a row, and the memory for the next one.
+
+        ``memory.group`` of the result is the grouping that this row was played under.
+        """
+        device = self.device
+        obs = decode_obs(step.obs.to(device), self.info.obs_scale)
+        alive = step.alive.to(device)
+        avail = None if step.avail is None else step.avail.to(device)
+        q_ENA, hidden = self.agent(obs, self.extra(memory.prev_action, alive), memory.hidden)
+        action = self.selector.select(q_ENA, avail, t_env, test_mode, generator)
+        position = None if step.position is None else step.position.to(device)
+        memory = self.remember(memory, obs, action, alive, position, test_mode, generator)
+        memory = replace(
+            memory, age=memory.age + 1, prev_action=action.masked_fill(~alive, -1), hidden=hidden
+        )
+        return action, self.restart(memory, step.done.to(device))
+
+    def extra(self, prev_action: Tensor, alive: Tensor) -> Tensor | None:
+        """The inputs beside the observation: (E, N) int64 previous actions, alive (E, N) -> (E, N, X) or None."""
+        if not self.obs_last_action:
+            return None
+        known = (prev_action >= 0)[..., None]
+        return one_hot(prev_action.clamp(min=0), self.info.n_actions).to(torch.float32) * known
+
+    def remember(
+        self,
+        memory: Memory,
+        obs: Tensor,
+        action: Tensor,
+        alive: Tensor,
+        position: Tensor | None,
+        test_mode: bool,
+        generator: torch.Generator,
+    ) -> Memory:
+        """Hook for controllers that keep more than the last action."""
+        return memory
+
+    @staticmethod
+    def restart(memory: Memory, where: Tensor) -> Memory:
+        """Memory as before an episode's first row in the environments ``where`` (E,) bool."""
+        hidden = memory.hidden
+        return replace(
+            memory,
+            age=memory.age.masked_fill(where, 0),
+            prev_action=memory.prev_action.masked_fill(where[:, None], -1),
+            hidden=None if hidden is None else hidden.masked_fill(where[:, None, None], 0.0),
+        )
+
+    def q_values(self, batch: Batch) -> Tensor:
+        """Q-values (B, N, A) at t."""
+        return self.agent(batch.obs, self.extra(batch.prev_action, batch.alive), None)[0]
+
+    def next_q_values(self, batch: Batch) -> Tensor:
+        """Q-values (B, N, A) at t + 1."""
+        acted = batch.action.masked_fill(~batch.alive, -1)
+        return self.agent(batch.next_obs, self.extra(acted, batch.next_alive), None)[0]

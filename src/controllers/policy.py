@@ -1,0 +1,43 @@
+"""A controller as somebody's opponent: plays rows, remembers what its controller remembers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.batch import Memory, Step
+from controllers.basic_controller import BasicMAC
+
+FULLY_ANNEALED = 2**62  # environment steps after which every exploration schedule has ended
+
+
+class MACPolicy:
+    """The `envs.opponents.Policy` of a controller, frozen or still learning.
+
+    Greedy, or with the exploration that remains when its schedule has ended.
+    """
+
+    def __init__(self, mac: BasicMAC, greedy: bool) -> None:
+        self.mac = mac
+        self.greedy = greedy
+        self.obs_shape = mac.info.obs_shape
+        self.n_actions = mac.info.n_actions
+        self.memory: Memory | None = None
+
+    def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:
+        """Actions (E, N) int64 for a row; memory restarts in environments where ``first`` (E,) bool."""
+        if self.memory is None:
+            self.memory = self.mac.init_memory(len(first))
+        memory = self.mac.restart(self.memory, first.to(self.mac.device))
+        action, self.memory = self.mac.select_actions(step, memory, FULLY_ANNEALED, self.greedy, generator)
+        return action
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory; the weights belong to the controller."""
+        return {"memory": self.memory}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.memory = state["memory"]

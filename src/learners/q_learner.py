@@ -1,0 +1,61 @@
+"""Q-learning for populations: independent (IQL/DQN), or with a team mixer (VDN, QMIX)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from components.batch import Batch
+from components.returns import Aggregation, double_q_value, gather_action, td_target, team_reward, weighted_mean
+from controllers.basic_controller import BasicMAC
+from learners.base import Learner, Metrics
+from modules.mixers.base import TeamMixer
+
+
+class QLearner(Learner):
+    """Without a mixer each agent learns from its own reward; with one, the team value learns from the team reward."""
+
+    def __init__(
+        self,
+        mac: BasicMAC,
+        mixer: TeamMixer | None,
+        *,
+        gamma: float,
+        double_q: bool,
+        team_reward: Aggregation,
+        lr: float,
+        grad_norm_clip: float,
+        target_update_tau: float,
+    ) -> None:
+        super().__init__(mac, mixer, lr=lr, grad_norm_clip=grad_norm_clip, target_update_tau=target_update_tau)
+        self.gamma = gamma
+        self.double_q = double_q
+        self.aggregation: Aggregation = team_reward
+
+    def loss(self, batch: Batch, t_env: int) -> tuple[Tensor, Metrics]:
+        q_BNA = self.mac.q_values(batch)
+        q_taken_BN = gather_action(q_BNA, batch.action)
+        with torch.no_grad():
+            next_target_BNA = self.target_mac.next_q_values(batch)
+            next_select_BNA = self.mac.next_q_values(batch) if self.double_q else next_target_BNA
+            next_value_BN = double_q_value(next_select_BNA, next_target_BNA, batch.next_avail)
+        if self.mixer is None:
+            ended = batch.terminated[:, None] | ~batch.next_alive
+            target = td_target(batch.reward, ended, next_value_BN, self.gamma)
+            error = q_taken_BN - target
+            weight = batch.alive * batch.weight[:, None]
+        else:
+            assert self.target_mixer is not None
+            value = self.mixer(q_taken_BN, batch.alive, batch.obs.flatten(2))
+            with torch.no_grad():
+                next_value = self.target_mixer(next_value_BN, batch.next_alive, batch.next_obs.flatten(2))
+                reward = team_reward(batch.reward, self.aggregation)
+                target = td_target(reward, batch.terminated, next_value, self.gamma)
+            error, weight = value - target, batch.weight
+        with torch.no_grad():
+            metrics = {
+                "td_error_abs": weighted_mean(error.abs(), weight),
+                "q_taken_mean": weighted_mean(q_taken_BN, batch.alive * batch.weight[:, None]),
+                "target_mean": weighted_mean(target, weight),
+            }
+        return weighted_mean(error.square(), weight), metrics

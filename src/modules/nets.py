@@ -1,0 +1,38 @@
+"""Building blocks: plain and stacked multi-layer perceptrons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def mlp(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers of the given sizes with ReLU between them: (..., sizes[0]) -> (..., sizes[-1])."""
+    layers: list[nn.Module] = []
+    for index, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        layers += [nn.Linear(fan_in, fan_out)] + ([nn.ReLU()] if index < len(sizes) - 2 else [])
+    return nn.Sequential(*layers)
+
+
+class StackedLinear(nn.Module):
+    """``n`` independent linear layers in one batched product: (B, n, in) -> (B, n, out)."""
+
+    def __init__(self, n: int, fan_in: int, fan_out: int) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(fan_in)  # nn.Linear's initial range
+        self.weight = nn.Parameter(torch.empty(n, fan_in, fan_out).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(n, 1, fan_out).uniform_(-bound, bound))
+
+    def forward(self, x_BnI: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x_BnI.transpose(0, 1), self.weight).transpose(0, 1)
+
+
+def stacked_mlp(n: int, sizes: Sequence[int]) -> nn.Sequential:
+    """``n`` independent MLPs of the given sizes: (B, n, sizes[0]) -> (B, n, sizes[-1])."""
+    layers: list[nn.Module] = []
+    for index, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        layers += [StackedLinear(n, fan_in, fan_out)] + ([nn.ReLU()] if index < len(sizes) - 2 else [])
+    return nn.Sequential(*layers)

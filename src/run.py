@@ -1,0 +1,161 @@
+"""The training loop, its checkpoints and its exact resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from build import System, policy_state
+from utils import checkpoint, seeding
+from utils.progress import Progress
+from utils.signals import Stopped, StopRequest
+
+LogScalar = Callable[[str, float, int], None]
+
+
+@dataclass
+class Counters:
+    """Where a run stands, beside its networks and streams."""
+
+    t_env: int = 0
+    tested: int = -1  # t_env // test_interval at the last evaluation; likewise below
+    logged: int = 0
+    saved: int = 0
+    best: float = float("-inf")
+    sums: dict[str, Tensor] = field(default_factory=dict)  # training metrics since they were last written
+    n_sums: int = 0
+
+
+class Trainer:
+    """Drives a `System` to ``t_max`` and records it."""
+
+    def __init__(self, system: System, run_dir: Path, log_scalar: LogScalar) -> None:
+        self.system, self.config = system, system.config
+        self.checkpoints = run_dir / "checkpoints"
+        self.log_scalar = log_scalar
+        self.counters = Counters()
+        self.stop = StopRequest()
+
+    def train(self) -> float | None:
+        """Train to ``t_max``; the last evaluation's mean return. Raises Stopped when asked to stop, after saving."""
+        config, counters, system = self.config, self.counters, self.system
+        if counters.t_env == 0:
+            system.runner.reset(seeding.derive_seed(config.seed, "environment"))
+        self.progress = Progress(counters.t_env, config.t_max)
+        with self.stop:
+            while counters.t_env < config.t_max:
+                if self._due("tested", config.test_interval):
+                    self.evaluate()
+                if self.stop.requested:
+                    self._halt()
+                counters.t_env += system.runner.collect(counters.t_env, system.replay)
+                self._learn()
+                self.progress.draw(counters.t_env, system.learner.n_updates)
+                if self._due("logged", config.log_interval):
+                    self.write_metrics()
+                if self._due("saved", config.save_model_interval):
+                    self.save()
+            result = self.evaluate()
+            self.save()
+            if config.save_replay == "running":
+                (self.checkpoints / checkpoint.RESUME).unlink(missing_ok=True)
+        self.progress.close(counters.t_env, system.learner.n_updates)
+        return result
+
+    def _halt(self) -> None:
+        self.save()
+        self.progress.close(self.counters.t_env, self.system.learner.n_updates)
+        raise Stopped
+
+    def _due(self, event: str, interval: int) -> bool:
+        """True once whenever ``t_env`` has passed a multiple of ``interval``."""
+        passed = self.counters.t_env // interval
+        due = passed > getattr(self.counters, event)
+        setattr(self.counters, event, passed)
+        return due
+
+    def _learn(self) -> None:
+        """As many updates as the environment steps so far have earned: one in ``train_interval``."""
+        config, counters, learner = self.config, self.counters, self.system.learner
+        earned = (counters.t_env - config.learning_starts) // config.train_interval
+        while learner.n_updates < earned:
+            metrics = learner.train(self.system.replay.sample(config.batch_size), counters.t_env)
+            counters.sums = {name: counters.sums.get(name, 0.0) + value for name, value in metrics.items()}
+            counters.n_sums += 1
+
+    def write_metrics(self) -> None:
+        """Log the means since the last call: training metrics over updates, episode statistics over episodes."""
+        counters, system = self.counters, self.system
+        episodes = system.runner.log.flush()
+        for name, value in episodes.items():
+            self.log_scalar(name, value, counters.t_env)
+        if counters.n_sums:
+            batch = system.replay.sample(self.config.batch_size)
+            means = {name: total / counters.n_sums for name, total in counters.sums.items()}
+            for name, tensor in {**means, **system.learner.diagnose(batch, counters.t_env)}.items():
+                self.log_scalar(name, float(tensor), counters.t_env)
+            counters.sums, counters.n_sums = {}, 0
+        if "return_mean" in episodes:
+            self.progress.returns["return"] = episodes["return_mean"]
+        self.progress.report(counters.t_env, system.learner.n_updates)
+
+    def evaluate(self) -> float | None:
+        """Greedy episodes on the evaluation environments; None when asked to stop meanwhile."""
+        config, counters = self.config, self.counters
+        seed = seeding.derive_seed(config.seed, "evaluation", counters.t_env)
+        means = self.system.test_runner.evaluate(seed, config.test_nepisode, lambda: self.stop.requested)
+        if not means:
+            return None
+        for name, value in means.items():
+            self.log_scalar(f"test_{name}", value, counters.t_env)
+        result = means["return_mean"]
+        self.progress.returns["test"] = result
+        if result > counters.best and config.save_model:
+            counters.best = result
+            self._save_networks()
+            checkpoint.mark_best(self.checkpoints, counters.t_env, result)
+        return result
+
+    def _save_networks(self) -> None:
+        policy = policy_state(self.config, self.system.mac)
+        learner = self.system.learner.state_dict()
+        checkpoint.save_step(
+            self.checkpoints, self.counters.t_env, policy, learner, self.config.keep_checkpoints
+        )
+
+    def save(self) -> None:
+        """The networks as a checkpoint of this step, and everything that exact resume needs."""
+        if self.config.save_model:
+            self._save_networks()
+        if self.config.save_replay != "never":
+            checkpoint.save(self.checkpoints / checkpoint.RESUME, self.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the run depends on."""
+        return {
+            "counters": vars(self.counters),
+            "learner": self.system.learner.state_dict(),
+            "replay": self.system.replay.state_dict(),
+            "runner": self.system.runner.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.counters = Counters(**state["counters"])
+        self.system.learner.load_state_dict(state["learner"])
+        self.system.replay.load_state_dict(state["replay"])
+        self.system.runner.load_state_dict(state["runner"])
+
+
+def evaluate_once(system: System, log_scalar: LogScalar) -> float:
+    """Evaluate the loaded networks, log every statistic, return the mean return."""
+    seed = seeding.derive_seed(system.config.seed, "evaluation")
+    means = system.test_runner.evaluate(seed, system.config.test_nepisode, lambda: False)
+    for name, value in means.items():
+        log_scalar(f"test_{name}", value, 0)
+        print(f"test_{name:24s} {value:10.4f}")
+    return means["return_mean"]

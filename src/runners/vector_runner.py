@@ -1,0 +1,94 @@
+"""The one runner: E environments in step, for training and for evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.batch import Step
+from components.episodes import EpisodeLog, EpisodeStats
+from components.replay import Replay
+from controllers.basic_controller import BasicMAC
+from envs.base import Env
+
+
+class VectorRunner:
+    """Plays ``env`` with ``mac``; keeps the current row, the controller's memory and running statistics."""
+
+    def __init__(self, env: Env, mac: BasicMAC, generator: torch.Generator) -> None:
+        self.env = env
+        self.mac = mac
+        self.generator = generator
+        self.stats = EpisodeStats(env.info, env.n_envs)
+        self.log = EpisodeLog()
+
+    def reset(self, seed: int) -> None:
+        """Start E new episodes."""
+        self.row: Step = self.env.reset(seed)
+        self.memory = self.mac.init_memory(self.env.n_envs)
+        self.stats = EpisodeStats(self.env.info, self.env.n_envs)
+
+    def advance(self, t_env: int, test_mode: bool, replay: Replay | None = None) -> tuple[int, dict[str, Tensor]]:
+        """One step of every environment.
+
+        Returns the number of transitions made (environments that only reset make none) and the statistics of the
+        episodes that ended.
+        """
+        action, memory = self.mac.select_actions(self.row, self.memory, t_env, test_mode, self.generator)
+        if replay is not None:
+            replay.insert(self.row, action, memory.group)
+        after = self.env.step(action.to(self.env.device))
+        ended = self.stats.update(self.row, action, after)
+        made = int((~self.row.done).sum())
+        self.row, self.memory = after, memory
+        return made, ended
+
+    def collect(self, t_env: int, replay: Replay) -> int:
+        """One training step of every environment into ``replay``; returns the number of transitions made."""
+        made, ended = self.advance(t_env, test_mode=False, replay=replay)
+        self.log.add(ended)
+        return made
+
+    def evaluate(self, seed: int, n_episodes: int, stop: Callable[[], bool]) -> dict[str, float]:
+        """Means over greedy episodes; every environment plays the same number, so that short ones are not favoured.
+
+        Plays ``n_episodes`` rounded up to a multiple of E; gives up, with nothing, when ``stop()`` says so.
+        """
+        self.reset(seed)
+        self.log = EpisodeLog()
+        self.generator.manual_seed(seed)
+        quota = math.ceil(n_episodes / self.env.n_envs)
+        played = torch.zeros(self.env.n_envs, dtype=torch.int64)
+        while int(played.min()) < quota:
+            if stop():
+                return {}
+            before = self.row
+            _, ended = self.advance(t_env=0, test_mode=True)
+            finished = self.row.done.cpu() & ~before.done.cpu()
+            wanted = (played < quota)[finished]
+            self.log.add({name: value[wanted] for name, value in ended.items()})
+            played += finished
+        return self.log.flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The environments, the row, the memory, the random stream and the running statistics."""
+        return {
+            "env": self.env.state_dict(),
+            "row": self.row,
+            "memory": self.memory,
+            "generator": self.generator.get_state(),
+            "stats": self.stats.state_dict(),
+            "log": dict(self.log.values),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.env.load_state_dict(state["env"])
+        self.row, self.memory = state["row"], state["memory"]
+        self.generator.set_state(state["generator"])
+        self.stats.load_state_dict(state["stats"])
+        self.log.values.update(state["log"])

@@ -1,0 +1,86 @@
+"""Checkpoints: atomic files, a folder per step, the newest and the best kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.batch import Memory, Step
+
+torch.serialization.add_safe_globals([Step, Memory])
+
+POLICY, LEARNER, RESUME = "policy.pt", "learner.pt", "resume.pt"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, torn or made for something else."""
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` under a temporary name, then rename: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read what `save` wrote; tensors and plain data only, never code. Raises CheckpointError."""
+    if not path.exists():
+        raise CheckpointError(f"checkpoint: expected the file {path}, it does not exist.")
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"checkpoint: {path} cannot be read ({type(error).__name__}). It is torn or not a checkpoint of this "
+            "project; choose another step."
+        ) from error
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps of complete checkpoints under ``folder``, oldest first."""
+    found = [int(path.name) for path in folder.glob("*") if path.name.isdigit() and (path / LEARNER).exists()]
+    return sorted(found)
+
+
+def step_folder(folder: Path, load_step: int) -> Path:
+    """The checkpoint nearest to ``load_step``, the newest for 0. Raises CheckpointError."""
+    found = steps(folder)
+    if not found:
+        raise CheckpointError(
+            f"checkpoint_path: expected folders named by step with {LEARNER} inside, found none in '{folder}'. "
+            "Give the checkpoints folder of a run: results/sacred/<id>/checkpoints."
+        )
+    step = found[-1] if load_step == 0 else min(found, key=lambda candidate: abs(candidate - load_step))
+    return folder / str(step)
+
+
+def save_step(folder: Path, step: int, policy: dict[str, Any], learner: dict[str, Any], keep: int) -> None:
+    """A new checkpoint; ``learner.pt`` completes it. Older ones beyond ``keep`` go, except the best."""
+    save(folder / str(step) / POLICY, policy)
+    save(folder / str(step) / LEARNER, learner)
+    best = best_step(folder)
+    for old in steps(folder)[:-keep]:
+        if old != best:
+            shutil.rmtree(folder / str(old))
+
+
+def mark_best(folder: Path, step: int, value: float) -> None:
+    """Remember which step evaluated best."""
+    temporary = folder / "best.tmp"
+    temporary.write_text(json.dumps({"step": step, "test_return_mean": value}))
+    temporary.replace(folder / "best.json")
+
+
+def best_step(folder: Path) -> int | None:
+    """The step marked best, if any."""
+    path = folder / "best.json"
+    return int(json.loads(path.read_text())["step"]) if path.exists() else None

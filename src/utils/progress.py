@@ -1,0 +1,57 @@
+"""One live line on the terminal, plain lines in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+class Progress:
+    """Steps, rate, time left and the last returns.
+
+    On a terminal the line is redrawn in place on the real stderr (Sacred captures the other one); elsewhere a line is
+    printed each time `report` is called.
+    """
+
+    def __init__(self, t_start: int, t_max: int) -> None:
+        self.t_start, self.t_max = t_start, t_max
+        self.began = self.drawn = time.monotonic()
+        self.stream = sys.__stderr__
+        self.live = self.stream is not None and self.stream.isatty()
+        self.returns: dict[str, float] = {}
+
+    def line(self, t_env: int, n_updates: int) -> str:
+        """The progress line."""
+        elapsed = max(time.monotonic() - self.began, 1e-9)
+        rate = (t_env - self.t_start) / elapsed
+        left = clock((self.t_max - t_env) / rate) if rate > 0 else "?"
+        returns = "  ".join(f"{name} {value:.3f}" for name, value in self.returns.items())
+        return (
+            f"{t_env:,}/{self.t_max:,} steps ({t_env / self.t_max:.0%})  {rate:,.0f} steps/s  "
+            f"{n_updates:,} updates  left {left}  {returns}"
+        )
+
+    def draw(self, t_env: int, n_updates: int) -> None:
+        """Redraw the live line, a few times a second at most."""
+        if self.live and self.stream is not None and time.monotonic() - self.drawn > 0.2:
+            self.drawn = time.monotonic()
+            self.stream.write(f"\r\x1b[K{self.line(t_env, n_updates)}")
+            self.stream.flush()
+
+    def report(self, t_env: int, n_updates: int) -> None:
+        """A line that stays, where there is no live one."""
+        if not self.live:
+            print(self.line(t_env, n_updates), flush=True)
+
+    def close(self, t_env: int, n_updates: int) -> None:
+        """Leave the last line standing."""
+        if self.live and self.stream is not None:
+            self.stream.write(f"\r\x1b[K{self.line(t_env, n_updates)}\n")
+            self.stream.flush()
+        print(self.line(t_env, n_updates) if not self.live else "", end="\n" if not self.live else "", flush=True)

@@ -1,0 +1,36 @@
+"""Ctrl-C and SIGTERM as a request that the training loop honours between two steps."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+
+from sacred.utils import SacredInterrupt
+
+
+class Stopped(SacredInterrupt):
+    """The run was asked to stop, and saved what resuming needs; Sacred records it as INTERRUPTED."""
+
+    STATUS = "INTERRUPTED"
+
+
+class StopRequest:
+    """Within this context the first signal sets ``requested``; a second Ctrl-C interrupts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> StopRequest:
+        self._previous = {sig: signal.signal(sig, self._handle) for sig in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for sig, handler in self._previous.items():
+            signal.signal(sig, handler)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.requested = True
