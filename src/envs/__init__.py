@@ -1,11 +1,13 @@
 """Environments by name."""
 
 from envs.bar import Bar
+from envs.battle import BattleEnv
 from envs.matrix_game import MatrixGame
 from envs.spread import Spread
 
 REGISTRY: dict[str, type] = {
     "bar": Bar,
+    "battle": BattleEnv,
     "matrix_game": MatrixGame,
     "spread": Spread,
 }

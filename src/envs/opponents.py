@@ -1,0 +1,80 @@
+"""Who plays the other side of a game: opponents live inside the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from components.batch import Step
+from envs.base import EnvError
+
+Look = Callable[[], tuple[Step, Tensor]]
+"""Computes the opponents' own row and ``first`` (E,) bool, which is true where an episode begins with this row."""
+
+
+class Policy(Protocol):
+    """A trained policy as an opponent: ``build.py`` makes one from a checkpoint or from the learning controller."""
+
+    obs_shape: tuple[int, ...]
+    n_actions: int
+
+    def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:
+        """(E, N) int64 actions in [0, n_actions); those of the dead are ignored.
+
+        ``step`` is the row as the opponents see it: ``obs`` (E, N, *obs_shape) in the stored dtype and scale,
+        ``alive``, ``position``; its rewards are 0. ``first`` (E,) bool: forget what was carried over.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the policy carries from one step to the next (not its weights); empty for one without memory."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``."""
+
+
+class RandomOpponent:
+    """Uniform random actions, without looking."""
+
+    def __init__(self, n_envs: int, n_agents: int, n_actions: int) -> None:
+        self._shape = (n_envs, n_agents)
+        self._n_actions = n_actions
+
+    def act(self, look: Look, generator: torch.Generator) -> Tensor:
+        """(E, N) int64 actions."""
+        return torch.randint(self._n_actions, self._shape, generator=generator)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing."""
+
+
+class PolicyOpponent:
+    """A policy that must fit the enemies' observations and actions, or EnvError."""
+
+    def __init__(self, policy: Policy, obs_shape: tuple[int, ...], n_actions: int) -> None:
+        if (tuple(policy.obs_shape), policy.n_actions) != (tuple(obs_shape), n_actions):
+            raise EnvError(
+                f"Opponent policy: it acts on observations of shape {tuple(policy.obs_shape)} with {policy.n_actions} "
+                f"actions, but this environment's enemies have shape {tuple(obs_shape)} and {n_actions} actions. "
+                "Give the enemies the attributes it was trained with (enemy_view_radius, enemy_speed, "
+                "enemy_attack_radius), or choose another checkpoint."
+            )
+        self._policy = policy
+
+    def act(self, look: Look, generator: torch.Generator) -> Tensor:
+        """(E, N) int64 actions."""
+        return self._policy(*look(), generator)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The policy's memory."""
+        return self._policy.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``."""
+        self._policy.load_state_dict(state)

@@ -1,0 +1,208 @@
+"""The engine's rules, as facts that the rest of Battle rests on."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envs.base import EnvError
+from envs.gridworld import GridWorld, Rewards, UnitType, circle_offsets, import_engine
+
+HALF = UnitType(view_radius=3, speed=1, attack_radius=1, hp=10, damage=2, step_recover=0.1)
+FULL = UnitType(view_radius=6, speed=2, attack_radius=1.5, hp=10, damage=2, step_recover=0.1)
+GLASS = UnitType(view_radius=3, speed=1, attack_radius=1, hp=1, damage=2, step_recover=0)  # one hit kills
+REWARDS = Rewards(step_reward=-0.005, attack_penalty=-0.1, hit_reward=0.2, kill_reward=5, dead_penalty=-0.1)
+UP, LEFT, STAY, RIGHT, DOWN, HIT_UP, HIT_LEFT, HIT_RIGHT, HIT_DOWN = range(9)  # speed 1, attack 1
+
+
+def world_of(own: list, other: list, units: tuple[UnitType, UnitType] = (HALF, FULL), map_size: int = 40) -> GridWorld:
+    world = GridWorld(map_size, (len(own), len(other)), units, REWARDS)
+    world.reset(1, (np.array(own), np.array(other)))
+    return world
+
+
+def play(world: GridWorld, own: list[int], other: list[int], first: int = 0) -> np.ndarray:
+    reward = np.zeros(world.sides[0].n_agents, np.float32)
+    world.step((np.array(own, np.int32), np.array(other, np.int32)), first, reward)
+    return reward
+
+
+def cells(world: GridWorld, side: int) -> np.ndarray:
+    out = np.full((world.sides[side].n_agents, 2), -1)
+    world.sides[side].read_position(out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("speed", "attack", "n_actions"), [(1, 1, 9), (2, 1.5, 21), (4, 3, 77), (0, 1, 5), (1.5, 1, 13)]
+)
+def test_action_and_view_sizes(speed: float, attack: float, n_actions: int) -> None:
+    unit = UnitType(6, speed, attack, 10, 2, 0.1)
+    side = world_of([[5, 5]], [[20, 20]], (unit, HALF)).sides[0]
+    assert side.n_actions == n_actions
+    assert side.obs_shape == (13, 13, 5)
+    assert len(circle_offsets(speed, True)) + len(circle_offsets(attack, False)) == n_actions
+
+
+@pytest.mark.parametrize("speed", [1, 1.5, 2, 4])
+def test_moves_follow_the_circle(speed: float) -> None:
+    offsets = circle_offsets(speed, with_centre=True)
+    n = len(offsets)
+    start = [[6 + 12 * (i % 8), 6 + 12 * (i // 8)] for i in range(n)]
+    world = world_of(start, [[98, 98]], (UnitType(6, speed, 1, 10, 2, 0.1), HALF), map_size=100)
+    play(world, list(range(n)), [STAY])
+    np.testing.assert_array_equal(cells(world, 0) - start, offsets)
+
+
+@pytest.mark.parametrize("radius", [1, 1.5, 3])
+def test_attacks_follow_the_circle(radius: float) -> None:
+    offsets = circle_offsets(radius, with_centre=False)
+    n = len(offsets)
+    start = np.array([[6 + 10 * (i % 8), 6 + 10 * (i // 8)] for i in range(n)])
+    world = world_of(start, start + offsets, (UnitType(6, 1, radius, 10, 2, 0.1), HALF), map_size=100)
+    reward = play(world, [5 + i for i in range(n)], [STAY] * n)
+    np.testing.assert_allclose(reward, 0.2 - 0.1 - 0.005, atol=1e-6)
+
+
+def test_six_hits_kill_and_pay_at_most_5_4() -> None:
+    world = world_of([[5, 5]], [[6, 5]])
+    rewards = [float(play(world, [HIT_RIGHT], [6])[0]) for _ in range(5)]  # 6: the enemy stays (13 moves)
+    assert world.sides[1].alive.all()
+    rewards.append(float(play(world, [HIT_RIGHT], [6])[0]))
+    assert not world.sides[1].alive.any()
+    np.testing.assert_allclose(rewards, [0.095] * 5 + [4.895], atol=1e-6)
+    assert sum(rewards) + 6 * 0.005 == pytest.approx(5.4, abs=1e-5)
+
+
+def test_death_replaces_the_reward_and_blank_attacks_cost() -> None:
+    world = world_of([[6, 5], [20, 20]], [[5, 5]], (GLASS, HALF))
+    np.testing.assert_allclose(play(world, [STAY, HIT_UP], [HIT_RIGHT]), [-0.1, -0.105], atol=1e-6)
+    np.testing.assert_allclose(play(world, [STAY, STAY], [STAY]), [0, -0.005], atol=1e-6)
+
+
+def test_attacks_do_not_hurt_the_own_side_or_walls() -> None:
+    world = world_of([[1, 1], [2, 1]], [[20, 20]], (GLASS, HALF))
+    np.testing.assert_allclose(play(world, [HIT_RIGHT, HIT_UP], [STAY]), -0.105, atol=1e-6)
+    assert world.sides[0].alive.all()
+
+
+@pytest.mark.parametrize(("first", "winner"), [(0, 0), (1, 1)])
+def test_who_moves_first_wins_a_contested_cell(first: int, winner: int) -> None:
+    world = world_of([[5, 5]], [[7, 5]], (HALF, HALF))
+    play(world, [RIGHT], [LEFT], first)
+    assert [cells(world, side)[0].tolist() == [6, 5] for side in (0, 1)] == [winner == 0, winner == 1]
+
+
+def test_actions_reach_their_slots_after_deaths() -> None:
+    own = [[5, 5], [5, 10], [5, 15], [5, 20], [5, 25], [5, 30]]
+    enemies = [[6, 5], [6, 20]]  # next to slots 0 and 3
+    world = world_of(own, enemies, (GLASS, HALF))
+    play(world, [STAY] * 6, [HIT_LEFT, HIT_LEFT])
+    np.testing.assert_array_equal(world.sides[0].alive, [False, True, True, False, True, True])
+    play(world, [99, UP, LEFT, -7, RIGHT, DOWN], [STAY, STAY])  # what the dead ask for reaches nobody
+    moved = cells(world, 0)
+    np.testing.assert_array_equal(moved, [[-1, -1], [5, 9], [4, 15], [-1, -1], [6, 25], [5, 31]])
+    obs = np.zeros((6, 7, 7, 5), np.uint8)
+    world.sides[0].read_obs(obs)
+    np.testing.assert_array_equal(obs[:, 3, 3, 1], [0, 100, 100, 0, 100, 100])
+    assert obs[[0, 3]].max() == 0
+    reward = play(world, [HIT_UP, STAY, HIT_UP, HIT_UP, STAY, HIT_UP], [STAY, STAY])
+    np.testing.assert_allclose(reward, [0, -0.005, -0.105, 0, -0.005, -0.105], atol=1e-6)
+
+
+def test_observation_axes_and_channels() -> None:
+    world = world_of([[1, 10], [2, 10]], [[1, 12]], (HALF, UnitType(3, 1, 1, 20, 2, 0)))
+    play(world, [STAY, STAY], [STAY])
+    view = np.zeros((2, 7, 7, 5), np.uint8)
+    world.sides[0].read_obs(view)
+    assert view[0, 3, 2, 0] == 100  # the wall, one cell to the left: axis 1 is y, axis 2 is x
+    assert view[0, 3, 4].tolist() == [0, 100, 100, 0, 0]  # a friend to the right
+    assert view[0, 5, 3].tolist() == [0, 0, 0, 100, 100]  # the enemy, two cells below
+    assert view[0, 0, 0].max() == 0  # corners lie outside the circle
+    enemy = np.zeros((1, 7, 7, 5), np.uint8)
+    world.sides[1].read_obs(enemy)
+    assert enemy[0, 3, 3].tolist() == [0, 100, 100, 0, 0]  # the observer's own side comes first for both
+    assert enemy[0, 1, 3].tolist() == [0, 0, 0, 100, 100]
+
+
+def test_health_is_read_from_the_view() -> None:
+    world = world_of([[5, 5]], [[6, 5]])
+    play(world, [HIT_RIGHT], [6])
+    assert world.sides[0].hp() == pytest.approx([10])
+    assert world.sides[1].hp() == pytest.approx([8.1])
+
+
+def test_placements_that_the_engine_drops_are_an_error() -> None:
+    world = GridWorld(40, (3, 1), (HALF, FULL), REWARDS)
+    for bad in ([5, 5], [0, 5], [39, 5], [-4, 5]):
+        with pytest.raises(EnvError, match=r"placed 2 of 3 agents.*occupied"):
+            world.reset(1, (np.array([[5, 5], [6, 6], bad]), np.array([[20, 20]])))
+
+
+def test_more_agents_than_the_engine_has_id_bits() -> None:
+    own = [[1 + i % 40, 1 + i // 40] for i in range(1200)]
+    world = world_of(own, [[60, 60]], (HALF, HALF), map_size=70)
+    moves = np.full(1200, STAY)
+    moves[-1], moves[1199 - 1024] = DOWN, STAY  # their ids agree in the lowest 10 bits
+    play(world, moves.tolist(), [STAY])
+    assert np.flatnonzero((cells(world, 0) != own).any(axis=1)).tolist() == [1199]
+
+
+def test_reset_in_the_middle_of_an_episode_revives_all() -> None:
+    world = world_of([[6, 5]], [[5, 5]], (GLASS, HALF))
+    play(world, [STAY], [HIT_RIGHT])
+    assert len(world.sides[0].rows) == 0
+    view = np.zeros((1, 7, 7, 5), np.uint8)
+    world.sides[0].read_obs(view)  # nobody left: nothing is written
+    assert view.max() == 0
+    world.reset(1, (np.array([[6, 5]]), np.array([[5, 5]])))
+    assert world.sides[0].alive.all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attack_radius": 4}, r"env_args\.enemy_attack_radius: 4 exceeds enemy_view_radius \(3\)"),
+        ({"hp": 0}, r"env_args\.enemy_hp: expected more than 0"),
+        ({"hp": math.nan}, r"env_args\.enemy_hp: expected a finite number of at least 0, got nan"),
+        ({"damage": -1}, r"env_args\.enemy_damage: expected a finite number of at least 0, got -1"),
+        ({"view_radius": 41}, r"env_args\.enemy_view_radius: expected at most map_size \(40 cells\), got 41"),
+        ({"speed": 1e9}, r"env_args\.enemy_speed: expected at most map_size"),
+        ({"attack_radius": 0}, r"env_args\.enemy_attack_radius: expected at least 1 cell, got 0"),
+        ({"step_recover": 0.05}, r"step_recover \(0\.05\) is 0\.5 % of enemy_hp \(10\).*whole percent"),
+        ({"hp": 3}, r"the opponent's damage \(2\) is 66\.6667 % of enemy_hp \(3\)"),
+    ],
+)
+def test_attributes_are_checked(change: dict[str, float], message: str) -> None:
+    unit = UnitType(**({**HALF.__dict__} | change))
+    with pytest.raises(EnvError, match=message):
+        unit.check("enemy_", opponent_damage=2, map_size=40)
+
+
+def test_rewards_are_checked() -> None:
+    with pytest.raises(EnvError, match=r"env_args\.kill_reward: expected a finite number, got inf"):
+        Rewards(0, 0, 0, math.inf, 0).check()
+
+
+def test_missing_package_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "magent2", None)
+    with pytest.raises(EnvError, match=r"needs the package magent2.*pip install magent2==0\.3\.4"):
+        import_engine()
+
+
+def test_import_order_and_threads() -> None:
+    """Importing environments needs no engine; the engine comes after torch and leaves the thread count alone."""
+    code = (
+        "import os, sys; import envs; assert 'magent2' not in sys.modules\n"
+        "from envs.gridworld import import_engine\n"
+        "assert 'torch' in sys.modules; import_engine(); assert 'OMP_NUM_THREADS' not in os.environ"
+    )
+    environ = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    src = str(Path(__file__).parents[2] / "src")
+    subprocess.run([sys.executable, "-c", code], check=True, env=environ | {"PYTHONPATH": src})
