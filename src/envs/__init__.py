@@ -3,11 +3,13 @@
 from envs.bar import Bar
 from envs.battle import BattleEnv
 from envs.matrix_game import MatrixGame
+from envs.pettingzoo_env import PettingZooEnv
 from envs.spread import Spread
 
 REGISTRY: dict[str, type] = {
     "bar": Bar,
     "battle": BattleEnv,
     "matrix_game": MatrixGame,
+    "pettingzoo": PettingZooEnv,
     "spread": Spread,
 }
