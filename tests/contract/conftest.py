@@ -1,0 +1,66 @@
+"""``pytest tests/contract [--env NAME|module:Class] [--env-args key=value ...] [--device cuda] [--same-start]``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.contract.checks import Case
+
+from config.loader import available, named_layer, parse_overrides
+from envs import REGISTRY
+from utils.registry import RegistryError, config_keys, resolve
+
+SMALL: dict[str, dict[str, Any]] = {  # arguments that make a registered environment quick to check
+    "bar": {"n_agents": 7, "capacity": 4, "episode_limit": 5},
+    "matrix_game": {"n_agents": 3, "episode_limit": 2},
+    "spread": {"n_agents": 3, "episode_limit": 6},
+    "pursuit": {"n_agents": 4, "episode_limit": 6},
+}
+SAME_START = ("matrix_game",)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("environment contract")
+    group.addoption("--env", help="check this environment only: a registered name or module:Class")
+    group.addoption("--env-args", nargs="+", default=[], metavar="KEY=VALUE", help="laid over its YAML's env_args")
+    group.addoption("--device", default="cpu", help="cpu or cuda")
+    group.addoption("--same-start", action="store_true", help="nothing in this game is random")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "env_case" in metafunc.fixturenames:
+        cases = _cases(metafunc.config)
+        metafunc.parametrize("env_case", cases, ids=[case.name for case in cases])
+
+
+def _cases(config: pytest.Config) -> list[Case]:
+    device = torch.device(config.getoption("--device", default="cpu"))
+    name = config.getoption("--env", default=None)
+    if name is None:
+        return [
+            Case(name, cls, _yaml_args(name) | SMALL.get(name, {}), device, name in SAME_START)
+            for name, cls in REGISTRY.items()
+        ]
+    try:
+        cls = resolve(REGISTRY, name, "--env")
+    except RegistryError as error:
+        raise pytest.UsageError(str(error)) from error
+    args = _yaml_args(name) | parse_overrides(config.getoption("--env-args")).values
+    wanted = config_keys(cls)
+    if args.keys() != wanted.keys():
+        raise pytest.UsageError(
+            f"{name}: expected the env_args {sorted(wanted)}, got {sorted(args)}. Write them in a file of "
+            f"src/config/envs with 'env: {name}', or give --env-args key=value for each."
+        )
+    return [Case(name, cls, args, device, config.getoption("--same-start") or name in SAME_START)]
+
+
+def _yaml_args(env: str) -> dict[str, Any]:
+    """env_args of the configuration of this name, or else of the first one for this environment; empty without one."""
+    for name in sorted(available("envs"), key=lambda name: name != env):
+        values = named_layer("envs", name).values
+        if values.get("env") == env:
+            return dict(values["env_args"])
+    return {}
