@@ -90,7 +90,8 @@ def make_config(layers: list[Layer]) -> tuple[Config, list[str]]:
     classes = chosen_classes(values)
     env_class = classes.pop("env")
     read = {key: hint for cls in classes.values() for key, hint in config_keys(cls).items()}
-    every = {key for kind in classes for cls in REGISTRIES[kind].values() for key in config_keys(cls)}
+    parts = (registry for kind, registry in REGISTRIES.items() if kind != "env")
+    every = {key for registry in parts for cls in registry.values() for key in config_keys(cls)}
     known = {*own, *read, *every, "env_args", "test_env_args"}
     for key in values:
         if key not in known:
