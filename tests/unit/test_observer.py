@@ -23,7 +23,8 @@ from sacred.run import Run
 from utils.atomic import AppendFile, write_atomic
 from utils.recording.files import Curve, RecordError, read_curves, read_json
 from utils.recording.machine import git_state
-from utils.recording.observer import LARGEST_ID, FileObserver, create_run_folder, raise_on_sigterm
+from utils.recording.observer import LARGEST_ID, FileObserver, create_run_folder
+from utils.signals import Stopped, StopRequest
 
 fork = multiprocessing.get_context("fork")  # children start at once, everything imported
 NOW = datetime(2024, 1, 2, 3, 4, 5)
@@ -51,13 +52,13 @@ def sacred_run(folder: Path, body: Callable[[Run], Any]) -> FileObserver:
     def main(_run: Run) -> Any:
         return body(_run)
 
-    with contextlib.suppress(KeyboardInterrupt, ZeroDivisionError):
+    with contextlib.suppress(KeyboardInterrupt, Stopped, ZeroDivisionError):
         experiment.run(options={"--beat-interval": 0.02, "--capture": "sys"})
     return observer
 
 
 def curves(observer: FileObserver) -> dict[str, Curve]:
-    return read_curves(observer.run_dir / "metrics.jsonl")
+    return read_curves(observer.run_dir / "metrics.jsonl")[0]
 
 
 def test_a_completed_sacred_run_is_recorded_whole(tmp_path: Path) -> None:
@@ -110,10 +111,12 @@ def test_ctrl_c_ends_as_interrupted(tmp_path: Path) -> None:
 
 def _run_until_sigterm(folder: Path) -> None:
     def body(run: Run) -> None:
-        raise_on_sigterm()
-        run.log_scalar("loss", 1.0, 7)
-        (folder / "ready").touch()
-        time.sleep(30)
+        with StopRequest() as stop:
+            run.log_scalar("loss", 1.0, 7)
+            (folder / "ready").touch()
+            while not stop.requested:
+                time.sleep(0.01)
+        raise Stopped
 
     sacred_run(folder, body)
 
@@ -128,7 +131,7 @@ def test_sigterm_ends_as_interrupted_with_every_point(tmp_path: Path) -> None:
     os.kill(child.pid, signal.SIGTERM)
     child.join(10)
     assert read_json(tmp_path / "1" / "run.json")["status"] == "INTERRUPTED"
-    assert read_curves(tmp_path / "1" / "metrics.jsonl")["loss"].steps == [7]
+    assert read_curves(tmp_path / "1" / "metrics.jsonl")[0]["loss"].steps == [7]
 
 
 def _beat_for_ever(folder: Path, safe: Any) -> None:
@@ -154,7 +157,7 @@ def test_kill_9_at_a_random_moment_never_leaves_an_unreadable_run(tmp_path: Path
         assert read_json(run_dir / "run.json")["status"] == "RUNNING"
         assert read_json(run_dir / "config.json") == {"lr": 0.1, "seed": 1}
         read_json(run_dir / "info.json")
-        steps = read_curves(run_dir / "metrics.jsonl")["loss"].steps
+        steps = read_curves(run_dir / "metrics.jsonl")[0]["loss"].steps
         assert steps == list(range(len(steps)))
         assert safe.value <= len(steps) <= safe.value + 10
 
@@ -331,7 +334,11 @@ def test_a_torn_last_line_is_not_there_and_a_broken_one_is_an_error(tmp_path: Pa
     path = tmp_path / "metrics.jsonl"
     whole = '{"name": "loss", "step": 1, "value": 2.0, "time": "t"}\n'
     path.write_text(whole + whole[:20])
-    assert read_curves(path)["loss"] == Curve([1], [2.0], ["t"])
+    curves, end = read_curves(path)
+    assert curves == {"loss": Curve([1], [2.0], ["t"])}
+    assert end == len(whole)
+    path.write_text(whole + whole)
+    assert read_curves(path, end) == ({"loss": Curve([1], [2.0], ["t"])}, 2 * len(whole))
     path.write_text("nonsense\n" + whole)
     with pytest.raises(RecordError, match="expected one metric point per line"):
         read_curves(path)

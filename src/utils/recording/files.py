@@ -9,8 +9,8 @@ metrics.json                       the same points in Sacred's stock layout, wri
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,20 @@ class Curve:
     values: list[float] = field(default_factory=list)
     times: list[str] = field(default_factory=list)  # ISO 8601, UTC
 
+    def part(self, indices: Iterable[int]) -> Curve:
+        """The points at ``indices``, in that order."""
+        rows = list(indices)
+        return Curve([self.steps[i] for i in rows], [self.values[i] for i in rows], [self.times[i] for i in rows])
+
 
 def dumps(value: Any) -> bytes:
     """JSON for a run's folder. What JSON cannot say (a device, a dtype, a path) is written as its text."""
     return json.dumps(value, indent=2, sort_keys=True, default=str).encode()
 
 
-def metric_line(name: str, step: int, value: float, time: datetime) -> str:
-    """One line of metrics.jsonl."""
-    return json.dumps({"name": name, "step": int(step), "value": float(value), "time": time.isoformat()}) + "\n"
+def metric_line(name: str, step: int, value: float, time: str) -> str:
+    """One line of metrics.jsonl. Raises TypeError or ValueError for what is no number."""
+    return json.dumps({"name": name, "step": int(step), "value": float(value), "time": time}) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -52,22 +57,36 @@ def read_json(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def read_curves(path: Path) -> dict[str, Curve]:
-    """All points of a metrics.jsonl; a last line without its end is not there yet. Raises RecordError."""
+def read_curves(path: Path, start: int = 0) -> tuple[dict[str, Curve], int]:
+    """The points of a metrics.jsonl from byte ``start`` on, and the byte up to which they were read.
+
+    A last line without its end is not there yet. Raises RecordError.
+    """
+    curves: dict[str, Curve] = {}
     try:
-        complete, _, _ = path.read_text().rpartition("\n")
-        points = json.loads("[" + complete.replace("\n", ",") + "]")
-        curves: dict[str, Curve] = {}
+        with open(path, "rb") as file:
+            file.seek(start)
+            complete, newline, _ = file.read().rpartition(b"\n")
+        points = json.loads(b"[" + complete.replace(b"\n", b",") + b"]")
         for point in points:
             curve = curves.setdefault(point["name"], Curve())
             curve.steps.append(point["step"])
             curve.values.append(point["value"])
             curve.times.append(point["time"])
     except FileNotFoundError:
-        return {}
+        return {}, 0
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise RecordError(f"{path}: expected one metric point per line ({error}). Remove or repair it.") from error
-    return curves
+    return curves, start + len(complete) + len(newline)
+
+
+def metric_lines(curves: dict[str, Curve]) -> bytes:
+    """A whole metrics.jsonl, metric after metric."""
+    return "".join(
+        metric_line(name, *point)
+        for name, curve in curves.items()
+        for point in zip(curve.steps, curve.values, curve.times, strict=True)
+    ).encode()
 
 
 def stock_metrics(curves: dict[str, Curve]) -> dict[str, dict[str, list[Any]]]:

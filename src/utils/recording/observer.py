@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from sacred.observers.base import RunObserver
-from sacred.utils import SacredInterrupt
 
 from utils.atomic import AppendFile, write_atomic
 from utils.recording.files import (
@@ -31,31 +28,15 @@ logger = logging.getLogger(__name__)
 LARGEST_ID = 2**31 - 1  # what Omniboard and MongoDB's int32 hold
 
 
-class Terminated(SacredInterrupt):
-    """SIGTERM; Sacred then ends the run as INTERRUPTED."""
-
-    STATUS = "INTERRUPTED"
-
-
-def raise_on_sigterm() -> None:
-    """From the main thread: the first SIGTERM raises Terminated, later ones do not disturb the last writes."""
-
-    def terminate(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated("SIGTERM")
-
-    signal.signal(signal.SIGTERM, terminate)
-
-
-def create_run_folder(results_dir: Path) -> int:
-    """Make ``results_dir/<id>`` with the next free integer id. Two processes never get the same one.
+def create_run_folder(results_dir: Path, first_id: int = 1) -> int:
+    """Make ``results_dir/<id>`` with the next free integer id from ``first_id`` on, never the same for two processes.
 
     Raises RecordError when the folder cannot be written.
     """
     try:
         results_dir.mkdir(parents=True, exist_ok=True)
         taken = [int(path.name) for path in results_dir.iterdir() if path.name.isdigit()]
-        run_id = max(taken, default=0) + 1
+        run_id = max([first_id - 1, *taken]) + 1
         while run_id <= LARGEST_ID:
             try:
                 (results_dir / str(run_id)).mkdir()
@@ -80,8 +61,10 @@ class FileObserver(RunObserver):
 
     priority = 100  # first: this observer gives the id, a database takes it over
 
-    def __init__(self, results_dir: Path) -> None:
+    def __init__(self, results_dir: Path, first_id: int = 1) -> None:
+        """``first_id``: the lowest id to give, for a database that several results folders share."""
         self.results_dir = Path(results_dir)
+        self._first_id = first_id
         self.run_id: int | None = None
         self._lock = threading.Lock()  # the heartbeat thread may still be writing when the run stops
         self._entry: dict[str, Any] = {}  # run.json
@@ -128,7 +111,7 @@ class FileObserver(RunObserver):
         _id: int | None,
     ) -> int:
         """Allocate the id and write config.json and run.json. Raises RecordError: no run starts unrecorded."""
-        self.run_id = create_run_folder(self.results_dir)
+        self.run_id = create_run_folder(self.results_dir, self._first_id)
         self._metrics_file = AppendFile(self.run_dir / METRICS)
         self._cout_file = AppendFile(self.run_dir / "cout.txt")
         self._entry = {
@@ -160,7 +143,7 @@ class FileObserver(RunObserver):
             for name, points in metrics_by_name.items():
                 for step, value, time in zip(points["steps"], points["values"], points["timestamps"], strict=True):
                     try:
-                        self._lines.append(metric_line(name, step, value, time))
+                        self._lines.append(metric_line(name, step, value, time.isoformat()))
                     except (TypeError, ValueError) as error:
                         logger.warning(
                             "metric '%s': expected numbers, got %r at step %r (%s).", name, value, step, error
@@ -206,7 +189,8 @@ class FileObserver(RunObserver):
             self._write_json("run.json", self._entry)
             self._write_json("info.json", self._info)
             if self._entry["status"] != "RUNNING":
-                self._write_json(STOCK_METRICS, stock_metrics(read_curves(self.run_dir / METRICS)))
+                curves, _ = read_curves(self.run_dir / METRICS)
+                self._write_json(STOCK_METRICS, stock_metrics(curves))
         except Exception as error:  # an observer that raises is dropped for the rest of the run
             self._n_errors += 1
             if self._error is None:  # once per outage
