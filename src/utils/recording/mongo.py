@@ -95,15 +95,11 @@ class MongoStore(RunStore):
     def put_record(self, record: RunRecord, output: str) -> None:
         """Insert or update the document in ``runs``; what Omniboard added to it (tags, notes) stays."""
         entry = {key: _to_time(value) if key in TIMES else value for key, value in record.entry.items()}
-        references = [
-            {"name": found["name"], "id": str(found["_id"])}
-            for found in self._metrics.find({"run_id": record.id}, {"name": 1})
-        ]
         document: dict[str, Any] = {
             **entry,
             "format": FORMAT,
             "config": record.config,
-            "info": {**record.info, "metrics": references},
+            "info": {**record.info, "metrics": self._references(record.id)},
             "resources": [],
             "artifacts": [],
             "captured_out": output[-OUTPUT_LIMIT:],
@@ -124,7 +120,7 @@ class MongoStore(RunStore):
         return {name: curve.part(range(stored.get(name, 0), len(curve.steps))) for name, curve in curves.items()}
 
     def append(self, run_id: int, curves: dict[str, Curve]) -> None:
-        """Add points at the end of the metrics of a run."""
+        """Add points at the end of the metrics of a run that ``put_record`` has stored."""
         for name, curve in curves.items():
             if curve.steps:
                 points = {
@@ -133,11 +129,17 @@ class MongoStore(RunStore):
                     "timestamps": {"$each": [_to_time(time) for time in curve.times]},
                 }
                 self._metrics.update_one({"run_id": run_id, "name": name}, {"$push": points}, upsert=True)
+        self._runs.update_one({"_id": run_id}, {"$set": {"info.metrics": self._references(run_id)}})
 
     def remove(self, run_id: int) -> None:
         self._find(run_id, {"_id": 1})
         self._metrics.delete_many({"run_id": run_id})
         self._runs.delete_one({"_id": run_id})
+
+    def _references(self, run_id: int) -> list[dict[str, str]]:
+        """How a run's document names its metrics, for Omniboard and incense."""
+        metrics = self._metrics.find({"run_id": run_id}, {"name": 1})
+        return [{"name": found["name"], "id": str(found["_id"])} for found in metrics]
 
     def _find(self, run_id: int, fields: Mapping[str, int]) -> dict[str, Any]:
         document = self._runs.find_one({"_id": run_id}, fields)
@@ -229,10 +231,10 @@ class MongoCopy(RunObserver):
         try:
             record, output = self._files.get(self._run_id), self._files.output(self._run_id)
             curves, end = read_curves(self._files.folder(self._run_id) / METRICS, self._sent or 0)
+            self._store.put_record(record, output)  # first: it refuses the id of another run
             if self._sent is None:
                 curves = self._store.missing(self._run_id, curves)
             self._store.append(self._run_id, curves)
-            self._store.put_record(record, output)
         except Exception as error:  # whatever is wrong with the copy, the run goes on
             if self._error is None:  # once per outage
                 logger.warning(
