@@ -4,6 +4,7 @@ from envs.bar import Bar
 from envs.battle import BattleEnv
 from envs.matrix_game import MatrixGame
 from envs.pettingzoo_env import PettingZooEnv
+from envs.pursuit import Pursuit
 from envs.spread import Spread
 
 REGISTRY: dict[str, type] = {
@@ -11,5 +12,6 @@ REGISTRY: dict[str, type] = {
     "battle": BattleEnv,
     "matrix_game": MatrixGame,
     "pettingzoo": PettingZooEnv,
+    "pursuit": Pursuit,
     "spread": Spread,
 }

@@ -121,3 +121,16 @@ class TorchEnv(Env):
 def _where(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     """``torch.where`` with a condition of shape (E,) over tensors (E, ...)."""
     return torch.where(condition.view(-1, *[1] * (yes.ndim - 1)), yes, no)
+
+
+def seen_by_agents(n_objects: int, n_agents: int, device: torch.device) -> Tensor:
+    """For each agent the indices of all objects, then of all agents but itself, in one row: (N (objects + N - 1),)."""
+    entity = torch.arange(n_objects + n_agents, device=device).repeat(n_agents, 1)
+    oneself = n_objects + torch.arange(n_agents, device=device).unsqueeze(1)
+    return entity[entity != oneself]
+
+
+def relative_to_agents(objects: Tensor, agents: Tensor, seen: Tensor) -> Tensor:
+    """(E, N, objects + N - 1, 2) places of what ``seen_by_agents`` lists, minus the agent's own."""
+    entities = torch.cat([objects, agents], dim=1).index_select(1, seen)
+    return entities.view(*agents.shape[:2], -1, 2) - agents.unsqueeze(2)

@@ -19,6 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {  # arguments that make a registered environ
     "pursuit": {"n_agents": 4, "episode_limit": 6},
 }
 SAME_START = ("matrix_game",)
+CASES = pytest.StashKey[list[Case]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,9 +30,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--same-start", action="store_true", help="nothing in this game is random")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[CASES] = _cases(config)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "env_case" in metafunc.fixturenames:
-        cases = _cases(metafunc.config)
+        cases = metafunc.config.stash[CASES]
         metafunc.parametrize("env_case", cases, ids=[case.name for case in cases])
 
 

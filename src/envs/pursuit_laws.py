@@ -1,0 +1,71 @@
+"""Pursuit and evasion by Voronoi cells (Zhou et al. 2016, Automatica 72) on the torus of Hüttenrauch et al. (2019).
+
+Coordinates are relative to the evader. Its border with a pursuer at p is the bisector {p / 2 + s n} with n = p turned
+by 90 degrees, cut by the bisectors with all other sites q, including torus images and the evader's own:
+
+    s * 2 (n . q) <= q . q - p . q
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+WORLD_SIZE = 100.0
+EVADER_NEIGHBOURS = 10  # pursuers that the evader takes into account
+PURSUER_MOVES = [[0.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]]  # stay, left, right, down, up
+UNLIMITED = 1e6  # instead of infinity, so that an evader exactly on a pursuer makes no NaN
+
+
+def wrap(relative: Tensor) -> Tensor:
+    """The shortest of the equivalent differences on the torus, each coordinate in [-50, 50]."""
+    return relative - WORLD_SIZE * torch.round(relative / WORLD_SIZE)
+
+
+def images(sites: Tensor) -> Tensor:
+    """(E, K, 2) sites and the evader at the origin -> (E, 9 (K + 1), 2) with their torus images."""
+    shift = WORLD_SIZE * torch.tensor([-1.0, 0.0, 1.0], dtype=sites.dtype, device=sites.device)
+    shifts = torch.cartesian_prod(shift, shift)
+    with_evader = functional.pad(sites, (0, 0, 0, 1))
+    return (with_evader.unsqueeze(1) + shifts.unsqueeze(1)).flatten(1, 2)
+
+
+def shared_border(p: Tensor, sites: Tensor) -> tuple[Tensor, Tensor]:
+    """Midpoint (..., 2) of the border between the evader and p (..., 2), and whether (...) there is one.
+
+    ``sites`` (..., K, 2) may hold p and the evader: neither limits their common border.
+    """
+    normal = torch.stack([-p[..., 1], p[..., 0]], dim=-1)
+    along = 2 * (normal.unsqueeze(-2) * sites).sum(dim=-1)  # exactly 0 for q = p and q = 0
+    limit = (sites.square().sum(dim=-1) - (p.unsqueeze(-2) * sites).sum(dim=-1)) / along
+    high = torch.where(along > 0, limit, UNLIMITED).amin(dim=-1)
+    low = torch.where(along < 0, limit, -UNLIMITED).amax(dim=-1)
+    return p / 2 + ((low + high) / 2).unsqueeze(-1) * normal, low < high
+
+
+def evader_direction(pursuers: Tensor) -> Tensor:
+    """(E, 2) unit direction of the evader's flight from pursuers (E, N, 2), relative to it and wrapped.
+
+    Zhou et al. give, for the nearest pursuer at distance R in direction h with v = h turned by 90 degrees and a border
+    of length L from t_lo to t_hi along v: -(L / 2) h + (t_hi^2 - t_lo^2) / (2 R) v. That is parallel to the way from
+    this pursuer to the border's midpoint.
+    """
+    k = min(EVADER_NEIGHBOURS, pursuers.shape[1])
+    nearest = pursuers.norm(dim=2).topk(k, largest=False).indices
+    sites = pursuers.gather(1, nearest.unsqueeze(2).expand(-1, -1, 2))
+    p = sites[:, 0]
+    midpoint, _ = shared_border(p, images(sites))
+    return functional.normalize(midpoint - p, dim=1)
+
+
+def voronoi_pursuit(pursuers: Tensor) -> Tensor:
+    """The scripted pursuers of Zhou et al.: (E, N) actions of point pursuers (E, N, 2), relative to the evader.
+
+    Who borders on the evader goes to the midpoint of the border, everybody else straight to the evader, each by the
+    move that is nearest to this direction.
+    """
+    midpoint, bordering = shared_border(pursuers, images(pursuers).unsqueeze(1))
+    target = torch.where(bordering.unsqueeze(2), midpoint, torch.zeros_like(midpoint))
+    moves = torch.tensor(PURSUER_MOVES, dtype=pursuers.dtype, device=pursuers.device)
+    return ((target - pursuers) @ moves.T).argmax(dim=2)
