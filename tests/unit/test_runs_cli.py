@@ -1,0 +1,170 @@
+"""The ``runs`` command over recorded runs."""
+
+from __future__ import annotations
+
+import io
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from matplotlib.image import imread
+
+import runs
+from utils.recording.files import Curve
+from utils.recording.store import FileStore, RunRecord, utc_now
+
+if TYPE_CHECKING:
+    from tests.unit.mongo_server import Embedded
+
+pytest_plugins = ["tests.unit.mongo_server"]
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileStore:
+    """Three runs in ./results/sacred: 1 and 2 differ in lr, 3 still runs on another environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MONGO_URL", raising=False)
+    store = FileStore(Path("results/sacred"))
+    for run_id, env, lr, status in (
+        (1, "battle", 0.1, "COMPLETED"),
+        (2, "battle", 0.2, "FAILED"),
+        (3, "bar", 0.1, "RUNNING"),
+    ):
+        start = utc_now() - timedelta(minutes=1)
+        entry = {
+            "experiment": {"name": "hmf", "mainfile": "main.py"},
+            "status": status,
+            "start_time": start.isoformat(),
+            "heartbeat": start.isoformat(),
+            "stop_time": None if status == "RUNNING" else (start + timedelta(seconds=65)).isoformat(),
+            "git": {"commit": "c" * 40, "dirty": True},
+            "fail_trace": ["Traceback\n", "ValueError: boom\n"] if status == "FAILED" else None,
+        }
+        config = {"name": "hmf", "env": env, "lr": lr, "seed": 1, "gamma": 0.9}
+        curve = Curve([0, 100], [0.0, float(run_id)], [start.isoformat()] * 2)
+        store.put(RunRecord(run_id, entry, config, {"device": "cpu"}), {"test_return_mean": curve}, "")
+    return store
+
+
+def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert runs.main(argv) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert runs.main(argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_ls_shows_the_keys_that_differ(capsys: pytest.CaptureFixture[str]) -> None:
+    head, *rows = printed(capsys, "ls").splitlines()
+    assert head.split() == ["id", "status", "started", "(UTC)", "duration", "name", "env", "seed", "lr"]
+    assert [row.split()[0:2] + row.split()[4:] for row in rows] == [
+        ["1", "COMPLETED", "0:01:05", "hmf", "battle", "1", "0.1"],
+        ["2", "FAILED", "0:01:05", "hmf", "battle", "1", "0.2"],
+        ["3", "RUNNING", rows[2].split()[4], "hmf", "bar", "1", "0.1"],
+    ]
+
+
+def test_ls_filters_and_shows_the_metric_it_filters_on(capsys: pytest.CaptureFixture[str]) -> None:
+    head, row = printed(capsys, "ls", "env=battle", "test_return_mean<2", "--status", "COMPLETED").splitlines()
+    assert head.split()[-1] == "test_return_mean"
+    assert row.split()[0] == "1"
+    assert row.split()[-1] == "1"
+    assert printed(capsys, "ls", "--metric", "test_return_mean").splitlines()[3].split()[-1] == "3"
+
+
+def test_show_names_configuration_metrics_commit_and_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "show", "2")
+    for part in (
+        "run 2 in results/sacred: FAILED",
+        "cccc with uncommitted changes",
+        "gamma",
+        "device",
+        "ValueError: boom",
+    ):
+        assert part in text
+    assert ["test_return_mean", "2", "100", "2"] in [line.split() for line in text.splitlines()]
+
+
+def test_diff_shows_differing_keys_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [line.split() for line in printed(capsys, "diff", "1", "2").splitlines()] == [
+        ["key", "run", "1", "run", "2"],
+        ["lr", "0.1", "0.2"],
+    ]
+    assert printed(capsys, "diff", "1", "1") == "The configurations are equal.\n"
+
+
+def test_plot_writes_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, "plot", "1", "2", "--output", "a.png") == "a.png\n"
+    assert imread("a.png").shape[:2] == (600, 1200)
+
+
+def test_the_picture_has_a_line_per_run_and_a_legend_of_differing_keys(files: FileStore) -> None:
+    name = "test_return_mean"
+    figure = runs.picture([files.get(1), files.get(2)], [files.metrics(1), files.metrics(2)], [name])
+    (axis,) = figure.axes
+    assert [list(line.get_ydata()) for line in axis.lines] == [[0, 1], [0, 2]]  # type: ignore[arg-type]
+    assert [line.get_label() for line in axis.lines] == ["run 1: lr=0.1", "run 2: lr=0.2"]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("t_env (environment steps)", name)
+
+
+def test_rm_asks_unless_told_not_to(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, files: FileStore
+) -> None:
+    for answer, left in (("", [1, 2, 3]), ("n\n", [1, 2, 3]), ("y\n", [2, 3])):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        assert "delete run 1 (COMPLETED) from results/sacred? [y/N]" in printed(capsys, "rm", "1")
+        assert files.ids() == left
+    printed(capsys, "rm", "2", "--yes")
+    assert files.ids() == [3]
+    assert "run 3: it is RUNNING. Stop it first" in refused(capsys, "rm", "3", "--yes")
+
+
+def test_push_and_pull_carry_runs_through_mongodb(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, embedded: Embedded, files: FileStore
+) -> None:
+    url = embedded.url("cli")
+    monkeypatch.setenv("MONGO_URL", url)
+    assert printed(capsys, "push").count("results/sacred -> 127.0.0.1") == 3
+    assert printed(capsys, "ls", "--mongo-url", url) == printed(capsys, "ls")
+    assert printed(capsys, "pull", "1") == "run 1: already in results/sacred\n"
+    assert printed(capsys, "pull", "--results-dir", "other").count("-> other") == 3
+    copied = FileStore(Path("other"))
+    for run_id in files.ids():
+        assert copied.get(run_id).is_same_run(files.get(run_id))
+        assert copied.get(run_id).config == files.get(run_id).config
+        assert copied.metrics(run_id)["test_return_mean"].values == files.metrics(run_id)["test_return_mean"].values
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["show", "8"], "run 8: not in results/sacred, the nearest is 3."),
+        (["diff", "1", "9"], "run 9: not in results/sacred, the nearest is 3."),
+        (["plot", "1", "--metric", "test_return"], "run 1: no metric 'test_return'. Did you mean 'test_return_mean'?"),
+        (["plot", "1", "--output", "no/such.png"], "--output: cannot write no/such.png"),
+        (
+            ["ls", "evn=battle"],
+            "filter 'evn': no run has a configuration key or a metric of this name. Did you mean 'env'?",
+        ),
+        (["ls", "--metric", "test_retrn_mean"], "none of these runs logged it. Did you mean 'test_return_mean'?"),
+        (["ls", "battle"], "filter 'battle': expected key=value"),
+        (["ls", "--status", "RUNING"], "Did you mean 'RUNNING'?"),
+        (["push"], "MongoDB: expected --mongo-url or $MONGO_URL"),
+        (["ls", "--mongo-url", "http://x"], "MongoDB URL: expected mongodb://host:27017/database"),
+        (["ls", "--mongo-url", "mongodb://127.0.0.1:1"], "MongoDB does not answer: 127.0.0.1:1"),
+    ],
+)
+def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[str], message: str) -> None:
+    assert message in refused(capsys, *argv)
+
+
+def test_there_are_no_runs_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, "ls", "--results-dir", "empty", "env=battle").split()[0] == "id"
+    assert not os.path.exists("empty")
