@@ -70,7 +70,9 @@ def smallest_map(n_left: int, n_right: int) -> int:
 class BattleFrame:
     """What there is to draw of one battle: the n living agents of both sides, the learners (side 0) first."""
 
+    t: int  # steps so far
     map_size: int  # cells, border walls included
+    population: tuple[int, int]  # of either side at the start
     position: np.ndarray  # (n, 2) int32, (x, y)
     hp: np.ndarray  # (n,) float32, as a fraction of the side's full health
     side: np.ndarray  # (n,) int32, 0 learners, 1 enemies
@@ -324,7 +326,10 @@ class BattleEnv(Env):
                 )
                 action = battle.last_action(index)[side.rows]
                 attack.append(np.where((action >= len(move))[:, None], position[-1] + offset[action], -1))
+        n, m = (side.n_agents for side in battle.sides)
         return BattleFrame(
+            t=battle.t,
+            population=(n, m),
             map_size=battle.world.map_size,
             position=np.concatenate(position),
             hp=np.concatenate([side.hp() / side.unit.hp for side in battle.sides]),

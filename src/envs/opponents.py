@@ -18,8 +18,13 @@ Look = Callable[[], tuple[Step, Tensor]]
 class Policy(Protocol):
     """A trained policy as an opponent: ``build.py`` makes one from a checkpoint or from the learning controller."""
 
-    obs_shape: tuple[int, ...]
-    n_actions: int
+    @property
+    def obs_shape(self) -> tuple[int, ...]:
+        """Of one observation."""
+
+    @property
+    def n_actions(self) -> int:
+        """Number of actions."""
 
     def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:
         """(E, N) int64 actions in [0, n_actions); those of the dead are ignored.

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ REWARDS = Rewards(step_reward=-0.005, attack_penalty=-0.1, hit_reward=0.2, kill_
 UP, LEFT, STAY, RIGHT, DOWN, HIT_UP, HIT_LEFT, HIT_RIGHT, HIT_DOWN = range(9)  # speed 1, attack 1
 
 
-def world_of(own: list, other: list, units: tuple[UnitType, UnitType] = (HALF, FULL), map_size: int = 40) -> GridWorld:
+def world_of(own: Any, other: Any, units: tuple[UnitType, UnitType] = (HALF, FULL), map_size: int = 40) -> GridWorld:
     world = GridWorld(map_size, (len(own), len(other)), units, REWARDS)
     world.reset(1, (np.array(own), np.array(other)))
     return world
