@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_type_hints
 
 import psutil
 import torch
@@ -21,7 +21,7 @@ from components import selectors
 from components.batch import EnvInfo
 from components.replay import Replay, check_memory
 from config.loader import Layer, merge
-from config.schema import NESTED, Config, ConfigError, check_value, framework_keys
+from config.schema import NESTED, Config, ConfigError, check_value, framework_keys, type_name
 from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
 from envs.base import Env
@@ -182,11 +182,24 @@ def make_learner(config: Config, mac: BasicMAC) -> Learner:
         "n_agents": mac.info.n_agents,
         "n_actions": mac.info.n_actions,
         "n_groups": getattr(getattr(mac, "grouping", None), "n_groups", None),
+        "generator": seeding.generator(config.seed, "learner", mac.device),
     }
     if "mixer" in classes:
         mixer: nn.Module = make(classes["mixer"], config.args, given)
         given["mixer"] = mixer.to(mac.device)
+    _check_parts(config, classes["learner"], given)
     return make(classes["learner"], config.args, given)
+
+
+def _check_parts(config: Config, learner: type[Learner], given: Mapping[str, Any]) -> None:
+    """The learner's annotations say which controllers and mixers it works with; ConfigError for another."""
+    hints = {"mixer": type(None), **get_type_hints(learner.__init__)}
+    for part in ("mac", "mixer"):
+        if not isinstance(given[part], hints[part]):
+            raise ConfigError(
+                f"configuration: learner={config.learner} expects {part}: {type_name(hints[part])}, got "
+                f"{part}={getattr(config, part)}. Start from the files of src/config/algs."
+            )
 
 
 def build(config: Config) -> System:

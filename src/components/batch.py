@@ -52,6 +52,16 @@ class Step:
 
 
 @dataclass(frozen=True)
+class GroupHistory:
+    """The last grouping of E environments, kept for the next one and for what is logged about it."""
+
+    latest: Tensor  # (E, N) int64 in [0, m), as assigned; -1 for those dead then
+    previous: Tensor  # (E, N) int64, the grouping before
+    centre: Tensor | None = None  # (m, F) float32, last centres of groupings that cluster, inf where never occupied
+    inertia: Tensor | None = None  # (E,) float32, mean squared distance to the centre, of groupings that cluster
+
+
+@dataclass(frozen=True)
 class Memory:
     """What a controller carries from one step to the next, passed in and out explicitly."""
 
@@ -59,6 +69,7 @@ class Memory:
     prev_action: Tensor  # (E, N) int64, -1 on the first row and for agents that were dead
     group: Tensor  # (E, N) int64 in [0, m), -1 for the dead and for controllers without groups
     hidden: Tensor | None = None  # (E, N, H) float32, recurrent agents only
+    groups: GroupHistory | None = None  # controllers with groups only
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,8 @@ class Window:
     """
 
     obs: Tensor  # (S, W, N, *O) float32
-    prev_action: Tensor  # (S, W, N) int64, -1 on an episode's first row
+    prev_action: Tensor  # (S, W, N) int64, -1 on an episode's first row and for agents that were dead
+    alive: Tensor  # (S, W, N) bool, may act
     first: Tensor  # (S, W) bool, the hidden state is reset before this row
     length: int  # L
 

@@ -16,10 +16,10 @@ def live_group(group: Tensor, alive: Tensor) -> Tensor:
     return group.masked_fill(~alive, -1)
 
 
-def membership(group: Tensor, n_groups: int) -> Tensor:
-    """Groups (B, N) int64, -1 for nobody's member -> W (B, m, N) float32 of zeros and ones."""
+def membership(group: Tensor, n_groups: int, dtype: torch.dtype) -> Tensor:
+    """Groups (B, N) int64, -1 for nobody's member -> W (B, m, N) of zeros and ones, in the dtype of what it weighs."""
     labels = torch.arange(n_groups, device=group.device)
-    return (group[:, None, :] == labels[:, None]).to(torch.float32)
+    return (group[:, None, :] == labels[:, None]).to(dtype)
 
 
 def group_mean(value: Tensor, member: Tensor) -> Tensor:
@@ -50,10 +50,14 @@ def attention_weight(query: Tensor, key: Tensor, member: Tensor) -> Tensor:
     zero.
     """
     score = torch.bmm(query, key.transpose(1, 2)) / key.shape[-1] ** 0.5
-    outside = member == 0
+    return masked_softmax(score, member > 0)
+
+
+def masked_softmax(score: Tensor, inside: Tensor) -> Tensor:
+    """Softmax over the last axis where ``inside`` (bool, broadcast), zero elsewhere; a row without any is zero."""
     # A finite floor instead of -inf: an empty row becomes uniform, then zero, and no gradient is NaN.
-    score = score.masked_fill(outside, torch.finfo(score.dtype).min)
-    return torch.softmax(score, dim=-1).masked_fill(outside, 0.0)
+    score = score.masked_fill(~inside, torch.finfo(score.dtype).min)
+    return torch.softmax(score, dim=-1).masked_fill(~inside, 0.0)
 
 
 def weight_entropy(weight: Tensor) -> Tensor:
@@ -73,3 +77,14 @@ def mean_action_of_others(action: Tensor, alive: Tensor, n_actions: int) -> Tens
     others_BNA = onehot_BNA.sum(1, keepdim=True) - onehot_BNA
     count_BN1 = (acting.sum(1, keepdim=True) - acting.long())[..., None]
     return others_BNA / count_BN1.clamp(min=1)
+
+
+def mean_action_of_team(action: Tensor, n_actions: int) -> Tensor:
+    """Mean one-hot action of everybody who has one (>= 0), oneself included: (B, N) int64 -> (B, N, A), equal rows.
+
+    The authors' code of MFQ; nobody has one: zeros.
+    """
+    acted = (action >= 0)[..., None]
+    total_B1A = (one_hot(action.clamp(min=0), n_actions).to(torch.float32) * acted).sum(1, keepdim=True)
+    mean_B1A = total_B1A / acted.sum(1, keepdim=True).clamp(min=1)
+    return mean_B1A.expand(-1, action.shape[1], -1)

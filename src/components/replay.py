@@ -193,6 +193,7 @@ class Replay:
         return Window(
             obs=self._decoded(rows, envs),
             prev_action=prev_action.masked_fill(no_action, -1),
+            alive=self._read("alive", rows, envs),
             first=first.to(self.device),
             length=self.length,
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from components.batch import Batch, EnvInfo, Memory, Step, decode_obs
+from components.batch import Batch, EnvInfo, Memory, Step, Window, decode_obs
 from components.selectors import ActionSelector
 from modules.agents.base import Agent
 
@@ -60,9 +60,7 @@ class BasicMAC(nn.Module):
         action = self.selector.select(q_ENA, avail, t_env, test_mode, generator)
         position = None if step.position is None else step.position.to(device)
         memory = self.remember(memory, obs, action, alive, position, test_mode, generator)
-        memory = replace(
-            memory, age=memory.age + 1, prev_action=action.masked_fill(~alive, -1), hidden=hidden
-        )
+        memory = replace(memory, age=memory.age + 1, prev_action=action.masked_fill(~alive, -1), hidden=hidden)
         return action, self.restart(memory, step.done.to(device))
 
     def extra(self, prev_action: Tensor, alive: Tensor) -> Tensor | None:
@@ -85,6 +83,10 @@ class BasicMAC(nn.Module):
         """Hook for controllers that keep more than the last action."""
         return memory
 
+    def metrics(self, memory: Memory) -> dict[str, Tensor]:
+        """Hook: what to log (0-dim tensors) about the training environments' memory, when metrics are written."""
+        return {}
+
     @staticmethod
     def restart(memory: Memory, where: Tensor) -> Memory:
         """Memory as before an episode's first row in the environments ``where`` (E,) bool."""
@@ -98,9 +100,30 @@ class BasicMAC(nn.Module):
 
     def q_values(self, batch: Batch) -> Tensor:
         """Q-values (B, N, A) at t."""
+        if batch.window is not None:
+            return self._unroll(batch.window)[:, :-1].flatten(0, 1)
         return self.agent(batch.obs, self.extra(batch.prev_action, batch.alive), None)[0]
 
     def next_q_values(self, batch: Batch) -> Tensor:
         """Q-values (B, N, A) at t + 1."""
+        if batch.window is not None:
+            return self._unroll(batch.window)[:, 1:].flatten(0, 1)
         acted = batch.action.masked_fill(~batch.alive, -1)
         return self.agent(batch.next_obs, self.extra(acted, batch.next_alive), None)[0]
+
+    def _unroll(self, window: Window) -> Tensor:
+        """Q-values (S, L + 1, N, A) of the learned rows and their last successor.
+
+        The rows before them warm up the hidden state, without gradient.
+        """
+        burn_in = window.obs.shape[1] - window.length - 1
+        hidden = self.init_memory(len(window.obs)).hidden
+        q_values = []
+        for t in range(window.obs.shape[1]):
+            assert hidden is not None
+            with torch.set_grad_enabled(t >= burn_in and torch.is_grad_enabled()):
+                hidden = hidden.masked_fill(window.first[:, t, None, None], 0.0)
+                extra = self.extra(window.prev_action[:, t], window.alive[:, t])
+                q_SNA, hidden = self.agent(window.obs[:, t], extra, hidden)
+            q_values.append(q_SNA)
+        return torch.stack(q_values[burn_in:], dim=1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from components.batch import Batch
+from components.returns import td_target, weighted_mean
 from components.target_net import frozen_copy, soft_update
 from controllers.basic_controller import BasicMAC
 
@@ -70,3 +71,23 @@ class Learner(ABC):
             module.load_state_dict(state[name])
         self.optimiser.load_state_dict(state["optimiser"])
         self.n_updates = state["n_updates"]
+
+
+def agent_target(batch: Batch, next_value_BN: Tensor, gamma: float) -> Tensor:
+    """Every agent's own one-step target (B, N): no bootstrap for those dead at t + 1, nor at a true end."""
+    return td_target(batch.reward, batch.terminated[:, None] | ~batch.next_alive, next_value_BN, gamma)
+
+
+def agent_weight(batch: Batch) -> Tensor:
+    """(B, N) float32: the transition's weight for agents that acted, 0 for the dead."""
+    return batch.alive * batch.weight[:, None]
+
+
+def td_loss(value: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Metrics]:
+    """Weighted mean squared TD error of values and targets of one shape, and its metrics."""
+    error = value - target
+    metrics = {
+        "td_error_abs": weighted_mean(error.detach().abs(), weight),
+        "target_mean": weighted_mean(target, weight),
+    }
+    return weighted_mean(error.square(), weight), metrics

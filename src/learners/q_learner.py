@@ -8,12 +8,15 @@ from torch import Tensor
 from components.batch import Batch
 from components.returns import Aggregation, double_q_value, gather_action, td_target, team_reward, weighted_mean
 from controllers.basic_controller import BasicMAC
-from learners.base import Learner, Metrics
+from learners.base import Learner, Metrics, agent_target, agent_weight, td_loss
 from modules.mixers.base import TeamMixer
 
 
 class QLearner(Learner):
     """Without a mixer each agent learns from its own reward; with one, the team value learns from the team reward."""
+
+    mixer: TeamMixer | None
+    target_mixer: TeamMixer | None
 
     def __init__(
         self,
@@ -33,29 +36,19 @@ class QLearner(Learner):
         self.aggregation: Aggregation = team_reward
 
     def loss(self, batch: Batch, t_env: int) -> tuple[Tensor, Metrics]:
-        q_BNA = self.mac.q_values(batch)
-        q_taken_BN = gather_action(q_BNA, batch.action)
+        q_taken_BN = gather_action(self.mac.q_values(batch), batch.action)
         with torch.no_grad():
             next_target_BNA = self.target_mac.next_q_values(batch)
             next_select_BNA = self.mac.next_q_values(batch) if self.double_q else next_target_BNA
             next_value_BN = double_q_value(next_select_BNA, next_target_BNA, batch.next_avail)
-        if self.mixer is None:
-            ended = batch.terminated[:, None] | ~batch.next_alive
-            target = td_target(batch.reward, ended, next_value_BN, self.gamma)
-            error = q_taken_BN - target
-            weight = batch.alive * batch.weight[:, None]
+        if self.mixer is None or self.target_mixer is None:
+            target_BN = agent_target(batch, next_value_BN, self.gamma)
+            loss, metrics = td_loss(q_taken_BN, target_BN, agent_weight(batch))
         else:
-            assert self.target_mixer is not None
-            value = self.mixer(q_taken_BN, batch.alive, batch.obs.flatten(2))
+            value_B = self.mixer(q_taken_BN, batch.alive, batch.obs.flatten(2))
             with torch.no_grad():
-                next_value = self.target_mixer(next_value_BN, batch.next_alive, batch.next_obs.flatten(2))
-                reward = team_reward(batch.reward, self.aggregation)
-                target = td_target(reward, batch.terminated, next_value, self.gamma)
-            error, weight = value - target, batch.weight
-        with torch.no_grad():
-            metrics = {
-                "td_error_abs": weighted_mean(error.abs(), weight),
-                "q_taken_mean": weighted_mean(q_taken_BN, batch.alive * batch.weight[:, None]),
-                "target_mean": weighted_mean(target, weight),
-            }
-        return weighted_mean(error.square(), weight), metrics
+                next_value_B = self.target_mixer(next_value_BN, batch.next_alive, batch.next_obs.flatten(2))
+                reward_B = team_reward(batch.reward, self.aggregation)
+                target_B = td_target(reward_B, batch.terminated, next_value_B, self.gamma)
+            loss, metrics = td_loss(value_B, target_B, batch.weight)
+        return loss, {**metrics, "q_taken_mean": weighted_mean(q_taken_BN.detach(), agent_weight(batch))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers of the given sizes with ReLU between them: (..., sizes[0]) -> (..., sizes[-1])."""
     layers: list[nn.Module] = []
-    for index, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         layers += [nn.Linear(fan_in, fan_out)] + ([nn.ReLU()] if index < len(sizes) - 2 else [])
     return nn.Sequential(*layers)
 
@@ -33,6 +34,15 @@ class StackedLinear(nn.Module):
 def stacked_mlp(n: int, sizes: Sequence[int]) -> nn.Sequential:
     """``n`` independent MLPs of the given sizes: (B, n, sizes[0]) -> (B, n, sizes[-1])."""
     layers: list[nn.Module] = []
-    for index, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         layers += [StackedLinear(n, fan_in, fan_out)] + ([nn.ReLU()] if index < len(sizes) - 2 else [])
     return nn.Sequential(*layers)
+
+
+def refuse_above(max_agents: int, n_agents: int, component: str, reason: str) -> None:
+    """Raises ValueError when a network that is made for small teams would have to serve a larger one."""
+    if n_agents > max_agents:
+        raise ValueError(
+            f"{component}: expected at most max_agents = {max_agents} agents, got {n_agents}. {reason}, which does not "
+            "scale. Use --config=vdn, mfq or hmf, fewer env_args.n_agents, or raise max_agents at your own cost."
+        )

@@ -2,5 +2,6 @@
 
 from modules.agents.conv import ConvAgent
 from modules.agents.mlp import MLPAgent
+from modules.agents.rnn import RNNAgent
 
-REGISTRY: dict[str, type] = {"mlp": MLPAgent, "conv": ConvAgent}
+REGISTRY: dict[str, type] = {"mlp": MLPAgent, "conv": ConvAgent, "rnn": RNNAgent}

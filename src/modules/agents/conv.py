@@ -43,5 +43,3 @@ class ConvAgent(Agent):
         image = obs.flatten(0, 1).permute(0, 3, 1, 2)
         features_BNF = self.torso(image).flatten(1).unflatten(0, obs.shape[:2])
         return self.head(join_extra(features_BNF, extra)), None
-
-

@@ -1,0 +1,1 @@
+"""Networks that judge and never act."""

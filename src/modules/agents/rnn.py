@@ -1,0 +1,66 @@
+"""Recurrent Q-network over the flattened observation (Hausknecht and Stone 2015)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from modules.agents.base import Agent, QHead, join_extra
+from modules.nets import mlp, stacked_mlp
+
+
+class RNNAgent(Agent):
+    """A layer, a gated recurrent unit (Cho et al. 2014), then the same head as the MLP agent.
+
+    Learns from replayed sequences of ``sequence_length`` transitions (R2D2, Kapturowski et al. 2019): the hidden state
+    starts at zero ``burn_in`` rows before them, or at the episode's first row if that is later.
+    """
+
+    def __init__(
+        self,
+        obs_shape: tuple[int, ...],
+        extra_dim: int,
+        n_agents: int,
+        n_actions: int,
+        *,
+        rnn_hidden_dim: int,
+        burn_in: int,
+        sequence_length: int,
+        hidden_dims: list[int],
+        share_params: bool,
+        obs_agent_id: bool,
+        dueling: bool,
+    ) -> None:
+        super().__init__()
+        if min(burn_in, sequence_length) < 1:
+            raise ValueError(
+                f"agent=rnn: expected burn_in and sequence_length of at least 1, got {burn_in} and {sequence_length}. "
+                "For no memory use agent=mlp."
+            )
+        self.hidden_dim = rnn_hidden_dim
+        self.window = (burn_in, sequence_length)
+
+        def layer(fan_in: int, fan_out: int) -> torch.nn.Module:
+            return mlp([fan_in, fan_out]) if share_params else stacked_mlp(n_agents, [fan_in, fan_out])
+
+        self.encoder = layer(math.prod(obs_shape) + extra_dim, rnn_hidden_dim)
+        self.input_gates = layer(rnn_hidden_dim, 3 * rnn_hidden_dim)
+        self.hidden_gates = layer(rnn_hidden_dim, 3 * rnn_hidden_dim)
+        self.head = QHead(rnn_hidden_dim, n_agents, n_actions, hidden_dims, share_params, obs_agent_id, dueling)
+
+    def forward(self, obs: Tensor, extra: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        assert hidden is not None
+        x_BNH = torch.relu(self.encoder(join_extra(obs.flatten(2), extra)))
+        hidden = self._gru(x_BNH, hidden)
+        return self.head(hidden), hidden
+
+    def _gru(self, x_BNH: Tensor, hidden_BNH: Tensor) -> Tensor:
+        """The next hidden state."""
+        reset, update, candidate = self.input_gates(x_BNH).chunk(3, dim=-1)
+        hidden_reset, hidden_update, hidden_candidate = self.hidden_gates(hidden_BNH).chunk(3, dim=-1)
+        reset = torch.sigmoid(reset + hidden_reset)
+        update = torch.sigmoid(update + hidden_update)
+        candidate = torch.tanh(candidate + reset * hidden_candidate)
+        return candidate + update * (hidden_BNH - candidate)
