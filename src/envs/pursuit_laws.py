@@ -25,7 +25,7 @@ def wrap(relative: Tensor) -> Tensor:
 
 def images(sites: Tensor) -> Tensor:
     """(E, K, 2) sites and the evader at the origin -> (E, 9 (K + 1), 2) with their torus images."""
-    shift = WORLD_SIZE * torch.tensor([-1.0, 0.0, 1.0], dtype=sites.dtype, device=sites.device)
+    shift = WORLD_SIZE * torch.arange(-1, 2, dtype=sites.dtype, device=sites.device)
     shifts = torch.cartesian_prod(shift, shift)
     with_evader = functional.pad(sites, (0, 0, 0, 1))
     return (with_evader.unsqueeze(1) + shifts.unsqueeze(1)).flatten(1, 2)

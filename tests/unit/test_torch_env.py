@@ -1,0 +1,39 @@
+"""Torch environments on a GPU: a step never makes the host wait for the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from envs.bar import Bar
+from envs.matrix_game import MatrixGame
+from envs.pursuit import Pursuit
+from envs.spread import Spread
+from envs.torch_env import TorchEnv
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    ("cls", "arguments"),
+    [
+        (Bar, {"capacity": 3}),
+        (MatrixGame, {"game": "hawk_dove"}),
+        (Spread, {"local_ratio": 0.5, "communication_slots": True}),
+        (Pursuit, {"dynamics": "unicycle"}),
+    ],
+)
+def test_step_does_not_synchronise(cls: type[TorchEnv], arguments: dict[str, Any]) -> None:
+    device = torch.device("cuda")
+    env = cls(4, device, n_agents=5, episode_limit=2, **arguments)
+    env.reset(seed=0)
+    action = torch.zeros(4, 5, dtype=torch.int64, device=device)
+    env.step(action)  # the first call loads kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(4):
+            env.step(action)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
