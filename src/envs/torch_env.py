@@ -59,10 +59,11 @@ class TorchEnv(Env):
 
     def reset(self, seed: int) -> Step:
         self._generator.manual_seed(seed)
-        clock = torch.zeros(self.n_envs, dtype=torch.int64, device=self.device)
-        self._state = self._start() | {"t": clock, "done": clock > 0}
+        no_time = torch.zeros(self.n_envs, dtype=torch.int64, device=self.device)
+        not_done = torch.zeros(self.n_envs, dtype=torch.bool, device=self.device)
         no_reward = torch.zeros(self.n_envs, self.info.n_agents, device=self.device)
-        return self._row(no_reward, terminated=clock > 0, truncated=clock > 0)
+        self._state = self._start() | {"t": no_time, "done": not_done}
+        return self._row(no_reward, terminated=not_done, truncated=not_done)
 
     def step(self, action: Tensor) -> Step:
         self._check(action)
@@ -80,11 +81,11 @@ class TorchEnv(Env):
         return {"generator": self._generator.get_state(), "state": dict(self._state)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        saved = {key: tuple(value.shape) for key, value in state["state"].items()}
-        copies = {shape[0] for shape in saved.values()}
-        if copies - {self.n_envs}:
+        expected = _shapes(self._start()) | {"t": (self.n_envs,), "done": (self.n_envs,)}
+        saved = _shapes(state["state"])
+        if saved != expected:
             raise EnvError(
-                f"{self.info.name}: expected a state of {self.n_envs} parallel copies, got one of {copies.pop()}. "
+                f"{self.info.name}: expected a state of tensors {expected}, got {saved}. "
                 "Load it into an environment built with the same arguments."
             )
         self._generator.set_state(state["generator"].cpu())
@@ -116,6 +117,10 @@ class TorchEnv(Env):
         low, high = (int(bound) for bound in action.aminmax())
         if low < 0 or high >= self.info.n_actions:
             raise EnvError(f"{name}: expected actions in [0, {self.info.n_actions}), got values from {low} to {high}.")
+
+
+def _shapes(state: State) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
 
 
 def _where(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from envs.torch_env import TorchEnv
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(
-    ("cls", "arguments"),
+    ("make", "arguments"),
     [
         (Bar, {"capacity": 3}),
         (MatrixGame, {"game": "hawk_dove"}),
@@ -25,9 +26,9 @@ from envs.torch_env import TorchEnv
         (Pursuit, {"dynamics": "unicycle"}),
     ],
 )
-def test_step_does_not_synchronise(cls: type[TorchEnv], arguments: dict[str, Any]) -> None:
+def test_step_does_not_synchronise(make: Callable[..., TorchEnv], arguments: dict[str, Any]) -> None:
     device = torch.device("cuda")
-    env = cls(4, device, n_agents=5, episode_limit=2, **arguments)
+    env = make(4, device, n_agents=5, episode_limit=2, **arguments)
     env.reset(seed=0)
     action = torch.zeros(4, 5, dtype=torch.int64, device=device)
     env.step(action)  # the first call loads kernels
