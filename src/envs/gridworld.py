@@ -198,8 +198,10 @@ class GridWorld:
     On maps over 99 x 99 cells the engine loses about 11 KB at every reset.
     """
 
-    def __init__(self, map_size: int, n_agents: tuple[int, int], units: tuple[UnitType, UnitType], r: Rewards) -> None:
-        """Build the engine; the caller has run the ``check`` methods of ``units`` and ``r``."""
+    def __init__(
+        self, map_size: int, n_agents: tuple[int, int], units: tuple[UnitType, UnitType], rewards: Rewards
+    ) -> None:
+        """Build the engine; the caller has run the ``check`` methods of ``units`` and ``rewards``."""
         engine, self._lib = import_engine()
         config = engine.Config()
         config.set({"map_width": map_size, "map_height": map_size})
@@ -215,17 +217,17 @@ class GridWorld:
                 "attack_range": engine.CircleRange(unit.attack_radius),
                 "damage": unit.damage,
                 "step_recover": unit.step_recover,
-                "step_reward": r.step_reward,
-                "attack_penalty": r.attack_penalty,
-                "kill_reward": r.kill_reward,
-                "dead_penalty": r.dead_penalty,
+                "step_reward": rewards.step_reward,
+                "attack_penalty": rewards.attack_penalty,
+                "kill_reward": rewards.kill_reward,
+                "dead_penalty": rewards.dead_penalty,
             }
             groups.append(config.add_group(config.register_agent_type(name, attributes)))
         own, other = (engine.AgentSymbol(group, index="any") for group in groups)
         for attacker, victim in ((own, other), (other, own)):
             # A killing blow is not an "attack" to the engine: it pays kill_reward, and a kill rule would pay it twice.
             rule = engine.Event(attacker, "attack", victim)
-            config.add_reward_rule(rule, receiver=attacker, value=r.hit_reward)
+            config.add_reward_rule(rule, receiver=attacker, value=rewards.hit_reward)
         self.map_size = map_size
         self._world = engine.GridWorld(config)  # owns the engine and frees it
         self._done = ctypes.c_int32()

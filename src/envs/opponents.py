@@ -67,7 +67,7 @@ class PolicyOpponent:
             raise EnvError(
                 f"Opponent policy: it acts on observations of shape {tuple(policy.obs_shape)} with {policy.n_actions} "
                 f"actions, but this environment's enemies have shape {tuple(obs_shape)} and {n_actions} actions. "
-                "Give the enemies the attributes it was trained with (enemy_view_radius, enemy_speed, "
+                "Give the enemies what it was trained with (Battle: env_args.enemy_view_radius, enemy_speed, "
                 "enemy_attack_radius), or choose another checkpoint."
             )
         self._policy = policy

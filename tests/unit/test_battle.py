@@ -250,6 +250,17 @@ def test_same_seed_same_trajectory() -> None:
     assert any(not torch.equal(row.obs[0], row.obs[1]) for row in first)  # the copies differ among themselves
 
 
+def test_the_sides_take_turns_in_moving_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = small(16)
+    env.reset(0)
+    leaders: list[list[int]] = [[] for _ in env._battles]
+    for battle, seen in zip(env._battles, leaders, strict=True):
+        monkeypatch.setattr(battle.world, "step", lambda actions, first, reward, seen=seen: seen.append(first))
+    for _ in range(3):
+        env.step(torch.full((16, 6), STAY))
+    assert {tuple(seen) for seen in leaders} == {(0, 1, 0), (1, 0, 1)}
+
+
 def test_reset_starts_over() -> None:
     env, stream = bloody(2), torch.Generator()
     before = env.reset(4)

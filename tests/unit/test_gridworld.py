@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from envs.base import EnvError
-from envs.gridworld import GridWorld, Rewards, UnitType, circle_offsets, import_engine
+from envs.gridworld import MAX_SEED, GridWorld, Rewards, UnitType, circle_offsets, import_engine
 
 HALF = UnitType(view_radius=3, speed=1, attack_radius=1, hp=10, damage=2, step_recover=0.1)
 FULL = UnitType(view_radius=6, speed=2, attack_radius=1.5, hp=10, damage=2, step_recover=0.1)
@@ -137,6 +137,20 @@ def test_health_is_read_from_the_view() -> None:
     play(world, [HIT_RIGHT], [6])
     assert world.sides[0].hp() == pytest.approx([10])
     assert world.sides[1].hp() == pytest.approx([8.1])
+
+
+def test_the_seed_decides_who_strikes_first() -> None:
+    world = world_of([[5, 5]], [[6, 5]], (GLASS, GLASS))
+
+    def own_survives(seed: int) -> bool:
+        world.reset(seed, (np.array([[5, 5]]), np.array([[6, 5]])))
+        play(world, [HIT_RIGHT], [HIT_LEFT])
+        return bool(world.sides[0].alive[0])
+
+    seeds = [100_003 * k for k in range(1, 31)] + [MAX_SEED]
+    outcomes = [own_survives(seed) for seed in seeds]
+    assert set(outcomes) == {True, False}
+    assert [own_survives(seed) for seed in reversed(seeds)] == outcomes[::-1]  # whatever was played before
 
 
 def test_placements_that_the_engine_drops_are_an_error() -> None:
