@@ -246,7 +246,9 @@ def build(config: Config) -> System:
 
 def set_opponent(env: Env, config: Config, mac: BasicMAC, greedy: bool) -> None:
     """Give environments with an opponent the policy that plays it: the learning controller or a frozen one."""
-    opponent = {**config.env_args, **config.test_env_args}.get("opponent") if greedy else config.env_args.get("opponent")
+    opponent = (
+        {**config.env_args, **config.test_env_args}.get("opponent") if greedy else config.env_args.get("opponent")
+    )
     if opponent == "self_play":
         env.set_opponent(MACPolicy(mac, greedy))  # type: ignore[attr-defined]
     elif opponent == "checkpoint":

@@ -93,6 +93,8 @@ class Trainer:
         episodes = system.runner.log.flush()
         for name, value in episodes.items():
             self.log_scalar(name, value, counters.t_env)
+        for name, tensor in system.mac.metrics(system.runner.memory).items():
+            self.log_scalar(name, float(tensor), counters.t_env)
         if counters.n_sums:
             batch = system.replay.sample(self.config.batch_size)
             means = {name: total / counters.n_sums for name, total in counters.sums.items()}
@@ -123,9 +125,7 @@ class Trainer:
     def _save_networks(self) -> None:
         policy = policy_state(self.config, self.system.mac)
         learner = self.system.learner.state_dict()
-        checkpoint.save_step(
-            self.checkpoints, self.counters.t_env, policy, learner, self.config.keep_checkpoints
-        )
+        checkpoint.save_step(self.checkpoints, self.counters.t_env, policy, learner, self.config.keep_checkpoints)
 
     def save(self) -> None:
         """The networks as a checkpoint of this step, and everything that exact resume needs."""

@@ -132,6 +132,4 @@ def _wrong_type(key: str, value: Any, annotation: Any, where: str) -> ConfigErro
             hint = f" YAML reads {value!r} as {type(value).__name__}; write {key}={written}."
     if annotation is bool:
         hint = f" Write {key}=true or {key}=false."
-    return ConfigError(
-        f"{where}: {key} expects {type_name(annotation)}, got {value!r} ({type(value).__name__}).{hint}"
-    )
+    return ConfigError(f"{where}: {key} expects {type_name(annotation)}, got {value!r} ({type(value).__name__}).{hint}")

@@ -49,7 +49,7 @@ def resolve(registry: Mapping[str, type], name: str, kind: str) -> type:
 
 def config_keys(cls: type) -> dict[str, Any]:
     """Keyword-only constructor parameters of ``cls``: configuration key -> type annotation."""
-    constructor = cls.__init__  # type: ignore[misc]
+    constructor = cls.__init__
     hints = get_type_hints(constructor)
     return {
         name: hints[name]

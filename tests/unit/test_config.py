@@ -122,7 +122,7 @@ def test_an_int_is_a_float_but_never_the_other_way() -> None:
     assert check_value("k", None, int | None, "here") is None
     with pytest.raises(ConfigError, match="here: k expects int, got True"):
         check_value("k", True, int, "here")
-    with pytest.raises(ConfigError, match="is not one of a | b"):
+    with pytest.raises(ConfigError, match=r"is not one of a \| b"):
         check_value("k", "c", Literal["a", "b"], "here")
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.factory import config_for, info_for, learner_for, random_batch
 from torch import Tensor
 
 from components.batch import Batch
 from components.returns import gather_action
 from learners.hmf_learner import HMFLearner
-from tests.factory import config_for, info_for, learner_for, random_batch
 
 TOP_LEVELS = ["own_head", "group_sum", "central", "gmf_sum", "none"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from utils.recording.files import Curve, RecordError
-from utils.recording.query import Condition, differing_keys, flatten, parse_condition
+from utils.recording.query import Condition, differing_keys, flatten, parse_condition, telling_keys
 from utils.recording.store import FileStore, RunRecord, RunStore, join_curves, utc_now
 
 if TYPE_CHECKING:
@@ -209,5 +209,6 @@ def test_flat_configurations_and_the_keys_that_differ() -> None:
     second = flatten({"lr": 0.1, "env_args": {"size": 40, "maps": {"a": 1}}, "extra": None})
     assert first == {"lr": 0.1, "env_args.size": 16, "env_args.maps.a": 1}
     assert differing_keys([first, second]) == ["env_args.size", "extra"]
+    assert telling_keys([first, second]) == ["env_args.size"]
     assert differing_keys([first]) == []
     assert differing_keys([]) == []
