@@ -41,14 +41,18 @@ class Bar(TorchEnv):
         shape = (self.n_envs,)
         zero = torch.zeros(shape, dtype=torch.int64, device=self.device)
         attendance = torch.randint(self.info.n_agents + 1, shape, generator=self._generator, device=self.device)
-        return {"attendance": attendance, "nights": zero, "sum": zero, "sum_sq": zero, "crowded": zero, "payoff": zero}
+        sums = dict.fromkeys(("nights", "sum", "sum_sq", "crowded", "payoff"), zero)
+        history = zero.unsqueeze(1).repeat(1, self.info.episode_limit)  # attendance of every night, for pictures
+        return {"attendance": attendance, "history": history, **sums}
 
     def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
         attendance = action.sum(dim=1)
         crowded = attendance > self.capacity
         price = torch.where(crowded, -1, 1)
+        tonight = state["nights"].clamp(max=self.info.episode_limit - 1).unsqueeze(1)  # a finished copy is not kept
         played = {
             "attendance": attendance,
+            "history": state["history"].scatter(1, tonight, attendance.unsqueeze(1)),
             "nights": state["nights"] + 1,
             "sum": state["sum"] + attendance,
             "sum_sq": state["sum_sq"] + attendance**2,
