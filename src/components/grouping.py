@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from components.batch import EnvInfo
+from components.clustering import RunningMoments, farthest_first, lloyd, match_in_turn, points
+from components.mean_field import group_mean, membership
 
 
 @dataclass(frozen=True)
@@ -17,29 +23,39 @@ class GroupingInput:
     action: Tensor  # (E, N, A) float32 one-hot of the first behaviour action
     alive: Tensor  # (E, N) bool
     position: Tensor | None  # (E, N, 2) float32
+    centre: Tensor | None = None  # (m, F) of the last `Assignment`
 
 
-class Grouping(ABC):
-    """Assigns agents to groups."""
+@dataclass(frozen=True)
+class Assignment:
+    """Groups of E episodes, and where a grouping that clusters found them."""
 
-    dynamic: bool  # members differ between episodes, so that nothing may be tied to a group's number
+    group: Tensor  # (E, N) int64 in [0, m), -1 for the dead
+    centre: Tensor | None = None  # (m, F) float32, each group's last centre, inf for groups that never had members
+    inertia: Tensor | None = None  # (E,) float32, mean squared distance of the living to their centre
 
-    def __init__(self, n_agents: int, *, n_groups: int) -> None:
-        if not 1 <= n_groups <= n_agents:
+
+class Grouping(nn.Module, ABC):
+    """Assigns agents to groups. A module, so that what it learns about features is part of checkpoints."""
+
+    dynamic: bool  # members differ between episodes
+
+    def __init__(self, info: EnvInfo, *, n_groups: int) -> None:
+        super().__init__()
+        if not 1 <= n_groups <= info.n_agents:
             raise ValueError(
-                f"n_groups: expected between 1 and the number of agents ({n_agents}), got {n_groups}. "
+                f"n_groups: expected between 1 and the number of agents ({info.n_agents}), got {n_groups}. "
                 "Set n_groups, or env_args.n_agents."
             )
-        self.n_agents = n_agents
+        self.n_agents = info.n_agents
         self.n_groups = n_groups
 
-    @abstractmethod
-    def labels(self, features: GroupingInput, generator: torch.Generator) -> Tensor:
-        """(E, N) int64 in [0, m)."""
+    def observe(self, features: GroupingInput) -> None:
+        """Learn from the first rows of training episodes; never called in test mode."""
 
-    def assign(self, features: GroupingInput, generator: torch.Generator) -> Tensor:
-        """(E, N) int64 in [0, m), -1 for the dead."""
-        return self.labels(features, generator).masked_fill(~features.alive, -1)
+    @abstractmethod
+    def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
+        """Groups of E episodes."""
 
     def _contiguous(self, device: torch.device) -> Tensor:
         """(N,) int64: m runs of slots whose lengths differ by at most one."""
@@ -51,8 +67,9 @@ class ContiguousGrouping(Grouping):
 
     dynamic = False
 
-    def labels(self, features: GroupingInput, generator: torch.Generator) -> Tensor:
-        return self._contiguous(features.obs.device).expand(features.alive.shape)
+    def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
+        label = self._contiguous(features.obs.device).expand(features.alive.shape)
+        return Assignment(label.masked_fill(~features.alive, -1))
 
 
 class RandomGrouping(Grouping):
@@ -60,10 +77,10 @@ class RandomGrouping(Grouping):
 
     dynamic = True
 
-    def labels(self, features: GroupingInput, generator: torch.Generator) -> Tensor:
+    def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
         shape, device = features.alive.shape, features.obs.device
         order = torch.rand(shape, generator=generator, device=device).argsort(-1)
-        return self._contiguous(device)[order]
+        return Assignment(self._contiguous(device)[order].masked_fill(~features.alive, -1))
 
 
 class SpatialGrouping(Grouping):
@@ -71,24 +88,85 @@ class SpatialGrouping(Grouping):
 
     dynamic = True
 
-    def labels(self, features: GroupingInput, generator: torch.Generator) -> Tensor:
-        if features.position is None:
+    def __init__(self, info: EnvInfo, *, n_groups: int) -> None:
+        super().__init__(info, n_groups=n_groups)
+        if not info.has_position:
             raise ValueError(
-                "grouping=spatial needs an environment with positions. Use grouping=contiguous, random or ipc."
+                f"grouping=spatial needs an environment with positions, {info.name} has none. "
+                "Use grouping=contiguous, random or ipc."
             )
+
+    def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
         position = features.position
+        assert position is not None  # EnvInfo.has_position
         low = position.masked_fill(~features.alive[..., None], torch.inf).amin(1)
         high = position.masked_fill(~features.alive[..., None], -torch.inf).amax(1)
         axis = (high - low).argmax(-1)
         coordinate = position.gather(-1, axis[:, None, None].expand(-1, position.shape[1], 1)).squeeze(-1)
         # The dead sort last, so that the living fill the strips evenly.
-        rank = coordinate.masked_fill(~features.alive, torch.inf).argsort(-1, stable=True).argsort(-1)
+        rank = coordinate.masked_fill(~features.alive, torch.inf).argsort(dim=-1, stable=True).argsort(-1)
         living = features.alive.sum(-1, keepdim=True).clamp(min=1)
-        return (rank * self.n_groups // living).clamp(max=self.n_groups - 1)
+        return Assignment((rank * self.n_groups // living).masked_fill(~features.alive, -1))
+
+
+class IPCGrouping(Grouping):
+    """Clusters of agents that see and do alike (paper, "Information and Policy Consistency"; method.md section 5).
+
+    Farthest-first centres, then Lloyd. A group keeps its number from episode to episode: new centres are matched to
+    the last ones, so that its mean policy and its value network stay its own.
+    """
+
+    dynamic = True
+    lloyd_iterations = 10
+
+    def __init__(
+        self, info: EnvInfo, *, n_groups: int, ipc_features: Literal["obs_action", "position", "position_action"]
+    ) -> None:
+        super().__init__(info, n_groups=n_groups)
+        if ipc_features != "obs_action" and not info.has_position:
+            raise ValueError(
+                f"ipc_features={ipc_features} needs an environment with positions, {info.name} has none. "
+                "Use ipc_features=obs_action."
+            )
+        self.features = ipc_features
+        dims = {
+            "obs_action": [math.prod(info.obs_shape), info.n_actions],
+            "position": [2],
+            "position_action": [2, info.n_actions],
+        }[ipc_features]
+        self.moments = RunningMoments(sum(dims))
+        # Each block is divided by sqrt(dim), so that observations and actions weigh alike.
+        self.register_buffer("block_scale", torch.cat([torch.full((dim,), dim**-0.5) for dim in dims]), False)
+
+    def observe(self, features: GroupingInput) -> None:
+        self.moments.update(self._raw(features)[features.alive])
+
+    def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
+        alive_EN, m = features.alive, self.n_groups
+        x_ENF = self.moments.standardise(self._raw(features)) * self.block_scale
+        seeds_Em = farthest_first(x_ENF, alive_EN, m, generator)
+        cluster_EN = lloyd(x_ENF, points(x_ENF, seeds_Em), alive_EN, self.lloyd_iterations)
+
+        member_EmN = membership(cluster_EN, m, x_ENF.dtype)
+        centre_EmF, size_Em = group_mean(x_ENF, member_EmN), member_EmN.sum(-1)
+        last_mF = features.centre if features.centre is not None else torch.full_like(centre_EmF[0], torch.inf)
+        number_Em, centre_mF = match_in_turn(centre_EmF, size_Em > 0, last_mF)
+
+        offset_ENF = x_ENF - torch.bmm(member_EmN.transpose(1, 2), centre_EmF)
+        inertia = (offset_ENF.square().sum(-1) * alive_EN).sum(-1) / alive_EN.sum(-1).clamp(min=1)
+        group_EN = number_Em.gather(1, cluster_EN.clamp(min=0)).masked_fill(~alive_EN, -1)
+        return Assignment(group_EN, centre_mF, inertia)
+
+    def _raw(self, features: GroupingInput) -> Tensor:
+        """(E, N, F)."""
+        seen = features.obs if self.features == "obs_action" else features.position
+        assert seen is not None  # EnvInfo.has_position
+        return seen if self.features == "position" else torch.cat((seen, features.action), dim=-1)
 
 
 REGISTRY: dict[str, type] = {
     "contiguous": ContiguousGrouping,
     "random": RandomGrouping,
     "spatial": SpatialGrouping,
+    "ipc": IPCGrouping,
 }

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from components.batch import EnvInfo, Memory
-from components.grouping import Grouping, GroupingInput
+from components.batch import EnvInfo, GroupHistory, Memory
+from components.clustering import adjusted_rand_index
+from components.grouping import Assignment, Grouping, GroupingInput
+from components.returns import weighted_mean
 from components.selectors import ActionSelector
 from controllers.basic_controller import BasicMAC
 from modules.agents.base import Agent
@@ -35,6 +37,10 @@ class GroupMAC(BasicMAC):
         self.grouping = grouping
         self.regroup_interval = regroup_interval
 
+    def init_memory(self, n_envs: int) -> Memory:
+        memory = super().init_memory(n_envs)
+        return replace(memory, groups=GroupHistory(latest=memory.group, previous=memory.group))
+
     def remember(
         self,
         memory: Memory,
@@ -46,7 +52,8 @@ class GroupMAC(BasicMAC):
         generator: torch.Generator,
     ) -> Memory:
         due = memory.age % self.regroup_interval == 0 if self.regroup_interval > 0 else memory.age == 0
-        group = memory.group
+        group, history = memory.group, memory.groups
+        assert history is not None  # init_memory
         if due.any():
             rows = due.nonzero().squeeze(-1)
             features = GroupingInput(
@@ -54,6 +61,41 @@ class GroupMAC(BasicMAC):
                 action=one_hot(action[rows], self.info.n_actions).to(torch.float32),
                 alive=alive[rows],
                 position=None if position is None else position[rows],
+                centre=history.centre,
             )
-            group = group.index_copy(0, rows, self.grouping.assign(features, generator))
-        return replace(memory, group=group.masked_fill(~alive, -1))
+            if not test_mode:
+                self.grouping.observe(features)
+            assignment = self.grouping.assign(features, generator)
+            group = group.index_copy(0, rows, assignment.group)
+            history = _recorded(history, rows, assignment)
+        return replace(memory, group=group.masked_fill(~alive, -1), groups=history)
+
+    def metrics(self, memory: Memory) -> dict[str, Tensor]:
+        """How far running episodes' groups differ from those before, among agents in both, and how tight they are.
+
+        ``group_rand_index`` does not depend on the groups' numbers, ``group_changed`` (share of agents) does.
+        """
+        history = memory.groups
+        assert history is not None  # init_memory
+        metrics = {} if history.inertia is None else {"group_inertia": history.inertia.mean()}
+        both = (history.latest >= 0) & (history.previous >= 0)
+        if self.grouping.dynamic and both.any():
+            latest, previous = (label.masked_fill(~both, -1) for label in (history.latest, history.previous))
+            agreement = adjusted_rand_index(latest, previous, self.grouping.n_groups)
+            metrics["group_rand_index"] = weighted_mean(agreement, both.any(-1).to(agreement.dtype))
+            metrics["group_changed"] = (latest != previous).sum() / both.sum()
+        return metrics
+
+
+def _recorded(history: GroupHistory, rows: Tensor, new: Assignment) -> GroupHistory:
+    """``history`` (E environments) after a new assignment of the environments ``rows`` (K,) int64."""
+    inertia = history.inertia
+    if new.inertia is not None:
+        before = torch.zeros(len(history.latest), device=rows.device) if inertia is None else inertia
+        inertia = before.index_copy(0, rows, new.inertia)
+    return GroupHistory(
+        latest=history.latest.index_copy(0, rows, new.group),
+        previous=history.previous.index_copy(0, rows, history.latest[rows]),
+        centre=new.centre,
+        inertia=inertia,
+    )

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, one_hot
 
 from components.batch import Batch
 from components.mean_field import group_mean, group_sum, live_group, of_own_group, weight_entropy
+from components.mean_policy import MeanPolicy, kl_divergence
 from components.returns import Aggregation, double_q_value, gather_action, td_target, weighted_mean
 from components.selectors import mask_unavailable
 from controllers.basic_controller import BasicMAC
@@ -21,7 +22,7 @@ from modules.mixers.hmf_mixer import GroupValues, HMFMixer
 
 
 class HMFLearner(Learner):
-    """L = L_GRP (Eq. 12) + top_coef * L_TOT (Eq. 14 or 16) + reg_coef * R."""
+    """L = L_GRP (Eq. 12) + top_coef * L_TOT (Eq. 14 or 16) + reg_coef * R + kl_coef * KL (Eq. 18)."""
 
     mixer: HMFMixer
     target_mixer: HMFMixer
@@ -39,6 +40,8 @@ class HMFLearner(Learner):
         top_coef: float,
         reg_coef: float,
         reg_action: Literal["policy", "taken"],
+        kl_coef: float,
+        mean_policy_decay: float,
         policy_temperature: float,
         lr: float,
         grad_norm_clip: float,
@@ -53,7 +56,9 @@ class HMFLearner(Learner):
         self.top_coef = top_coef
         self.reg_coef = reg_coef
         self.reg_action = reg_action
+        self.kl_coef = kl_coef
         self.policy_temperature = policy_temperature
+        self.mean_policy = MeanPolicy(mixer.n_groups, mac.info.n_actions, mean_policy_decay).to(mac.device)
 
     def loss(self, batch: Batch, t_env: int) -> tuple[Tensor, Metrics]:
         q_BNA = self.mac.q_values(batch)
@@ -72,18 +77,21 @@ class HMFLearner(Learner):
             bottom = self._agent_level(batch, now, following, q_taken_BN, next_value_BN, weight_Bm)
         top = self._top_level(batch, now, following, reward_Bm)
         penalty = self._regulariser(batch, now, q_BNA)
+        divergence = self._policy_divergence(batch, now, q_BNA)
         with torch.no_grad():
             metrics = {
                 "loss_group": bottom.detach(),
                 "loss_top": top.detach(),
                 "regulariser": penalty.detach(),
+                "policy_kl": divergence.detach(),
                 "td_error_abs": weighted_mean(error_Bm.abs(), weight_Bm),
                 "q_taken_mean": weighted_mean(q_taken_BN, batch.alive * batch.weight[:, None]),
                 "q_gmf_mean": weighted_mean(now.q_gmf, weight_Bm),
                 "target_mean": weighted_mean(target_Bm, weight_Bm),
                 "attention_entropy": weighted_mean(weight_entropy(now.weight), weight_Bm),
             }
-        return bottom + self.top_coef * top + self.reg_coef * penalty, metrics
+        loss = bottom + self.top_coef * top + self.reg_coef * penalty + self.kl_coef * divergence
+        return loss, metrics
 
     def _field_action(self, q_BNA: Tensor, batch: Batch, t_env: int) -> Tensor:
         """Action vectors (B, N, A) that enter the mean field: policies (ours) or sampled actions (as printed)."""
@@ -146,7 +154,7 @@ class HMFLearner(Learner):
         if self.reg_coef == 0.0:
             return torch.zeros((), device=q_BNA.device)
         if self.reg_action == "policy":
-            action_BNA = torch.softmax(mask_unavailable(q_BNA, batch.avail) / self.policy_temperature, dim=-1)
+            action_BNA = self._policy(q_BNA, batch)
         else:
             action_BNA = one_hot(batch.action, q_BNA.shape[-1]).to(q_BNA.dtype)
         x_BNF = torch.cat((batch.obs.flatten(2), action_BNA), dim=-1)
@@ -154,6 +162,25 @@ class HMFLearner(Learner):
         centre_BNF = torch.bmm(now.member.transpose(1, 2), centre_BmF)
         distance_BN = (x_BNF - centre_BNF).square().sum(-1)
         return weighted_mean(distance_BN, batch.alive * batch.weight[:, None])
+
+    def _policy(self, q_BNA: Tensor, batch: Batch) -> Tensor:
+        """pi_k (B, N, A) = softmax(Q_LOC / T) over available actions."""
+        return torch.softmax(mask_unavailable(q_BNA, batch.avail) / self.policy_temperature, dim=-1)
+
+    def _policy_divergence(self, batch: Batch, now: GroupValues, q_BNA: Tensor) -> Tensor:
+        """Mean over agents of KL(pi_k || mean policy of its group) (Eq. 18); the mean policies then follow this batch.
+
+        Like batch normalisation's, their running averages move with every forward pass in training.
+        """
+        if self.kl_coef == 0.0:
+            return torch.zeros((), device=q_BNA.device)
+        policy_BNA = self._policy(q_BNA, batch)
+        divergence_BN = kl_divergence(policy_BNA, self.mean_policy.of_own_group(batch.group))
+        self.mean_policy.update(policy_BNA.detach(), now.member * batch.weight[:, None, None])
+        return weighted_mean(divergence_BN, (batch.group >= 0) * batch.weight[:, None])
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {**super()._modules(), "mean_policy": self.mean_policy}
 
     def diagnose(self, batch: Batch, t_env: int) -> Metrics:
         """``slope_alignment``: cosine in [-1, 1] between the group's mean Q_LOC over actions and the slope of Q_GMF in

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from components.batch import Memory, Step
+from components.batch import GroupHistory, Memory, Step
 
-torch.serialization.add_safe_globals([Step, Memory])
+torch.serialization.add_safe_globals([Step, Memory, GroupHistory])
 
 POLICY, LEARNER, RESUME = "policy.pt", "learner.pt", "resume.pt"
 

@@ -83,7 +83,7 @@ class HMFMixer(nn.Module):
         """Local values (B, N) of the taken actions, flattened observations (B, N, O), action vectors (B, N, A)
         (policies under ``expected``, one-hot under ``taken``), groups (B, N) int64 with -1 for the dead.
         """
-        member_BmN = membership(group_BN, self.n_groups)
+        member_BmN = membership(group_BN, self.n_groups, obs_BNO.dtype)
         occupied_Bm = member_BmN.any(-1)
         x_BNF = torch.cat((obs_BNO, action_BNA), dim=-1)
         weight_BmN = self._weight(x_BNF if self.attend_action else obs_BNO, member_BmN)
