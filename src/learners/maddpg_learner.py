@@ -102,4 +102,4 @@ def straight_through_gumbel(logits: Tensor, temperature: float, generator: torch
     noise = -torch.empty_like(logits).exponential_(generator=generator).clamp_(min=tiny).log()
     soft = torch.softmax((logits + noise) / temperature, dim=-1)
     hard = one_hot(soft.argmax(-1), logits.shape[-1]).to(logits.dtype)
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())
