@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -147,7 +148,7 @@ def _check_ranges(config: Config) -> None:
 
 def make_env(config: Config, n_envs: int, test: bool) -> Env:
     """Training or evaluation environments, without their opponent."""
-    values = {**config.env_args, **(config.test_env_args if test else {})}
+    values = env_values(config, test)
     given = {"n_envs": n_envs, "device": torch.device("cuda" if config.use_cuda else "cpu")}
     return make(resolve(REGISTRIES["env"], config.env, "env"), values, given)
 
@@ -167,7 +168,7 @@ def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
     for kind in ("agent", "selector", "grouping"):
         if kind in classes:
             given[kind] = make(classes[kind], values, given)
-    if "grouping" not in given and "grouping" in mac_class.__init__.__annotations__:
+    if "grouping" not in given and "grouping" in inspect.signature(mac_class).parameters:
         raise ConfigError(f"configuration: mac={config.mac} needs a grouping. Set grouping=contiguous, for example.")
     return make(mac_class, values, given)
 
@@ -213,8 +214,8 @@ def build(config: Config) -> System:
     torch.manual_seed(seeding.derive_seed(config.seed, "networks"))  # initial weights; nothing else is global
     mac = make_mac(config, env.info).to(device)
     learner = make_learner(config, mac)
-    for side, greedy in ((env, False), (test_env, True)):
-        set_opponent(side, config, mac, greedy)
+    set_opponent(env, config, mac, greedy=False)
+    set_opponent(test_env, config, mac, greedy=True)
 
     with_position = learner.needs_position
     free = psutil.virtual_memory().available
@@ -244,17 +245,27 @@ def build(config: Config) -> System:
     return system
 
 
+def with_env_args(config: Config, **env_args: Any) -> Config:
+    """``config`` with some env_args changed."""
+    return replace(config, env_args=MappingProxyType({**config.env_args, **env_args}))
+
+
+def env_values(config: Config, test: bool) -> dict[str, Any]:
+    """env_args of the training or the evaluation environments."""
+    return {**config.env_args, **(config.test_env_args if test else {})}
+
+
 def set_opponent(env: Env, config: Config, mac: BasicMAC, greedy: bool) -> None:
-    """Give environments with an opponent the policy that plays it: the learning controller or a frozen one."""
-    opponent = (
-        {**config.env_args, **config.test_env_args}.get("opponent") if greedy else config.env_args.get("opponent")
-    )
-    if opponent == "self_play":
+    """Give environments with an opponent the policy that plays it: the learning controller or a frozen one.
+
+    ``greedy`` environments are the evaluation's.
+    """
+    values = env_values(config, test=greedy)
+    if values.get("opponent") == "self_play":
         env.set_opponent(MACPolicy(mac, greedy))  # type: ignore[attr-defined]
-    elif opponent == "checkpoint":
-        arguments = {**config.env_args, **(config.test_env_args if greedy else {})}
-        path = Path(arguments["opponent_checkpoint"])
-        env.set_opponent(MACPolicy(load_policy(path, mac.device), greedy=True))  # type: ignore[attr-defined]
+    elif values.get("opponent") == "checkpoint":
+        frozen = load_policy(Path(values["opponent_checkpoint"]), mac.device)
+        env.set_opponent(MACPolicy(frozen, greedy=True))  # type: ignore[attr-defined]
 
 
 def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
@@ -267,9 +278,13 @@ def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
 def config_from_dict(values: dict[str, Any]) -> Config:
     """The configuration that `Config.to_dict` recorded."""
     own = framework_keys()
-    nested = {key: MappingProxyType(dict(values[key])) for key in ("env_args", "test_env_args")}
-    args = {key: value for key, value in values.items() if key not in own and key not in nested}
-    return Config(**{key: values[key] for key in own}, **nested, args=MappingProxyType(args))
+    args = {key: value for key, value in values.items() if key not in own and key not in NESTED}
+    return Config(
+        **{key: values[key] for key in own},
+        env_args=MappingProxyType(dict(values["env_args"])),
+        test_env_args=MappingProxyType(dict(values["test_env_args"])),
+        args=MappingProxyType(args),
+    )
 
 
 def load_policy(path: Path, device: torch.device) -> BasicMAC:
@@ -300,8 +315,10 @@ def load_networks(system: System, folder: Path) -> None:
 
 def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> Config:
     """A resumed run's configuration: only keys that do not change the experiment may differ. Raises ConfigError."""
-    allowed = ("t_max", "test_interval", "test_nepisode", "log_interval", "save_model_interval", "keep_checkpoints")
-    allowed += ("save_replay", "local_results_path")
+    allowed = (
+        "t_max test_interval test_nepisode log_interval save_model_interval keep_checkpoints save_replay "
+        "local_results_path"
+    ).split()
     hints = framework_keys()
     for key, value in overrides.items():
         if key not in allowed:

@@ -58,7 +58,7 @@ def experiment(system: build.System, observer: FileObserver, resume_from: Path |
     """The Sacred experiment of one run."""
     config = system.config
     ex = Experiment("hmf", save_git_info=False)
-    ex.logger = logging.getLogger("hmf")
+    ex.logger = logging.getLogger("hmf")  # type: ignore[assignment]
     ex.add_config(config.to_dict())
     ex.observers.append(observer)
 

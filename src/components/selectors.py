@@ -37,7 +37,7 @@ class ActionSelector(ABC):
             return greedy_action(q, avail)
         probabilities = self.probabilities(q, avail, t_env)
         # Inverse transform sampling: one uniform number per agent, far cheaper than torch.multinomial.
-        uniform = torch.rand(q.shape[:-1], generator=generator, device=q.device)
+        uniform = torch.rand(q.shape[:-1], generator=generator, device=generator.device).to(q.device)
         cumulative = probabilities.cumsum(-1)
         return (cumulative < uniform[..., None] * cumulative[..., -1:]).sum(-1).clamp_(max=q.shape[-1] - 1)
 

@@ -194,10 +194,10 @@ class HMFLearner(Learner):
         slope_BmF = torch.autograd.grad(self.mixer.gmf(mean_field).sum(), mean_field)[0]
         slope_BmA = slope_BmF[..., -self.mac.info.n_actions :]
         local_BmA = group_mean(q_BNA, field.member)
-        centred = [value - value.mean(-1, keepdim=True) for value in (slope_BmA, local_BmA)]
+        slope, local = (value - value.mean(-1, keepdim=True) for value in (slope_BmA, local_BmA))
         size = field.member.sum(-1)
         return {
-            "slope_alignment": weighted_mean(cosine_similarity(*centred, dim=-1), field.occupied.float()),
+            "slope_alignment": weighted_mean(cosine_similarity(slope, local, dim=-1), field.occupied.float()),
             "group_size_min": size.min(),
             "group_size_max": size.max(),
         }

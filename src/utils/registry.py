@@ -40,7 +40,7 @@ def resolve(registry: Mapping[str, type], name: str, kind: str) -> type:
             raise RegistryError(
                 f"{kind}: cannot import '{name}' ({error}). Expected module:Class with the module on PYTHONPATH."
             ) from error
-        return found  # type: ignore[no-any-return]
+        return found
     raise RegistryError(
         f"{kind}: unknown name '{name}'.{nearest(name, registry)} "
         f"Known: {', '.join(sorted(registry))}; or module:Class for your own."
@@ -49,11 +49,10 @@ def resolve(registry: Mapping[str, type], name: str, kind: str) -> type:
 
 def config_keys(cls: type) -> dict[str, Any]:
     """Keyword-only constructor parameters of ``cls``: configuration key -> type annotation."""
-    constructor = cls.__init__
-    hints = get_type_hints(constructor)
+    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
     return {
         name: hints[name]
-        for name, parameter in inspect.signature(constructor).parameters.items()
+        for name, parameter in inspect.signature(cls).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
 

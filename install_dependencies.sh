@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Makes .venv beside this script with everything the project needs, checks it, and prints the next command.
+# Safe to run again: what is installed already stays. `--dev` adds the tests' tools, `--cluster` adds Ray.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+requirements=(-r requirements.txt)
+for option in "$@"; do
+  case "$option" in
+    --dev) requirements+=(-r requirements-dev.txt) ;;
+    --cluster) requirements+=(-r requirements-cluster.txt) ;;
+    *) echo "error: unknown option '$option' (known: --dev, --cluster)" >&2; exit 2 ;;
+  esac
+done
+
+python=""
+for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
+  if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then
+    python="$candidate"
+    break
+  fi
+done
+if [ -z "$python" ]; then
+  echo "error: needs Python 3.11 to 3.13; install one, or name it: PYTHON=/path/to/python3.11 ./install_dependencies.sh" >&2
+  exit 1
+fi
+
+stamp=.venv/installed
+wanted=$(cat "$0" requirements*.txt | cksum; echo "$@")
+if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ]; then
+  if ! "$python" -m venv .venv; then
+    echo "error: cannot make .venv; on Debian: apt-get install python3-venv" >&2
+    exit 1
+  fi
+  echo "installing into .venv (a few minutes the first time) ..."
+  .venv/bin/python -m pip install --quiet "${requirements[@]}"
+fi
+
+.venv/bin/python - <<'PY'
+import sys
+sys.path.insert(0, "src")
+import torch
+import sacred
+import magent2
+import build
+from config.loader import layers
+
+small = ["env_args.n_agents=8", "env_args.n_enemies=4", "env_args.map_size=20"]
+env = build.make_env(build.make_config(layers("iql", "battle", small))[0], n_envs=1, test=True)
+env.reset(seed=1)
+env.step(torch.zeros(1, 8, dtype=torch.int64))
+print(f"torch {torch.__version__}, sacred {sacred.__version__}, magent2 {magent2.__version__}: a tiny battle was stepped.")
+PY
+echo "$wanted" > $stamp
+echo "Ready. Next: .venv/bin/python src/main.py --config=hmf --env-config=battle"

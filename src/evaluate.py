@@ -1,0 +1,184 @@
+"""Play a recorded run's checkpoint: statistics on both sides, and a video.
+
+``python src/evaluate.py --run 3 [--step best] [--episodes 32] [--video battle.gif] [--colour group]
+[with env_args.opponent=random ...]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import build
+from components.batch import Memory, Step, decode_obs
+from config.loader import merge, parse_overrides
+from config.schema import Config, ConfigError
+from controllers.basic_controller import BasicMAC
+from controllers.policy import FULLY_ANNEALED
+from envs.base import Env
+from envs.render import render, write_video
+from modules.mixers.hmf_mixer import HMFMixer
+from runners.vector_runner import VectorRunner
+from utils import checkpoint, seeding
+from utils.atomic import write_atomic
+from utils.recording.files import read_json
+
+CPU = torch.device("cpu")
+
+
+def find_run(run: str, results: str) -> Path:
+    """Folder of a run given by id or path. Raises CheckpointError."""
+    for folder in (Path(results) / "sacred" / run, Path(run)):
+        if (folder / "config.json").exists():
+            return folder
+    raise checkpoint.CheckpointError(
+        f"--run: expected a run's id under {results}/sacred or its folder, got '{run}'. List them: src/runs.py ls"
+    )
+
+
+def run_config(run_dir: Path, overrides: list[str]) -> Config:
+    """The run's configuration with environment keys overridden."""
+    given = parse_overrides(overrides).values
+    unknown = [key for key in given if key != "env_args"]
+    if unknown:
+        raise ConfigError(f"command line: evaluation can change env_args only, not {', '.join(unknown)}.")
+    recorded = read_json(run_dir / "config.json")
+    return build.config_from_dict({**recorded, "env_args": merge(recorded["env_args"], given.get("env_args", {}))})
+
+
+def checkpoint_folder(run_dir: Path, step: str) -> Path:
+    """The folder of a step: a number, ``best`` or ``newest``."""
+    folder = run_dir / "checkpoints"
+    wanted = {"newest": 0, "best": checkpoint.best_step(folder) or 0}.get(step, step)
+    if not str(wanted).isdigit():
+        raise checkpoint.CheckpointError(f"--step: expected a number, best or newest, got '{step}'.")
+    return checkpoint.step_folder(folder, int(wanted))
+
+
+def sides(config: Config) -> dict[str, Config]:
+    """The settings to evaluate: both sides, where an environment has sides."""
+    if "swap_sides" not in config.env_args:
+        return {"all": config}
+    return {
+        side: build.with_env_args(config, swap_sides=value) for side, value in (("left", "never"), ("right", "always"))
+    }
+
+
+def statistics(config: Config, mac: BasicMAC, episodes: int, seed: int) -> dict[str, float]:
+    """Means over greedy episodes."""
+    env = build.make_env(config, min(config.batch_size_run, episodes), test=True)
+    build.set_opponent(env, config, mac, greedy=True)
+    runner = VectorRunner(env, mac, seeding.generator(seed, "evaluation"))
+    means = runner.evaluate(seeding.derive_seed(seed, "evaluation"), episodes, lambda: False)
+    env.close()
+    return means
+
+
+class Painter:
+    """What colours a video: groups, or the attention that the mixer pays."""
+
+    def __init__(self, config: Config, mac: BasicMAC, folder: Path, colour: str) -> None:
+        self.mac, self.colour = mac, colour
+        if colour != "side" and not hasattr(mac, "grouping"):
+            raise ConfigError(f"--colour={colour}: {config.name} has no groups. Use --colour=side.")
+        self.mixer: HMFMixer | None = None
+        if colour == "attention":
+            learner = build.make_learner(config, mac)
+            learner.load_state_dict(checkpoint.load(folder / checkpoint.LEARNER, CPU))
+            if isinstance(learner.mixer, HMFMixer):
+                self.mixer = learner.mixer
+
+    def __call__(self, row: Step, memory: Memory) -> tuple[Tensor | None, Tensor | None]:
+        """Group (N,) and attention weight (N,) of the first environment."""
+        if self.colour == "side":
+            return None, None
+        if self.mixer is None:
+            return memory.group[0], None
+        obs = decode_obs(row.obs, self.mac.info.obs_scale)
+        q_BNA = self.mac.agent(obs, self.mac.extra(memory.prev_action, row.alive), memory.hidden)[0]
+        action_BNA = self.mac.selector.probabilities(q_BNA, row.avail, FULLY_ANNEALED)
+        values = self.mixer(q_BNA.amax(-1), obs.flatten(2), action_BNA, memory.group)
+        return memory.group[0], values.weight.sum(1)[0]
+
+
+@torch.no_grad()
+def frames(env: Env, mac: BasicMAC, painter: Painter, seed: int) -> Iterator[np.ndarray]:
+    """Pictures of one greedy episode of the first copy of ``env``."""
+    generator = seeding.generator(seed, "video")
+    row, memory = env.reset(seeding.derive_seed(seed, "video")), mac.init_memory(env.n_envs)
+    while True:
+        action, following = mac.select_actions(row, memory, 0, True, generator)
+        group, weight = painter(row, following)
+        yield render(env, 0, group, weight)
+        if bool(row.done[0]):
+            return
+        row, memory = env.step(action), following
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The command line."""
+    options, overrides = argv, []
+    if "with" in argv:
+        split = argv.index("with")
+        options, overrides = argv[:split], argv[split + 1 :]
+    parser = argparse.ArgumentParser(prog="evaluate.py", description=__doc__)
+    parser.add_argument("--run", required=True, help="id or folder of a recorded run")
+    parser.add_argument("--step", default="newest", help="step of the checkpoint, best or newest")
+    parser.add_argument("--episodes", type=int, default=16, help="greedy episodes a side")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--video", type=Path, help="also write this GIF or MP4 of one episode")
+    parser.add_argument("--colour", choices=["side", "group", "attention"], default="side")
+    parser.add_argument("--fps", type=int, default=12)
+    parser.add_argument("--results", default="results", help="where runs are recorded")
+    arguments = parser.parse_args(options)
+    arguments.overrides = overrides
+    return arguments
+
+
+def evaluate(argv: list[str]) -> None:
+    """Print and save statistics, write the video. Raises ValueError with one clear message."""
+    arguments = parse(argv)
+    run_dir = find_run(arguments.run, arguments.results)
+    config = run_config(run_dir, arguments.overrides)
+    folder = checkpoint_folder(run_dir, arguments.step)
+    mac = build.load_policy(folder / checkpoint.POLICY, CPU)
+    found = {
+        side: statistics(setting, mac, arguments.episodes, arguments.seed) for side, setting in sides(config).items()
+    }
+    print(f"{config.name} on {config.env}, step {folder.name}, {arguments.episodes} greedy episodes a side")
+    print(f"{'':18s}" + "".join(f"{side:>12s}" for side in found))
+    for name in next(iter(found.values())):
+        print(f"{name:18s}" + "".join(f"{means[name]:12.4f}" for means in found.values()))
+    out = run_dir / "evaluations" / f"{folder.name}.json"
+    out.parent.mkdir(exist_ok=True)
+    record = {"config": config.to_dict(), "episodes": arguments.episodes, "seed": arguments.seed, "sides": found}
+    write_atomic(out, json.dumps(record, indent=2).encode())
+    print(f"written: {out}")
+    if arguments.video:
+        env = build.make_env(config, 1, test=True)
+        build.set_opponent(env, config, mac, greedy=True)
+        painter = Painter(config, mac, folder, arguments.colour)
+        write_video(frames(env, mac, painter, arguments.seed), arguments.video, arguments.fps)
+        env.close()
+        print(f"written: {arguments.video}")
+
+
+def main(argv: list[str]) -> int:
+    """Evaluate, turning bad input into one line and exit code 2."""
+    try:
+        evaluate(argv)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
