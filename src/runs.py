@@ -15,7 +15,7 @@ from pymongo.errors import PyMongoError
 
 from utils.recording.files import Curve, RecordError
 from utils.recording.mongo import MongoStore, address, connect, short
-from utils.recording.query import differing_keys, parse_condition
+from utils.recording.query import differing_keys, parse_condition, telling_keys
 from utils.recording.store import STATUSES, FileStore, RunRecord, RunStore, utc_now
 from utils.registry import nearest
 
@@ -78,7 +78,7 @@ def ls(arguments: argparse.Namespace) -> None:
     config_keys = {key for config in configs for key in config}
     metrics = [*arguments.metric, *(condition.key for condition in conditions if condition.key not in config_keys)]
     keys = [key for key in ALWAYS_SHOWN if key in config_keys]
-    keys += [key for key in differing_keys(configs) if key not in keys]
+    keys += [key for key in telling_keys(configs) if key not in keys]
     curves = [store.metrics(record.id) if metrics else {} for record in records]
     for name in metrics:
         if records and not any(name in found for found in curves):
@@ -137,7 +137,7 @@ def plot(arguments: argparse.Namespace) -> None:
 
 def picture(records: Sequence[RunRecord], curves: Sequence[dict[str, Curve]], names: Sequence[str]) -> Figure:
     """One panel per metric, one line per run."""
-    keys = differing_keys([record.flat_config for record in records])
+    keys = telling_keys([record.flat_config for record in records])
     figure = Figure(figsize=(8, 4 * len(names)), layout="constrained")
     for row, name in enumerate(names, start=1):
         axis = figure.add_subplot(len(names), 1, row)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from nx_27017 import NeoSQLiteHandler, handler, run_server
 
-DATE = "date:"  # marks a date that is stored as text
+EPOCH = datetime(1970, 1, 1)
+MILLISECOND = timedelta(milliseconds=1)
+TIMES = ("start_time", "stop_time", "heartbeat", "timestamps")  # the fields of Sacred that hold dates
 
 
 class Handler(NeoSQLiteHandler):
@@ -26,11 +28,13 @@ class Handler(NeoSQLiteHandler):
 
     def handle_command(self, msg: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         request_id, reply = super().handle_command(repaired(msg))
-        return request_id, {key: with_dates(value) for key, value in reply.items()}
+        for batch in {"firstBatch", "nextBatch"} & reply.get("cursor", {}).keys():
+            reply["cursor"][batch] = [with_dates(document) for document in reply["cursor"][batch]]
+        return request_id, reply
 
 
 def repaired(msg: dict[str, Any]) -> dict[str, Any]:
-    """Dates as text; a collection's name is the value of a command's first key."""
+    """Dates as numbers; a collection's name is the value of a command's first key."""
     sections = [(kind, without_dates(content)) for kind, content in msg["sections"]]
     for kind, content in sections:
         if kind == "body":
@@ -41,21 +45,23 @@ def repaired(msg: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_dates(value: Any) -> Any:
-    """Dates as marked text, at any depth: nx-27017 stores those inside arrays in two ways."""
+    """Dates as milliseconds, at any depth: nx-27017 stores them as text, which it can neither subtract nor order."""
     if isinstance(value, datetime):
-        return DATE + value.isoformat(timespec="milliseconds")
+        return (value - EPOCH) // MILLISECOND
     if isinstance(value, dict):
         return {key: without_dates(item) for key, item in value.items()}
     return [without_dates(item) for item in value] if isinstance(value, list) else value
 
 
-def with_dates(value: Any) -> Any:
-    """The inverse of ``without_dates``."""
-    if isinstance(value, str) and value.startswith(DATE):
-        return datetime.fromisoformat(value.removeprefix(DATE))
-    if isinstance(value, dict):
-        return {key: with_dates(item) for key, item in value.items()}
-    return [with_dates(item) for item in value] if isinstance(value, list) else value
+def with_dates(document: dict[str, Any]) -> dict[str, Any]:
+    """Sacred's dates as dates again."""
+
+    def date(value: Any) -> Any:
+        if isinstance(value, list):
+            return [date(item) for item in value]
+        return EPOCH + value * MILLISECOND if isinstance(value, int) else value
+
+    return {key: date(value) if key in TIMES else value for key, value in document.items()}
 
 
 def main() -> None:

@@ -63,3 +63,8 @@ def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     missing = object()
     keys = dict.fromkeys(key for config in configs for key in config)
     return [key for key in keys if any(config.get(key, missing) != configs[0].get(key, missing) for config in configs)]
+
+
+def telling_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Differing keys that all have: what columns and legends show. The rest follows from an algorithm's name."""
+    return [key for key in differing_keys(configs) if all(key in config for config in configs)]
