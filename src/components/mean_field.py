@@ -63,7 +63,7 @@ def masked_softmax(score: Tensor, inside: Tensor) -> Tensor:
 def weight_entropy(weight: Tensor) -> Tensor:
     """Entropy of lambda in each group, over log n_i: (B, m, N) -> (B, m), 1 when uniform, 0 for n_i <= 1."""
     entropy = -(weight * weight.clamp(min=1e-12).log()).sum(-1)
-    size = (weight > 0).sum(-1)
+    size = (weight > 0).sum(-1).to(weight.dtype)
     return torch.where(size > 1, entropy / size.clamp(min=2).log(), torch.zeros_like(entropy))
 
 

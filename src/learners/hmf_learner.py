@@ -147,7 +147,7 @@ class HMFLearner(Learner):
         return weighted_mean((now.q_top - target_B).square(), batch.weight)
 
     def _regulariser(self, batch: Batch, now: GroupValues, q_BNA: Tensor) -> Tensor:
-        """Mean over agents of |x_k - mu|^2 ("Error Reduction").
+        """Mean over groups' members of |x_k - mu|^2 ("Error Reduction").
 
         With one-hot actions, as printed, it has no gradient into Q_LOC; with policies it does.
         """
@@ -161,14 +161,14 @@ class HMFLearner(Learner):
         centre_BmF = torch.bmm(now.weight, x_BNF)
         centre_BNF = torch.bmm(now.member.transpose(1, 2), centre_BmF)
         distance_BN = (x_BNF - centre_BNF).square().sum(-1)
-        return weighted_mean(distance_BN, batch.alive * batch.weight[:, None])
+        return weighted_mean(distance_BN, (batch.group >= 0) * batch.weight[:, None])
 
     def _policy(self, q_BNA: Tensor, batch: Batch) -> Tensor:
         """pi_k (B, N, A) = softmax(Q_LOC / T) over available actions."""
         return torch.softmax(mask_unavailable(q_BNA, batch.avail) / self.policy_temperature, dim=-1)
 
     def _policy_divergence(self, batch: Batch, now: GroupValues, q_BNA: Tensor) -> Tensor:
-        """Mean over agents of KL(pi_k || mean policy of its group) (Eq. 18); the mean policies then follow this batch.
+        """Mean over members of KL(pi_k || mean policy of its group) (Eq. 18); the mean policies then follow this batch.
 
         Like batch normalisation's, their running averages move with every forward pass in training.
         """
