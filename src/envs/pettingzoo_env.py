@@ -146,6 +146,16 @@ class PettingZooEnv(Env):
                 "cannot be continued exactly. The environment must take all its randomness from reset(seed)."
             )
 
+    def picture(self, env_index: int) -> np.ndarray:
+        """(H, W, 3) uint8, drawn by the environment itself. Raises EnvError when it was not made to draw."""
+        picture = self._games[env_index].env.render()
+        if not isinstance(picture, np.ndarray):
+            raise EnvError(
+                f"{self.info.name}: expected render() to return an array, got {type(picture).__name__}. "
+                "Make the environment with env_args.kwargs.render_mode=rgb_array, if it has that mode."
+            )
+        return picture
+
     def close(self) -> None:
         for game in self._games:
             game.env.close()
