@@ -1,0 +1,111 @@
+"""Every algorithm on every environment through the real main, with small numbers; or refused with the reason."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import main
+from config.loader import available, named_layer
+from envs import REGISTRY
+from utils import checkpoint
+
+LEARNING = {
+    "t_max": 24,
+    "batch_size_run": 2,
+    "learning_starts": 8,
+    "batch_size": 4,
+    "train_interval": 8,
+    "buffer_size": 200,
+    "test_nepisode": 2,
+    "log_interval": 24,
+    "hidden_dims": [8],
+}
+# Name of a configuration in src/config/envs -> arguments that make its episodes short and its population small.
+ENVIRONMENTS: dict[str, dict[str, Any]] = {
+    "bar": {"n_agents": 6, "capacity": 3, "episode_limit": 5},
+    "battle": {"n_agents": 6, "n_enemies": 6, "map_size": 16, "hp": 1, "enemy_hp": 1, "episode_limit": 6},
+    "battle_symmetric": {"n_agents": 6, "n_enemies": 6, "map_size": 16, "opponent": "self_play", "episode_limit": 6},
+    "matrix_game": {"n_agents": 2},
+    "hawk_dove": {"n_agents": 3, "episode_limit": 2},
+    "pettingzoo": {"kwargs": {"N": 3, "max_cycles": 6}},
+    "pursuit": {"n_agents": 4, "episode_limit": 6},
+    "spread": {"n_agents": 3, "episode_limit": 6},
+}
+
+
+def run(folder: Path, algorithm: str, environment: str, **overrides: Any) -> int:
+    """Exit code of ``main.py --config --env-config with ...`` on the small version of an environment."""
+    env_args = {**ENVIRONMENTS[environment], **overrides.pop("env_args", {})}
+    words = {**LEARNING, "n_groups": 2, "local_results_path": str(folder), **overrides}
+    words |= {f"env_args.{key}": value for key, value in env_args.items()}
+    words |= {
+        f"test_env_args.{key}": env_args[key]
+        for key in named_layer("envs", environment).values.get("test_env_args", {})
+    }
+    given = [f"{key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}" for key, value in words.items()]
+    return main.main([f"--config={algorithm}", f"--env-config={environment}", "with", *given])
+
+
+def check_recorded(folder: Path) -> None:
+    """The run completed, learned twice, and everything it logged is a finite number."""
+    run_dir = folder / "sacred" / "1"
+    assert json.loads((run_dir / "run.json").read_text())["status"] == "COMPLETED"
+    points = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert {"loss", "grad_norm", "td_error_abs", "q_taken_mean", "test_return_mean"} <= {p["name"] for p in points}
+    assert [p for p in points if not math.isfinite(p["value"])] == []
+    newest = checkpoint.step_folder(run_dir / "checkpoints", 0)
+    assert checkpoint.load(newest / checkpoint.LEARNER, torch.device("cpu"))["n_updates"] == 2
+
+
+def test_every_environment_is_here() -> None:
+    assert {named_layer("envs", name).values["env"] for name in ENVIRONMENTS} == set(REGISTRY)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("algorithm", available("algs"))
+def test_two_updates(algorithm: str, environment: str, tmp_path: Path) -> None:
+    assert run(tmp_path, algorithm, environment) == 0
+    check_recorded(tmp_path)
+
+
+@pytest.mark.parametrize("environment", ["battle", "bar"])
+@pytest.mark.parametrize("algorithm", ["iql", "vdn", "qmix", "mfq", "mfvfd", "maddpg", "hmf"])
+def test_two_updates_of_recurrent_agents(algorithm: str, environment: str, tmp_path: Path) -> None:
+    assert run(tmp_path, algorithm, environment, agent="rnn", rnn_hidden_dim=8, burn_in=3, sequence_length=2) == 0
+    check_recorded(tmp_path)
+
+
+def test_two_updates_with_the_nearest_neighbours(tmp_path: Path) -> None:
+    assert run(tmp_path, "mfvfd", "battle", mf_neighbours=2) == 0
+    check_recorded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "environment", "overrides", "reason"),
+    [
+        ("qmix", "bar", {"env_args": {"n_agents": 33}}, "mixer=qmix: expected at most max_agents = 32 agents, got 33"),
+        ("maddpg", "bar", {"env_args": {"n_agents": 33}}, "maddpg: expected at most max_agents = 32 agents, got 33"),
+        ("mfvfd", "bar", {"mf_neighbours": 2}, "which has no positions to find the nearest by"),
+        ("iql", "bar", {"agent": "conv"}, "agent=conv: expected observations of shape (height, width, channels)"),
+        ("vdn", "bar", {"mixer": "mfvfd", "mf_neighbours": 0}, "configuration: mixer=mfvfd needs the key"),
+        ("mfq", "bar", {"mixer": "vdn"}, "learner=mfq_learner expects mixer: null, got mixer=vdn"),
+    ],
+)
+def test_refused_with_the_reason_before_anything_is_written(
+    algorithm: str,
+    environment: str,
+    overrides: dict[str, Any],
+    reason: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(tmp_path, algorithm, environment, **overrides) == 2
+    assert reason in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
