@@ -42,6 +42,16 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
     "selector": selectors.REGISTRY,
 }
 OPTIONAL = ("mixer", "grouping")  # may be "none"
+RESUMABLE = (  # keys that may differ in a resumed run, because they do not change what is learned
+    "t_max",
+    "test_interval",
+    "test_nepisode",
+    "log_interval",
+    "save_model_interval",
+    "keep_checkpoints",
+    "save_replay",
+    "local_results_path",
+)
 
 
 @dataclass(frozen=True)
@@ -315,15 +325,11 @@ def load_networks(system: System, folder: Path) -> None:
 
 def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> Config:
     """A resumed run's configuration: only keys that do not change the experiment may differ. Raises ConfigError."""
-    allowed = (
-        "t_max test_interval test_nepisode log_interval save_model_interval keep_checkpoints save_replay "
-        "local_results_path"
-    ).split()
     hints = framework_keys()
     for key, value in overrides.items():
-        if key not in allowed:
+        if key not in RESUMABLE:
             raise ConfigError(
-                f"command line: {key} cannot change when a run is resumed (allowed: {', '.join(allowed)}). "
+                f"command line: {key} cannot change when a run is resumed (allowed: {', '.join(RESUMABLE)}). "
                 "For a different experiment, start a new run with checkpoint_path=..."
             )
         config = replace(config, **{key: check_value(key, value, hints[key], "command line")})
