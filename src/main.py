@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from sacred import SETTINGS, Experiment
 from sacred.run import Run
 
@@ -84,7 +85,9 @@ def experiment(system: build.System, observer: FileObserver, resume_from: Path |
             return evaluate_once(system, log_scalar)
         trainer = Trainer(system, observer.run_dir, log_scalar)
         if resume_from is not None:
-            trainer.load_state_dict(checkpoint.load(resume_from / "checkpoints" / checkpoint.RESUME, system.device))
+            # Read to the CPU, where random streams and engines live; networks and memories move to their device.
+            state = checkpoint.load(resume_from / "checkpoints" / checkpoint.RESUME, torch.device("cpu"))
+            trainer.load_state_dict(state)
             print(f"resumed from run {resume_from.name} at step {trainer.counters.t_env:,}", flush=True)
         return trainer.train()
 

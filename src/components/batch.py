@@ -6,10 +6,13 @@ m groups, O observation shape. A tensor with three or more axes carries its lett
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -111,3 +114,15 @@ def decode_obs(obs: Tensor, scale: float) -> Tensor:
     """Stored observation (any dtype) to float32 in natural units."""
     decoded = obs.to(torch.float32)
     return decoded if scale == 1.0 else decoded * scale
+
+
+def to_device(record: R, device: torch.device) -> R:
+    """A record with its tensors, and those of the records inside it, on ``device``."""
+    moved = {}
+    for field in fields(record):  # type: ignore[arg-type]
+        value = getattr(record, field.name)
+        if isinstance(value, Tensor):
+            moved[field.name] = value.to(device)
+        elif is_dataclass(value):
+            moved[field.name] = to_device(value, device)
+    return replace(record, **moved)  # type: ignore[type-var]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.batch import Memory, Step
+from components.batch import Memory, Step, to_device
 from controllers.basic_controller import BasicMAC
 
 FULLY_ANNEALED = 2**62  # environment steps after which every exploration schedule has ended
@@ -40,4 +40,5 @@ class MACPolicy:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        self.memory = state["memory"]
+        memory = state["memory"]
+        self.memory = None if memory is None else to_device(memory, self.mac.device)

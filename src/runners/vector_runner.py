@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.batch import Step
+from components.batch import Step, to_device
 from components.episodes import EpisodeLog, EpisodeStats
 from components.replay import Replay
 from controllers.basic_controller import BasicMAC
@@ -88,7 +88,8 @@ class VectorRunner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self.env.load_state_dict(state["env"])
-        self.row, self.memory = state["row"], state["memory"]
+        self.row = to_device(state["row"], self.env.device)
+        self.memory = to_device(state["memory"], self.mac.device)
         self.generator.set_state(state["generator"])
         self.stats.load_state_dict(state["stats"])
         self.log.values.update(state["log"])

@@ -1,0 +1,107 @@
+"""Exact resume: half a run, continued, equals the whole run bit for bit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.smoke.test_matrix import run
+from torch import Tensor
+
+import main
+from components.batch import GroupHistory, Memory, to_device
+from config.loader import available
+from utils import checkpoint
+
+HALF = 40
+KEYS: dict[str, Any] = {
+    "save_replay": "always",
+    "test_interval": HALF,
+    "log_interval": 30,  # the resume falls between two logs
+    "train_interval": 4,
+    "buffer_size": 50,  # the replay wraps round
+}
+
+
+def differences(left: Any, right: Any, where: str = "") -> list[str]:
+    """Paths at which two nested states are not identical."""
+    if isinstance(left, Tensor):
+        return [] if torch.equal(left, right) and left.dtype == right.dtype else [where]
+    if is_dataclass(left):
+        left, right = vars(left), vars(right)
+    if isinstance(left, (list, tuple)):
+        left, right = dict(enumerate(left)), dict(enumerate(right))
+    if isinstance(left, dict):
+        if left.keys() != right.keys():
+            return [f"{where}: {left.keys() ^ right.keys()}"]
+        return [path for key in left for path in differences(left[key], right[key], f"{where}/{key}")]
+    return [] if left == right else [where]
+
+
+def resume_state(run_dir: Path) -> dict[str, Any]:
+    return checkpoint.load(run_dir / "checkpoints" / checkpoint.RESUME, torch.device("cpu"))
+
+
+def second_half(run_dir: Path) -> dict[tuple[str, int], float]:
+    """What was logged after the first half."""
+    points = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return {(point["name"], point["step"]): point["value"] for point in points if point["step"] > HALF}
+
+
+def check_exact(folder: Path, algorithm: str, environment: str, **overrides: Any) -> None:
+    """Networks, targets, optimiser, replay, environments, random streams, counters and logged metrics agree."""
+    keys = {**KEYS, **overrides}
+    assert run(folder / "whole", algorithm, environment, t_max=2 * HALF, **keys) == 0
+    assert run(folder / "halves", algorithm, environment, t_max=HALF, **keys) == 0
+    words = [f"t_max={2 * HALF}", f"local_results_path={folder / 'halves'}"]
+    assert main.main(["--resume=1", "with", *words]) == 0
+    whole, halves = folder / "whole" / "sacred" / "1", folder / "halves" / "sacred" / "2"
+    first = resume_state(folder / "halves" / "sacred" / "1")
+    assert first["counters"]["t_env"] == HALF
+    assert first["learner"]["n_updates"] > 0
+    assert resume_state(whole)["counters"]["t_env"] == 2 * HALF
+    assert differences(resume_state(whole), resume_state(halves)) == []
+    assert second_half(whole) == second_half(halves) != {}
+
+
+@pytest.mark.parametrize("algorithm", available("algs"))
+def test_every_algorithm_on_bar(algorithm: str, tmp_path: Path) -> None:
+    check_exact(tmp_path, algorithm, "bar")
+
+
+@pytest.mark.parametrize("environment", ["battle", "battle_symmetric"])
+@pytest.mark.parametrize("algorithm", ["iql", "mfq", "hmf", "hmf_ipc"])
+def test_with_deaths_and_self_play(algorithm: str, environment: str, tmp_path: Path) -> None:
+    check_exact(tmp_path, algorithm, environment)
+
+
+@pytest.mark.parametrize("algorithm", ["iql", "hmf"])
+def test_recurrent_agents(algorithm: str, tmp_path: Path) -> None:
+    window = {"burn_in": 3, "sequence_length": 2, "rnn_hidden_dim": 8}
+    check_exact(tmp_path, algorithm, "battle_symmetric", agent="rnn", **window)
+
+
+def test_another_seed_is_another_run(tmp_path: Path) -> None:
+    """The comparison above can fail."""
+    for seed in (1, 2):
+        assert run(tmp_path / str(seed), "iql", "bar", t_max=HALF, seed=seed, **KEYS) == 0
+    one, two = (resume_state(tmp_path / str(seed) / "sacred" / "1") for seed in (1, 2))
+    found = differences(one, two)
+    assert any(path.startswith("/learner/mac") for path in found)
+    assert any(path.startswith("/replay/arrays") for path in found)
+
+
+def test_records_move_with_the_records_inside_them() -> None:
+    nobody = torch.full((2, 3), -1)
+    memory = Memory(nobody[:, 0], nobody, nobody, hidden=None, groups=GroupHistory(nobody, nobody))
+    moved = to_device(memory, torch.device("meta"))
+    assert moved.groups is not None
+    assert {t.device.type for t in (moved.age, moved.prev_action, moved.groups.latest, moved.groups.previous)} == {
+        "meta"
+    }
+    assert moved.hidden is None
+    assert memory.age.device.type == "cpu"
