@@ -7,7 +7,7 @@ m groups, O observation shape. A tensor with three or more axes carries its lett
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -118,7 +118,7 @@ def decode_obs(obs: Tensor, scale: float) -> Tensor:
 
 def to_device(record: R, device: torch.device) -> R:
     """A record with its tensors, and those of the records inside it, on ``device``."""
-    moved = {}
+    moved: dict[str, Any] = {}
     for field in fields(record):  # type: ignore[arg-type]
         value = getattr(record, field.name)
         if isinstance(value, Tensor):

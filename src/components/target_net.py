@@ -19,6 +19,6 @@ def frozen_copy(module: M) -> M:
 @torch.no_grad()
 def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
     """target <- tau * online + (1 - tau) * target, parameters only, in place; tau = 1 copies."""
-    parameters = list(target.parameters())
+    parameters: list[Tensor] = list(target.parameters())
     if parameters:  # a mixer may have none
         torch._foreach_lerp_(parameters, list(online.parameters()), tau)
