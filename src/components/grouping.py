@@ -117,7 +117,9 @@ class IPCGrouping(Grouping):
     """
 
     dynamic = True
-    lloyd_iterations = 10
+    lloyd_iterations = 10  # ours
+
+    block_scale: Tensor  # (F,)
 
     def __init__(
         self, info: EnvInfo, *, n_groups: int, ipc_features: Literal["obs_action", "position", "position_action"]

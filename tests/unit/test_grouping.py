@@ -87,9 +87,7 @@ def test_spatial_strips_run_along_the_longer_side_and_share_the_living() -> None
 
 @pytest.mark.parametrize("n_groups", [0, 7])
 def test_impossible_number_of_groups(n_groups: int) -> None:
-    with pytest.raises(
-        ValueError, match=rf"n_groups: expected between 1 and .* agents \(6\), got {n_groups}"
-    ):
+    with pytest.raises(ValueError, match=rf"n_groups: expected between 1 and .* agents \(6\), got {n_groups}"):
         ContiguousGrouping(INFO, n_groups=n_groups)
 
 
@@ -218,3 +216,13 @@ def test_metrics_say_nothing_when_there_is_nothing_to_compare() -> None:
     assert metrics_of(controller(RandomGrouping(INFO, n_groups=3)), [[0] * 6], [[-1] * 6]) == {}
     assert metrics_of(controller(ContiguousGrouping(INFO, n_groups=3)), [[0] * 6], [[0] * 6]) == {}
     assert metrics_of(controller(ipc()), [[0] * 6], [[-1] * 6], torch.tensor([3.0])) == {"group_inertia": 3.0}
+
+
+def test_numbers_stay_with_places_through_the_controllers_memory() -> None:
+    """Six agents who never move, each a cluster of its own: every episode gives each the same number."""
+    mac, generator = controller(IPCGrouping(INFO, n_groups=6, ipc_features="position")), stream()
+    memory, groups = mac.init_memory(1), []
+    for _ in range(8):
+        _, memory = mac.select_actions(row(ALL[:1], torch.ones(1).bool()), memory, 0, False, generator)
+        groups.append(memory.group)
+    assert all(torch.equal(group, groups[0]) for group in groups)
