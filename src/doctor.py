@@ -1,0 +1,254 @@
+"""``python src/doctor.py [--config=A --env-config=E [with key=value ...]]``: can this machine train, what is missing.
+
+One line per check: ok, warn (training works, something else does not) or fail (with what to do). Exit code 1 on a fail.
+Checks import what they examine themselves, so that a broken package is a finding rather than the end of the doctor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from components.batch import EnvInfo
+    from config.schema import Config
+
+ReplayArguments = tuple["EnvInfo", int, int, bool]  # info, buffer_size, batch_size_run, with_position
+
+ROOT = Path(__file__).parents[1]
+INSTALL = "Run ./install_dependencies.sh and use .venv/bin/python."
+GIB = 2**30
+PYTHONS = ((3, 11), (3, 14))  # from, below
+
+TINY_BATTLE = """
+import build, torch
+from config.loader import layers
+small = ["env_args.n_agents=8", "env_args.n_enemies=4", "env_args.map_size=20"]
+env = build.make_env(build.make_config(layers("iql", "battle", small))[0], n_envs=1, test=True)
+env.reset(seed=1)
+env.step(torch.zeros(1, 8, dtype=torch.int64))
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Outcome of one check; what is not ok says what to do."""
+
+    level: str  # ok, warn, fail
+    text: str
+
+
+def ok(text: str) -> Finding:
+    return Finding("ok", text)
+
+
+def warn(text: str) -> Finding:
+    return Finding("warn", text)
+
+
+def fail(text: str) -> Finding:
+    return Finding("fail", text)
+
+
+def check_python() -> Finding:
+    """The interpreter's version."""
+    version = sys.version_info[:2]
+    if PYTHONS[0] <= version < PYTHONS[1]:
+        return ok(f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}")
+    return fail(
+        f"{version[0]}.{version[1]}: needs 3.11 to 3.13. Install one of them and run ./install_dependencies.sh."
+    )
+
+
+def check_packages(requirements: Path = ROOT / "requirements.txt") -> Finding:
+    """Installed packages against the pins of requirements.txt."""
+    from packaging.requirements import Requirement
+
+    lines = (line.split("#")[0].strip() for line in requirements.read_text().splitlines())
+    wrong = []
+    pins = [Requirement(line) for line in lines if line]
+    for pin in pins:
+        try:
+            installed = metadata.version(pin.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{pin.name} is missing")
+            continue
+        if not pin.specifier.contains(installed):
+            wrong.append(f"{pin.name} is {installed}, expected {pin.specifier}")
+    return fail(f"{'; '.join(wrong)}. {INSTALL}") if wrong else ok(f"{len(pins)} as pinned in {requirements.name}")
+
+
+def check_engine(program: str = TINY_BATTLE) -> Finding:
+    """Step a tiny Battle in another process, which a crash of MAgent2's engine may end."""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT / "src", capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode == 0:
+        return ok("MAgent2 stepped a tiny Battle")
+    last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    return fail(f"Battle does not run: {last}. {INSTALL} Other environments may work.")
+
+
+def check_rendering() -> Finding:
+    """A curve, a GIF and an MP4, without a display."""
+    import imageio.v2 as imageio
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    frames = [np.full((64, 64, 3), shade, np.uint8) for shade in (0, 255)]
+    with tempfile.TemporaryDirectory() as folder:
+        Figure().savefig(f"{folder}/curve.png")
+        for name in ("video.gif", "video.mp4"):
+            imageio.mimwrite(f"{folder}/{name}", frames)  # type: ignore[arg-type]
+    return ok("PNG, GIF and MP4 written")
+
+
+def check_disk(results: Path, replay: ReplayArguments | None) -> Finding:
+    """Room for records and checkpoints, which hold the replay where exact resume is on."""
+    from components.replay import replay_bytes
+
+    existing = next(path for path in (results, *results.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        return fail(f"{existing} is not writable. Choose another folder: with local_results_path=...")
+    free = shutil.disk_usage(existing).free
+    text = f"{free / GIB:.1f} GiB free for {results}"
+    if free < GIB:
+        return fail(f"{text}: less than 1 GiB. Free space, or choose another folder: with local_results_path=...")
+    needed = 2 * replay_bytes(*replay) if replay else 0  # the old state stays until the new one is whole
+    if free < needed + GIB:
+        return warn(f"{text}: exact resume may need {needed / GIB:.1f} GiB. Free space, or use save_replay=never.")
+    return ok(text)
+
+
+def check_memory(replay: ReplayArguments | None) -> Finding:
+    """The replay of the chosen configuration against free memory. Raises ReplayError when it does not fit."""
+    import psutil
+
+    from components.replay import check_memory
+
+    available = psutil.virtual_memory().available
+    text = f"{available / GIB:.1f} GiB free"
+    if replay is None:
+        return ok(f"{text}; give --config and --env-config to check a replay against it")
+    return ok(f"{text}; {check_memory(*replay, available)}")
+
+
+def check_gpu(use_cuda: bool) -> Finding:
+    """What torch sees."""
+    import torch
+
+    if torch.cuda.is_available():
+        name, memory = torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory
+        return ok(f"{name}, {memory / GIB:.0f} GiB; used with use_cuda=true")
+    if use_cuda:
+        return fail(
+            "use_cuda=true, but torch sees no CUDA device. Use use_cuda=false, or install a CUDA build of torch."
+        )
+    if shutil.which("nvidia-smi"):
+        return warn(
+            f"a driver is there, but torch {torch.__version__} does not see a GPU. Install a CUDA build of torch."
+        )
+    return ok("none; training on the CPU")
+
+
+def check_database(url: str | None) -> Finding:
+    """The optional copy of the records."""
+    if not url:
+        return ok("none ($MONGO_URL is not set); runs are recorded as files")
+    from pymongo.errors import PyMongoError
+
+    from utils.recording.files import RecordError
+    from utils.recording.mongo import address, connect, short
+
+    try:
+        connect(url).command("ping")
+    except RecordError as error:
+        return fail(str(error))
+    except PyMongoError as error:
+        return warn(f"no answer: {short(error)}. Runs are recorded as files; start it, then: python src/runs.py push")
+    return ok(f"{address(url)} answers")
+
+
+def replay_arguments(config: Config) -> ReplayArguments:
+    """What the replay's size follows from. Raises ValueError for parts that do not fit together."""
+    import build
+
+    on_cpu = replace(config, use_cuda=False)  # a missing GPU is another check's finding
+    env = build.make_env(on_cpu, n_envs=1, test=False)
+    try:
+        learner = build.make_learner(on_cpu, build.make_mac(on_cpu, env.info))
+    finally:
+        env.close()
+    return env.info, config.buffer_size, config.batch_size_run, learner.needs_position
+
+
+def chosen(arguments: argparse.Namespace) -> tuple[Config | None, ReplayArguments | None]:
+    """The configuration to check, if one was given. Raises ValueError for one that cannot run."""
+    if arguments.config is None and arguments.env_config is None:
+        return None, None
+    import build
+    from config.loader import layers
+
+    if arguments.config is None or arguments.env_config is None:
+        raise ValueError("expected both --config=ALGORITHM and --env-config=ENVIRONMENT, got one of them.")
+    overrides = [word for word in arguments.overrides if word != "with"]
+    config, _ = build.make_config(layers(arguments.config, arguments.env_config, overrides))
+    return config, replay_arguments(config)
+
+
+def survived(check: Callable[..., Finding], *given: Any) -> Finding:
+    """The finding of ``check``; an error is one too."""
+    try:
+        return check(*given)
+    except ValueError as error:  # the project's own messages say what to do
+        return fail(str(error))
+    except Exception as error:
+        return fail(f"{type(error).__name__}: {error}. {INSTALL}")
+
+
+def examine(arguments: argparse.Namespace) -> Iterator[tuple[str, Finding]]:
+    """Name and finding of one check after the other."""
+    yield "python", check_python()
+    yield "packages", survived(check_packages)
+    yield "engine", survived(check_engine)
+    yield "rendering", survived(check_rendering)
+    config, replay = None, None
+    try:
+        config, replay = chosen(arguments)
+    except (ValueError, ImportError) as error:
+        yield "configuration", fail(str(error))
+    yield "memory", survived(check_memory, replay)
+    yield "disk", survived(check_disk, Path(config.local_results_path if config else "results"), replay)
+    yield "gpu", survived(check_gpu, config is not None and config.use_cuda)
+    yield "database", survived(check_database, arguments.mongo_url)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="doctor.py", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--config", metavar="ALGORITHM", help="a file of src/config/algs")
+    parser.add_argument("--env-config", metavar="ENVIRONMENT", help="a file of src/config/envs")
+    parser.add_argument("--mongo-url", metavar="URL", default=os.environ.get("MONGO_URL"), help="default: $MONGO_URL")
+    parser.add_argument("overrides", nargs="*", metavar="with key=value")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print a line per check as it is done; 1 when one failed."""
+    failed = False
+    for name, finding in examine(parse(argv)):
+        print(f"{finding.level:5}{name:14}{finding.text}", flush=True)
+        failed |= finding.level == "fail"
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

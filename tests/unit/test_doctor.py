@@ -1,0 +1,142 @@
+"""The doctor's findings on a sound machine and on broken ones."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+import doctor
+from components.batch import EnvInfo
+from doctor import Finding
+
+
+@pytest.fixture(autouse=True)
+def no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MONGO_URL", raising=False)
+
+
+def test_a_sound_machine_has_only_good_findings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main(["--config", "hmf", "--env-config", "bar"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    names = ["python", "packages", "engine", "rendering", "memory", "disk", "gpu", "database"]
+    assert [line[1] for line in lines] == names
+    assert "fail" not in [line[0] for line in lines]
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the checks that take seconds."""
+    for check in ("check_engine", "check_rendering"):
+        monkeypatch.setattr(doctor, check, lambda: Finding("ok", ""))
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["--config", "hmff", "--env-config", "bar"], "fail configuration no algs configuration 'hmff'. Did you mean"),
+        (["--config", "hmf"], "fail configuration expected both --config=ALGORITHM and --env-config=ENVIRONMENT"),
+        (
+            ["--config", "hmf", "--env-config", "bar", "with", "buffer_size=10000000000"],
+            "fail memory        replay does not fit: 10,000,000,000 joint transitions x",
+        ),
+        (["--mongo-url", "http://x"], "fail database      MongoDB URL: expected mongodb://host:27017/database"),
+    ],
+)
+def test_a_failed_check_is_one_line_and_exit_code_1(
+    capsys: pytest.CaptureFixture[str], argv: list[str], line: str
+) -> None:
+    assert doctor.main(argv) == 1
+    (found,) = [printed for printed in capsys.readouterr().out.splitlines() if printed.startswith("fail")]
+    assert found.startswith(line)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_silent_database_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main(["--mongo-url", "mongodb://127.0.0.1:1"]) == 0
+    assert "warn database      no answer: 127.0.0.1:1" in capsys.readouterr().out
+
+
+def test_wrong_and_missing_packages_are_named(tmp_path: Path) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("# why\nnumpy==1.0.*  # old\nno-such-package\npytest>=1\n\n")
+    finding = doctor.check_packages(requirements)
+    assert finding.level == "fail"
+    assert "expected ==1.0.*; no-such-package is missing. Run ./install_dependencies.sh" in finding.text
+
+
+def test_python_outside_the_supported_range_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, level in (((3, 10, 9), "fail"), ((3, 11, 0), "ok"), ((3, 13, 9), "ok"), ((3, 14, 0), "fail")):
+        fields = dict(zip(("major", "minor", "micro"), version, strict=True))
+        monkeypatch.setattr(sys, "version_info", type("Version", (tuple,), fields)(version))
+        assert doctor.check_python().level == level
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [("raise ImportError('no engine')", "ImportError: no engine"), ("import os; os.abort()", "exit status -6")],
+)
+def test_an_engine_that_raises_or_crashes_is_a_finding(program: str, reason: str) -> None:
+    finding = doctor.check_engine(program)
+    assert finding.level == "fail"
+    assert finding.text.startswith(f"Battle does not run: {reason}. Run ./install_dependencies.sh")
+
+
+INFO = EnvInfo("test", 100, 5, (1000,), torch.float32, 1.0, 10)
+
+
+@pytest.mark.parametrize(("free_gib", "level"), [(0.5, "fail"), (3, "warn"), (50, "ok")])
+def test_disk_has_room_for_records_and_for_two_copies_of_the_replay(
+    free_gib: float, level: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """5,000 rows of 100 x 4,009 bytes, twice: 3.7 GiB, and 1 GiB for records."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=int(free_gib * 2**30)))
+    finding = doctor.check_disk(tmp_path / "not" / "yet", (INFO, 5000, 1, False))
+    assert finding.level == level
+    assert ("exact resume may need 3.7 GiB" in finding.text) == (level == "warn")
+
+
+def test_a_folder_that_cannot_be_written_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert "is not writable. Choose another folder" in doctor.check_disk(tmp_path, None).text
+
+
+def test_memory_that_is_too_small_fails_with_the_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**30))
+    finding = doctor.survived(doctor.check_memory, (INFO, 5000, 1, False))
+    assert finding.level == "fail"
+    assert "5,000 joint transitions x" in finding.text
+    assert "or less" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("available", "use_cuda", "driver", "level"),
+    [
+        (False, False, None, "ok"),
+        (False, True, None, "fail"),
+        (False, False, "/usr/bin/nvidia-smi", "warn"),
+        (True, True, "/usr/bin/nvidia-smi", "ok"),
+    ],
+)
+def test_gpu(available: bool, use_cuda: bool, driver: str | None, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=2**34))
+    monkeypatch.setattr(shutil, "which", lambda name: driver)
+    assert doctor.check_gpu(use_cuda).level == level
+
+
+def test_a_check_that_breaks_is_a_finding() -> None:
+    def broken() -> Any:
+        raise ImportError("libGL is missing")
+
+    finding = doctor.survived(broken)
+    assert finding.level == "fail"
+    assert finding.text.startswith("ImportError: libGL is missing. Run ./install_dependencies.sh")
