@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -332,12 +333,18 @@ def mpe2_tag(n_envs: int = 2) -> PettingZooEnv:
     return imported("mpe2.simple_tag_v3", kwargs, n_envs=n_envs, team="adversary")
 
 
-def test_mpe2_continues_exactly_from_a_saved_state() -> None:
-    env = mpe2_tag()
+def tigers() -> PettingZooEnv:
+    kwargs = {"map_size": 20, "max_cycles": 7}
+    return imported("magent2.environments.tiger_deer_v4", kwargs, n_envs=2, team="tiger")
+
+
+@pytest.mark.parametrize("make", [mpe2_tag, tigers])
+def test_real_environments_continue_exactly_from_a_saved_state(make: Callable[[], PettingZooEnv]) -> None:
+    env = make()
     env.reset(seed=1)
     for t in range(11):  # in the second episode
         env.step(actions(env, t))
-    fresh = mpe2_tag()
+    fresh = make()
     fresh.load_state_dict(env.state_dict())
     for t in range(11, 30):
         assert_same(env.step(actions(env, t)), fresh.step(actions(env, t)))
