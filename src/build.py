@@ -41,6 +41,7 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
     "grouping": groupings.REGISTRY,
     "selector": selectors.REGISTRY,
 }
+PROJECT = Path(__file__).parents[1]  # relative paths of opponents start here, wherever the command is run
 OPTIONAL = ("mixer", "grouping")  # may be "none"
 RESUMABLE = (  # keys that may differ in a resumed run, because they do not change what is learned
     "t_max",
@@ -274,15 +275,16 @@ def set_opponent(env: Env, config: Config, mac: BasicMAC, greedy: bool) -> None:
     if values.get("opponent") == "self_play":
         env.set_opponent(MACPolicy(mac, greedy))  # type: ignore[attr-defined]
     elif values.get("opponent") == "checkpoint":
-        frozen = load_policy(Path(values["opponent_checkpoint"]), mac.device)
+        frozen = load_policy(PROJECT / values["opponent_checkpoint"], mac.device)
         env.set_opponent(MACPolicy(frozen, greedy=True))  # type: ignore[attr-defined]
 
 
 def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
-    """What an exported policy holds: the controller's networks and what rebuilds them."""
+    """What an exported policy holds: the controller's networks and what rebuilds them; no folders of this machine."""
     info = {field: getattr(mac.info, field) for field in EnvInfo.__dataclass_fields__}
     info["obs_dtype"] = str(mac.info.obs_dtype).removeprefix("torch.")
-    return {"config": config.to_dict(), "info": info, "mac": mac.state_dict()}
+    portable = replace(config, local_results_path="results", checkpoint_path="")
+    return {"config": portable.to_dict(), "info": info, "mac": mac.state_dict()}
 
 
 def config_from_dict(values: dict[str, Any]) -> Config:

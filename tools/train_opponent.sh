@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Rebuilds the frozen opponent of Battle: trains it by self-play, exports its policy, measures it against random play.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=.venv/bin/python
+
+"$python" src/main.py --config=iql --env-config=battle_opponent with "$@"
+run=$(ls results/sacred | sort -n | tail -1)
+newest=$(ls "results/sacred/$run/checkpoints" | grep -E '^[0-9]+$' | sort -n | tail -1)
+"$python" src/evaluate.py --run "$run" --episodes 32 with env_args.opponent=random
+cp "results/sacred/$run/checkpoints/$newest/policy.pt" opponents/battle.pt
+echo "written: opponents/battle.pt (run $run, step $newest)"
