@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from pymongo.errors import PyMongoError
 
 from utils.recording.files import Curve, RecordError
-from utils.recording.mongo import MongoStore, address, connect, short
+from utils.recording.mongo import MongoStore, short
 from utils.recording.query import differing_keys, parse_condition, telling_keys
 from utils.recording.store import STATUSES, FileStore, RunRecord, RunStore, utc_now
 from utils.registry import nearest
@@ -61,7 +61,7 @@ def mongo_store(url: str | None) -> MongoStore:
     """Raises RecordError without a URL."""
     if not url:
         raise RecordError("MongoDB: expected --mongo-url or $MONGO_URL, such as mongodb://127.0.0.1:27017/sacred.")
-    return MongoStore(connect(url), address(url))
+    return MongoStore.at(url)
 
 
 def chosen_store(arguments: argparse.Namespace) -> RunStore:

@@ -114,7 +114,7 @@ def test_a_push_repeated_changes_nothing_and_keeps_omniboards_tags(mongomock_ser
 
 
 def test_a_database_that_goes_away_and_returns_loses_no_point(embedded: Embedded, tmp_path: Path) -> None:
-    mongo = MongoStore(connect(embedded.url("outage")), "the test server")
+    mongo = MongoStore.at(embedded.url("outage"))
     copy = MongoCopy(mongo, tmp_path)
 
     def interrupt() -> None:
@@ -154,7 +154,7 @@ def test_a_write_whose_answer_is_lost_is_not_repeated(mongomock_server: Server, 
 def test_a_database_that_never_answers_neither_stops_nor_hangs_a_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    copy = MongoCopy(MongoStore(connect(NOWHERE), address(NOWHERE)), tmp_path, exit_wait=0.5)
+    copy = MongoCopy(MongoStore.at(NOWHERE), tmp_path, exit_wait=0.5)
     begin = time.monotonic()
     assert copy.first_id() == 1
     assert 2.5 < time.monotonic() - begin < 5

@@ -63,6 +63,11 @@ class MongoStore(RunStore):
         self._runs = database["runs"]
         self._metrics = database["metrics"]
 
+    @classmethod
+    def at(cls, url: str) -> MongoStore:
+        """The store behind a URL; nothing is sent yet. Raises RecordError for a bad URL."""
+        return cls(connect(url), address(url))
+
     def ids(self) -> Sequence[int]:
         return sorted(document["_id"] for document in self._runs.find({}, {"_id": 1}))
 
