@@ -25,9 +25,8 @@ if [ -z "$python" ]; then
   exit 1
 fi
 
-stamp=.venv/installed
-wanted=$(cat "$0" requirements*.txt | cksum; echo "$@")
-if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ]; then
+stamp=.venv/installed-$( (cat install_dependencies.sh requirements*.txt; echo "$@") | cksum | cut -d' ' -f1)
+if [ ! -e "$stamp" ]; then
   if ! "$python" -m venv .venv; then
     echo "error: cannot make .venv; on Debian: apt-get install python3-venv" >&2
     exit 1
@@ -51,5 +50,5 @@ env.reset(seed=1)
 env.step(torch.zeros(1, 8, dtype=torch.int64))
 print(f"torch {torch.__version__}, sacred {sacred.__version__}, magent2 {magent2.__version__}: a tiny battle was stepped.")
 PY
-echo "$wanted" > $stamp
+touch "$stamp"
 echo "Ready. Next: .venv/bin/python src/main.py --config=hmf --env-config=battle"

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Sets everything up and runs src/main.py with the given arguments; without any, the main job: HMF on Battle.
+set -euo pipefail
+cd "$(dirname "$0")"
+./install_dependencies.sh
+[ $# -gt 0 ] || set -- --config=hmf --env-config=battle
+exec .venv/bin/python src/main.py "$@"

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Sets everything up and runs the checks and the tests; arguments go to pytest (-m slow runs the long ones).
+set -euo pipefail
+cd "$(dirname "$0")"
+./install_dependencies.sh --dev
+export OMP_NUM_THREADS=1  # tests are many and small
+.venv/bin/python -m ruff check .
+.venv/bin/python -m ruff format --check .
+.venv/bin/python -m mypy src tests
+exec .venv/bin/python -m pytest "$@"
