@@ -17,11 +17,14 @@ from envs.base import Env, EnvError
 from envs.render import render
 from utils.registry import config_keys, make, nearest, resolve
 
+CPU = torch.device("cpu")
+
 
 def to_parallel_env(name: str, **env_args: Any) -> ExportedEnv:
     """A task as a PettingZoo ``ParallelEnv``: ``name`` is a file of src/config/envs, ``env_args`` change its values.
 
-    Raises ConfigError for an unknown name or a value of the wrong type, EnvError for an unknown argument.
+    ``opponent="checkpoint"`` loads the training code for its policy; nothing else does. Raises ConfigError for an
+    unknown name or a value of the wrong type, EnvError for an unknown argument.
     """
     layer = named_layer("envs", name)
     cls = resolve(REGISTRY, layer.values["env"], "env")
@@ -33,7 +36,13 @@ def to_parallel_env(name: str, **env_args: Any) -> ExportedEnv:
         key: check_value(f"env_args.{key}", value, keys[key], layer.where)
         for key, value in {**layer.values["env_args"], **env_args}.items()
     }
-    return ExportedEnv(make(cls, values, {"n_envs": 1, "device": torch.device("cpu")}))
+    env: Env = make(cls, values, {"n_envs": 1, "device": CPU})
+    if values.get("opponent") == "checkpoint":
+        from build import PROJECT, load_policy
+        from controllers.policy import MACPolicy
+
+        env.set_opponent(MACPolicy(load_policy(PROJECT / values["opponent_checkpoint"], CPU), greedy=True))  # type: ignore[attr-defined]
+    return ExportedEnv(env)
 
 
 class ExportedEnv(ParallelEnv):

@@ -18,8 +18,10 @@ from config.schema import ConfigError
 from envs.base import EnvError
 from export import ExportedEnv, to_parallel_env
 
+RANDOM = {"opponent": "random", "opponent_checkpoint": ""}
+ONE_HIT = {"hp": 1, "enemy_hp": 1}
 SMALL: dict[str, dict[str, Any]] = {
-    "battle": {"n_agents": 30, "n_enemies": 30, "map_size": 24, "hp": 1, "enemy_hp": 1, "episode_limit": 60},
+    "battle": {"n_agents": 30, "n_enemies": 30, "map_size": 24, "episode_limit": 60, **ONE_HIT, **RANDOM},
     "spread": {"n_agents": 3},
     "pursuit": {"n_agents": 4, "episode_limit": 30},
     "bar": {"n_agents": 8, "capacity": 5, "episode_limit": 10},
@@ -102,6 +104,16 @@ def _positions(env: ExportedEnv) -> np.ndarray:
     return frame.position[frame.side == 0]
 
 
+def test_battle_comes_with_its_frozen_opponent() -> None:
+    """The enemies of the default configuration advance; where random ones stay, a trained policy seeks the fight."""
+    env = to_parallel_env("battle", n_agents=20, n_enemies=10, map_size=30)
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        env.step(random_actions(env, rng))
+    assert len(env.agents) < 20
+
+
 def test_resets_without_a_seed_continue_the_stream() -> None:
     a, b = small("pursuit"), small("pursuit")
     a.reset(seed=3)
@@ -148,7 +160,8 @@ def test_bad_names_and_values() -> None:
 
 def test_imports_no_training_code() -> None:
     program = (
-        "import sys; from export import to_parallel_env; to_parallel_env('battle').reset(seed=0);"
+        "import sys; from export import to_parallel_env;"
+        f"to_parallel_env('battle', **{RANDOM}).reset(seed=0);"
         "print(sorted({name.split('.')[0] for name in sys.modules}"
         " & {'build', 'controllers', 'learners', 'modules', 'run', 'runners', 'sacred'}))"
     )

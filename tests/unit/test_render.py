@@ -22,8 +22,9 @@ from export import to_parallel_env
 
 CPU = torch.device("cpu")
 DOT = np.ones((1, 1), dtype=np.float32)
+RANDOM = {"opponent": "random", "opponent_checkpoint": ""}
 SMALL: dict[str, dict[str, Any]] = {
-    "battle": {"n_agents": 9, "n_enemies": 7, "map_size": 20, "hp": 1, "enemy_hp": 1, "episode_limit": 300},
+    "battle": {"n_agents": 9, "n_enemies": 7, "map_size": 20, "hp": 1, "enemy_hp": 1, "episode_limit": 80, **RANDOM},
     "spread": {"n_agents": 3, "episode_limit": 6},
     "pursuit": {"n_agents": 4, "dynamics": "unicycle", "episode_limit": 6},
     "bar": {"n_agents": 10, "capacity": 5, "episode_limit": 6},
