@@ -116,8 +116,8 @@ class ExportedEnv(ParallelEnv):
         if missing:
             raise EnvError(f"step: expected an action of every agent in env.agents, there is none of {missing[0]}.")
         joint = torch.zeros(1, len(self.possible_agents), dtype=torch.int64)
-        for agent in self.agents:
-            joint[0, self._slot[agent]] = int(actions[agent])
+        slots = [self._slot[agent] for agent in self.agents]
+        joint[0, slots] = torch.tensor([int(actions[agent]) for agent in self.agents])
         return joint
 
     def _observations(self, row: Step, agents: list[str]) -> dict[str, np.ndarray]:
