@@ -1,0 +1,1 @@
+"""What recorded runs and played games say: pure statistics, tables, figures."""

@@ -1,0 +1,108 @@
+"""Recorded runs grouped as a report needs them: tasks, the methods compared on each, and their seeds."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.statistics import Array, area_under_curve
+from utils.recording.files import Curve, RecordError
+from utils.recording.query import telling_keys
+from utils.recording.store import RunRecord, RunStore
+
+logger = logging.getLogger(__name__)
+
+TASK_KEYS = ("env", "env_args.", "test_env_args.")
+NOT_COMPARED = ("seed", "name", "local_results_path")
+SCORES = ("final", "best", "auc")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One algorithm with one configuration on one task."""
+
+    label: str  # its name, and the keys in which methods of this name differ here
+    curves: Mapping[int, Curve]  # seed -> the metric over t_env
+
+    def scores(self, kind: str) -> dict[int, float]:
+        """Seed -> the ``final`` evaluation, the ``best`` one, or ``auc``: the area under the curve over its span."""
+        if kind == "final":
+            return {seed: curve.values[-1] for seed, curve in self.curves.items()}
+        if kind == "best":
+            return {seed: max(curve.values) for seed, curve in self.curves.items()}
+        return {seed: area_under_curve(curve.steps, curve.values) for seed, curve in self.curves.items()}
+
+    def array(self, kind: str) -> Array:
+        """``scores`` (n_seeds,) in the order of seeds."""
+        return np.array([score for _, score in sorted(self.scores(kind).items())])
+
+
+@dataclass(frozen=True)
+class Task:
+    """One environment with one set of arguments."""
+
+    env: str
+    label: str  # its name, and the arguments in which tasks of this name differ
+    methods: Sequence[Method]
+
+
+def is_task_key(key: str) -> bool:
+    """Whether a flat configuration key belongs to the task rather than to the method."""
+    return key == TASK_KEYS[0] or key.startswith(TASK_KEYS[1:])
+
+
+def grouped(records: Sequence[RunRecord], keys_of: Any) -> list[list[RunRecord]]:
+    """Records whose flat configurations agree on the keys that ``keys_of`` chooses, in order of appearance."""
+    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        chosen = {key: value for key, value in record.flat_config.items() if keys_of(key)}
+        groups[json.dumps(chosen, sort_keys=True)].append(record)
+    return list(groups.values())
+
+
+def labels(configs: Sequence[Mapping[str, Any]], name_key: str, keys_of: Any) -> list[str]:
+    """``config[name_key]`` and, among configurations of the same name, the chosen keys in which they differ."""
+    found = []
+    for config in configs:
+        namesakes = [other for other in configs if other[name_key] == config[name_key]]
+        keys = [key for key in telling_keys(namesakes) if keys_of(key)]
+        found.append(" ".join([str(config[name_key]), *(f"{key}={config[key]}" for key in keys)]))
+    return found
+
+
+def collect(store: RunStore, records: Sequence[RunRecord], metric: str) -> list[Task]:
+    """Tasks with their methods, by name. Runs that never logged ``metric`` are left out, with a warning."""
+    tasks = grouped(records, is_task_key)
+    names = labels([group[0].flat_config for group in tasks], "env", is_task_key)
+    found = [
+        Task(str(group[0].config["env"]), name, methods(store, group, metric))
+        for group, name in zip(tasks, names, strict=True)
+    ]
+    return sorted((task for task in found if task.methods), key=lambda task: task.label)
+
+
+def methods(store: RunStore, records: Sequence[RunRecord], metric: str) -> list[Method]:
+    """The methods of one task."""
+
+    def compared(key: str) -> bool:
+        return key not in NOT_COMPARED and not is_task_key(key)
+
+    groups = grouped(records, lambda key: key == "name" or compared(key))
+    names = labels([group[0].flat_config for group in groups], "name", compared)
+    found = []
+    for group, name in zip(groups, names, strict=True):
+        curves = {}
+        for record in group:  # by id: a repeated seed counts once, and the newest run is the one that counts
+            try:
+                curves[int(record.config["seed"])] = store.metrics(record.id, [metric])[metric]
+            except RecordError as error:
+                logger.warning("left out: %s", error)
+        if curves:
+            found.append(Method(name, curves))
+    return sorted(found, key=lambda method: method.label)

@@ -1,0 +1,119 @@
+"""Statistics over few seeds, after Agarwal et al. (2021): interquartile means, bootstrap intervals, P(improvement).
+
+A seed is the unit: every array here has seeds on axis 0. Strata (tasks) are resampled separately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import trim_mean
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its bootstrap interval; ``low`` and ``high`` are None when some stratum has a single seed."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int  # seeds, in all strata together
+
+
+def iqm(values: Array) -> Any:
+    """Interquartile mean over axis 0: floor(n / 4) values are cut at either end, the rest is averaged.
+
+    n = 4 averages the two middle values, n = 5 the three middle ones; n < 4 cuts nothing and is the plain mean.
+    """
+    return trim_mean(values, 0.25, axis=0)
+
+
+def pooled_iqm(strata: Sequence[Array]) -> Any:
+    """`iqm` over the seeds of all strata together."""
+    return iqm(np.concatenate(strata))
+
+
+def resampled(strata: Sequence[Array], statistic: Callable[[Sequence[Array]], Any], seed: int = 0) -> Array:
+    """``statistic`` of RESAMPLES draws with replacement of the seeds within each stratum, stacked on axis 0."""
+    rng = np.random.default_rng(seed)
+    draws = [rng.integers(len(values), size=(RESAMPLES, len(values))) for values in strata]
+    return np.array(
+        [statistic([values[draw[i]] for values, draw in zip(strata, draws, strict=True)]) for i in range(RESAMPLES)]
+    )
+
+
+def interval(draws: Array) -> tuple[Any, Any]:
+    """The central 95 % of bootstrap draws (percentile method) along axis 0."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high
+
+
+def estimate(strata: Sequence[Array], statistic: Callable[[Sequence[Array]], Any] = pooled_iqm) -> Estimate:
+    """``statistic`` of strata of shape (n_seeds,) with its stratified bootstrap 95 % interval."""
+    value, n = float(statistic(strata)), sum(map(len, strata))
+    if any(len(values) < 2 for values in strata):
+        return Estimate(value, None, None, n)
+    low, high = interval(resampled(strata, statistic))
+    return Estimate(value, float(low), float(high), n)
+
+
+def probability_of_improvement(x: Array, y: Array) -> float:
+    """P(X > Y) + P(X = Y) / 2 over all pairs of a seed of x and a seed of y (Mann-Whitney's U / (n m))."""
+    difference = x[:, None] - y[None, :]
+    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
+
+
+def improvement(x: Array, y: Array) -> Estimate:
+    """`probability_of_improvement` with an interval; the seeds of x and of y are resampled separately."""
+    return estimate([x, y], lambda drawn: probability_of_improvement(drawn[0], drawn[1]))
+
+
+def paired_difference(x: dict[int, float], y: dict[int, float]) -> Estimate | None:
+    """IQM over common seeds of x[seed] - y[seed], with an interval over seeds; None without a common seed."""
+    seeds = sorted(x.keys() & y.keys())
+    if not seeds:
+        return None
+    return estimate([np.array([x[seed] - y[seed] for seed in seeds])])
+
+
+def area_under_curve(steps: Sequence[float], values: Sequence[float]) -> float:
+    """Trapezoidal area over the span of steps, divided by it: the mean height of the curve."""
+    if len(steps) < 2:
+        return float(values[0])
+    return float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
+
+
+def on_common_steps(curves: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[Array, Array]:
+    """Curves of one metric, (steps, values) each, interpolated linearly where all of them have data.
+
+    Returns steps (n_points,) of the curve with the fewest points, and values (n_curves, n_points).
+    """
+    first, last = max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves)
+    shortest = np.asarray(min((steps for steps, _ in curves), key=len), dtype=np.float64)
+    grid = np.unique(shortest.clip(first, max(first, last)))
+    return grid, np.stack([np.interp(grid, steps, values) for steps, values in curves])
+
+
+def curve_band(values: Array) -> tuple[Array, Array, Array]:
+    """IQM over seeds and its bootstrap interval at each point: (n_seeds, n_points) -> three (n_points,)."""
+    rng = np.random.default_rng(0)
+    draws = values[rng.integers(len(values), size=(RESAMPLES, len(values)))]  # (R, n_seeds, n_points)
+    low, high = interval(iqm(draws.swapaxes(0, 1)))
+    return iqm(values), low, high
+
+
+def min_max_scaled(per_method: dict[str, Array]) -> dict[str, Array]:
+    """Scores of all methods on one task, mapped to [0, 1] by the worst and the best run; 0.5 when all are equal."""
+    everything = np.concatenate(list(per_method.values()))
+    low, span = everything.min(), np.ptp(everything)
+    if span == 0:
+        return {method: np.full_like(scores, 0.5) for method, scores in per_method.items()}
+    return {method: (scores - low) / span for method, scores in per_method.items()}

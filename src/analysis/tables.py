@@ -1,0 +1,92 @@
+"""Tables as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.statistics import Estimate
+
+LATEX_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+LATEX_SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
+
+Cell = str | int | Estimate | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """``rows`` of cells under ``head``; the caption says what the numbers are."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+    def markdown(self) -> str:
+        """A pipe table under its caption."""
+        lines = [self.head, ["---"] * len(self.head), *([text(cell) for cell in row] for row in self.rows)]
+        return f"{self.caption}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+    def csv(self) -> str:
+        """An estimate takes four columns: value, low, high, n."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        wide = [any(isinstance(row[i], Estimate) for row in self.rows) for i in range(len(self.head))]
+        head = (
+            [name, f"{name}_low", f"{name}_high", f"{name}_n"] if w else [name]
+            for name, w in zip(self.head, wide, strict=True)
+        )
+        writer.writerow([column for columns in head for column in columns])
+        for row in self.rows:
+            cells = (numbers(cell) if w else [cell] for cell, w in zip(row, wide, strict=True))
+            writer.writerow([value for values in cells for value in values])
+        return file.getvalue()
+
+    def latex(self) -> str:
+        """A table with booktabs rules."""
+        lines = [" & ".join(escaped(text(cell)) for cell in row) + r" \\" for row in [self.head, *self.rows]]
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{escaped(self.caption)}}}",
+                rf"\begin{{tabular}}{{{'l' * len(self.head)}}}",
+                r"\toprule",
+                lines[0],
+                r"\midrule",
+                *lines[1:],
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+    def write(self, stem: Path) -> None:
+        """``stem``.md, .csv and .tex."""
+        for suffix, content in ((".md", self.markdown()), (".csv", self.csv()), (".tex", self.latex())):
+            stem.with_suffix(suffix).write_text(content)
+
+
+def text(cell: Cell) -> str:
+    """An estimate as ``value [low, high] (n)``."""
+    if cell is None:
+        return "–"
+    if not isinstance(cell, Estimate):
+        return str(cell)
+    bounds = "[no interval]" if cell.low is None or cell.high is None else f"[{cell.low:.3g}, {cell.high:.3g}]"
+    return f"{cell.value:.3g} {bounds} (n={cell.n})"
+
+
+def numbers(cell: Cell) -> list[float | str]:
+    """The four CSV columns of an estimate, empty for one that does not exist."""
+    if not isinstance(cell, Estimate):
+        return ["", "", "", ""]
+    return [cell.value, "" if cell.low is None else cell.low, "" if cell.high is None else cell.high, cell.n]
+
+
+def escaped(plain: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(LATEX_SPECIAL.get(character, character) for character in plain)

@@ -1,0 +1,204 @@
+"""``python src/report.py [FILTER ... | --experiment NAME] [--reference METHOD] [--out DIR]``: tables and curves.
+
+Reads completed runs, as files or from MongoDB, and writes Markdown, CSV and LaTeX tables, learning curves as PNG and
+SVG, and the same data in the JSON format of marl-eval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from analysis import figures
+from analysis.collect import SCORES, Method, Task, collect
+from analysis.statistics import LEVEL, RESAMPLES, estimate, improvement, min_max_scaled, paired_difference
+from analysis.tables import Cell, Table
+from experiment import identity, load_experiment, plan
+from utils.recording.files import RecordError
+from utils.recording.mongo import MongoStore, address, connect, short
+from utils.recording.query import parse_condition
+from utils.recording.store import FileStore, RunRecord, RunStore
+from utils.registry import nearest
+
+CONVENTIONS = {
+    "return_mean": "an episode's summed rewards, mean over the initial agents",
+    "return_sum": "an episode's summed rewards, sum over the agents",
+}
+INTERVAL = (
+    f"stratified bootstrap {LEVEL:.0%} interval over seeds ({RESAMPLES} draws, percentiles); n is the number of seeds"
+)
+IQM = "Interquartile mean over seeds (n = 4: the two middle ones; n < 4: the plain mean)"
+
+
+def described(metric: str) -> str:
+    """The metric and, for returns, the convention behind it."""
+    convention = CONVENTIONS.get(metric.removeprefix("test_"))
+    prefix = "greedy evaluation, " if metric.startswith("test_") else ""
+    return f"{metric} ({prefix}{convention})" if convention else metric
+
+
+def slug(label: str) -> str:
+    """A label as a file name."""
+    return re.sub(r"[^\w.=-]+", "_", label)
+
+
+def results_table(tasks: Sequence[Task], metric: str) -> Table:
+    """Final, best and mean height of the curve of every method on every task."""
+    caption = (
+        f"{described(metric)}. final: last evaluation; best: highest evaluation of a run, optimistic; auc: area under "
+        f"the curve over its span of steps. {IQM} with {INTERVAL}."
+    )
+    rows: list[list[Cell]] = [
+        [task.label, method.label, *(estimate([method.array(kind)]) for kind in SCORES)]
+        for task in tasks
+        for method in task.methods
+    ]
+    return Table(caption, ["task", "method", *SCORES], rows)
+
+
+def ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
+    """Every method minus the reference, seed by seed. Raises RecordError when no task has the reference."""
+    known = {method.label for task in tasks for method in task.methods}
+    if reference not in known:
+        raise RecordError(
+            f"--reference '{reference}': not among these runs.{nearest(reference, known)} "
+            f"Known: {', '.join(sorted(known))}."
+        )
+    rows: list[list[Cell]] = [
+        [task.label, method.label, *comparison(method, base)]
+        for task in tasks
+        for base in task.methods
+        if base.label == reference
+        for method in task.methods
+        if method is not base
+    ]
+    caption = (
+        f"Difference to {reference} in {described(metric)}: {IQM} of the differences between runs of the same seed, "
+        f"with {INTERVAL} (common seeds). P: probability that a run is better than one of {reference} by its final "
+        "evaluation, over all pairs of runs; its n counts the runs of both."
+    )
+    return Table(caption, ["task", "method", "final", "auc", "P(final)"], rows)
+
+
+def comparison(method: Method, base: Method) -> list[Cell]:
+    """The cells of an ablation row."""
+    differences: list[Cell] = [paired_difference(method.scores(kind), base.scores(kind)) for kind in ("final", "auc")]
+    return [*differences, improvement(method.array("final"), base.array("final"))]
+
+
+def over_tasks_table(tasks: Sequence[Task], metric: str) -> Table | None:
+    """Scores scaled per task and pooled; None unless there are several tasks with the same methods."""
+    names = [method.label for method in tasks[0].methods]
+    if len(tasks) < 2 or any([method.label for method in task.methods] != names for task in tasks):
+        return None
+    scaled = {
+        kind: [min_max_scaled({method.label: method.array(kind) for method in task.methods}) for task in tasks]
+        for kind in SCORES
+    }
+    rows: list[list[Cell]] = [
+        [name, *(estimate([task[name] for task in scaled[kind]]) for kind in SCORES)] for name in names
+    ]
+    caption = (
+        f"{described(metric)} over {len(tasks)} tasks, scaled on each to 0 (the worst run of all methods) and 1 (the "
+        f"best). {IQM}, runs of all tasks pooled, with {INTERVAL} in all tasks; seeds are resampled within tasks."
+    )
+    return Table(caption, ["method", *SCORES], rows)
+
+
+def marl_eval(tasks: Sequence[Task], metric: str) -> dict[str, Any]:
+    """The raw data in marl-eval's layout; the best evaluation stands in for its absolute metric."""
+    data: dict[str, Any] = {}
+    for task in tasks:
+        algorithms = data.setdefault(task.env, {}).setdefault(task.label, {})
+        for method in task.methods:
+            algorithms[method.label] = {
+                f"seed_{seed}": {
+                    **{
+                        f"step_{number}": {"step_count": step, metric: [value]}
+                        for number, (step, value) in enumerate(zip(curve.steps, curve.values, strict=True), start=1)
+                    },
+                    "absolute_metrics": {metric: [max(curve.values)]},
+                }
+                for seed, curve in sorted(method.curves.items())
+            }
+    return data
+
+
+def chosen_runs(store: RunStore, arguments: argparse.Namespace) -> Sequence[RunRecord]:
+    """Completed runs that meet the filters or belong to the experiment. Raises RecordError when there is none."""
+    records = store.list([parse_condition(text) for text in arguments.filters], "COMPLETED")
+    if arguments.experiment:
+        planned = {run.identity for run in plan(*load_experiment(arguments.experiment), Path(arguments.results))}
+        records = [record for record in records if identity(record.config) in planned]
+        missing = len(planned - {identity(record.config) for record in records})
+        if missing:
+            print(f"{missing} of {len(planned)} runs of {arguments.experiment} are not finished: src/sweep.py")
+    if not records:
+        raise RecordError(f"report: no completed run in {store.name} fits. See: src/runs.py ls --status COMPLETED")
+    return records
+
+
+def write_report(tasks: Sequence[Task], metric: str, reference: str | None, out: Path) -> list[Table]:
+    """Every file of the report; returns the tables."""
+    tables = {"results": results_table(tasks, metric), "over_tasks": over_tasks_table(tasks, metric)}
+    if reference is not None:
+        tables["ablation"] = ablation_table(tasks, reference, metric)
+    out.mkdir(parents=True, exist_ok=True)
+    written = {name: table for name, table in tables.items() if table is not None}
+    for name, table in written.items():
+        table.write(out / name)
+    caption = f"{described(metric)}. Line: {IQM}. Band: {INTERVAL}, at each point separately."
+    for task in tasks:
+        figures.write(figures.learning_curves(task, metric, caption), out / f"curves_{slug(task.label)}")
+    (out / "marl_eval.json").write_text(json.dumps(marl_eval(tasks, metric), indent=1))
+    return list(written.values())
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="report.py", description=__doc__, allow_abbrev=False)
+    parser.add_argument("filters", nargs="*", metavar="FILTER", help="'env=bar' 'name=hmf' ..., as in runs.py ls")
+    parser.add_argument("--experiment", metavar="NAME", help="the runs of this experiment")
+    parser.add_argument("--reference", metavar="METHOD", help="ablation table: differences to this method")
+    parser.add_argument("--metric", default="test_return_mean", help="default: %(default)s")
+    parser.add_argument("--mongo-url", metavar="URL", help="read this MongoDB instead of files")
+    parser.add_argument("--results", default="results", metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--out", default=Path("results/tmp/report"), type=Path, metavar="DIR")
+    return parser.parse_args(argv)
+
+
+def report(argv: Sequence[str]) -> None:
+    """Print the tables and write the report. Raises RecordError or ConfigError with one clear message."""
+    arguments = parse(argv)
+    url = arguments.mongo_url
+    store = MongoStore(connect(url), address(url)) if url else FileStore(Path(arguments.results) / "sacred")
+    tasks = collect(store, chosen_runs(store, arguments), arguments.metric)
+    if not tasks:
+        raise RecordError(f"--metric '{arguments.metric}': none of these runs logged it.")
+    for table in write_report(tasks, arguments.metric, arguments.reference, arguments.out):
+        print(table.markdown())
+    print(f"written: {arguments.out}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Report; bad input and an absent database are one line and exit code 2."""
+    try:
+        report(argv)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except PyMongoError as error:
+        print(f"error: MongoDB does not answer: {short(error)}. Start it or correct the URL.", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

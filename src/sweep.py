@@ -1,0 +1,231 @@
+"""``python src/sweep.py EXPERIMENT [--workers N] [--ray auto] [--dry-run]``: many runs of main.py.
+
+Finished runs are skipped, interrupted ones continue from their checkpoint, failed ones are tried once more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiment import PlannedRun, load_experiment, plan
+from run_index import RunIndex, task_key
+from utils.progress import clock
+from utils.recording.store import FileStore
+from utils.workers import LocalWorkers, RayWorkers, Workers, n_cores
+
+MAIN = Path(__file__).with_name("main.py")
+ATTEMPTS = 2
+POLL_SECONDS = 0.2
+REFRESH_SECONDS = 5.0  # between looks at what the runs have recorded
+
+
+@dataclass
+class Job:
+    """A planned run on its way."""
+
+    run: PlannedRun
+    log: Path  # what it wrote to stderr
+    attempts: int = 0
+    exit_code: int | None = None  # of the last attempt
+
+    def command(self, index: RunIndex) -> list[str]:
+        """Continue from the newest checkpoint, or start."""
+        folder = index.resumable(self.run.identity)
+        arguments = self.run.arguments
+        if folder is not None:
+            arguments = (f"--resume={folder}", "with", f"local_results_path={self.run.config.local_results_path}")
+        return [sys.executable, str(MAIN), *arguments]
+
+    def failure(self) -> str:
+        """One line about the last attempt."""
+        lines = self.log.read_text(errors="replace").strip().splitlines() or ["(no message)"]
+        return f"{self.run.label}: exit code {self.exit_code}: {lines[-1]} (all of it: {self.log})"
+
+
+class Sweep:
+    """Keeps the workers busy until every job has finished or failed twice."""
+
+    def __init__(self, runs: Sequence[PlannedRun], index: RunIndex, workers: Workers, log_dir: Path) -> None:
+        self.runs, self.index, self.workers = runs, index, workers
+        log_dir.mkdir(parents=True, exist_ok=True)
+        waiting = [run for run in runs if index.finished(run.identity) is None]
+        self.waiting = deque(Job(run, log_dir / f"{number}.log") for number, run in enumerate(waiting))
+        self.active: dict[Hashable, Job] = {}
+        self.failed: list[Job] = []
+        self.began = time.monotonic()
+        self.refreshed = self.began
+        self.weights = weights(runs, index)
+        self.done_before = self.done()
+
+    def execute(self) -> None:
+        """Run everything. On Ctrl-C or SIGTERM all children save and end; then KeyboardInterrupt is raised."""
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            while self.waiting or self.active:
+                while self.waiting and len(self.active) < self.workers.n_slots:
+                    self._start(self.waiting.popleft())
+                self._collect()
+                self._draw()
+                time.sleep(POLL_SECONDS)
+        finally:
+            self._stop()
+            signal.signal(signal.SIGTERM, previous)
+            self.index.refresh()
+
+    def _start(self, job: Job) -> None:
+        if job.attempts == 0 and self._taken(job.run.identity):
+            say(f"left to another sweep: {job.run.label}")
+            return
+        job.attempts += 1
+        handle = self.workers.start(job.command(self.index), job.log, job.run.config.use_cuda)
+        self.active[handle] = job
+
+    def _taken(self, identity: str) -> bool:
+        return self.index.finished(identity) is not None or self.index.running(identity)
+
+    def _collect(self) -> None:
+        """Take leave of the children that have ended."""
+        codes = {handle: self.workers.exit_code(handle) for handle in self.active}
+        for handle, code in codes.items():
+            if code is None:
+                continue
+            job = self.active.pop(handle)
+            job.exit_code = code
+            self.index.refresh()
+            if code == 0:
+                job.log.unlink()
+            elif job.attempts < ATTEMPTS:
+                say(f"trying again: {job.failure()}")
+                self.waiting.append(job)
+            else:
+                self.failed.append(job)
+            if not sys.stderr.isatty():
+                print(self.line(), flush=True)
+
+    def _stop(self) -> None:
+        for handle in self.active:
+            self.workers.stop(handle)
+        if self.active:
+            say(f"stopping: {len(self.active)} runs save their state ...")
+        while any(self.workers.exit_code(handle) is None for handle in self.active):
+            time.sleep(POLL_SECONDS)
+
+    def done(self) -> float:
+        """Share of the whole sweep that is done, by estimated cost."""
+        shares = [self.index.progress(run.identity) / run.config.t_max for run in self.runs]
+        return sum(w * min(share, 1.0) for w, share in zip(self.weights, shares, strict=True)) / sum(self.weights)
+
+    def line(self) -> str:
+        """The progress line."""
+        done = self.done()
+        elapsed = time.monotonic() - self.began
+        new = done - self.done_before
+        left = clock(elapsed * (1 - done) / new) if new > 0 else "?"
+        finished = sum(self.index.finished(run.identity) is not None for run in self.runs)
+        return (
+            f"{finished}/{len(self.runs)} runs finished, {len(self.active)} running, {len(self.waiting)} waiting, "
+            f"{len(self.failed)} failed  {done:.0%}  elapsed {clock(elapsed)}  left {left}"
+        )
+
+    def _draw(self) -> None:
+        if time.monotonic() - self.refreshed > REFRESH_SECONDS:
+            self.refreshed = time.monotonic()
+            self.index.refresh()
+            if sys.stderr.isatty():
+                sys.stderr.write(f"\r\x1b[K{self.line()}")
+                sys.stderr.flush()
+
+
+def say(text: str) -> None:
+    """A line that stays, on a terminal above the live one."""
+    print(f"\r\x1b[K{text}" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+
+
+def weights(runs: Sequence[PlannedRun], index: RunIndex) -> list[float]:
+    """What each run costs relative to the others: seconds where the records tell, the mean per step elsewhere."""
+    seconds = index.seconds_per_step()
+    mean = sum(seconds.values()) / len(seconds) if seconds else 1.0
+    return [seconds.get(task_key(run.config.to_dict()), mean) * run.config.t_max for run in runs]
+
+
+def print_plan(runs: Sequence[PlannedRun], index: RunIndex, n_slots: int) -> None:
+    """Every run, what would happen to it and what it would cost."""
+    seconds = index.seconds_per_step()
+    total, unknown = 0.0, 0
+    for run in runs:
+        finished, folder = index.finished(run.identity), index.resumable(run.identity)
+        if finished is not None:
+            print(f"finished as run {finished.id:<8} {run.label}")
+            continue
+        if index.running(run.identity):
+            print(f"running now             {run.label}")
+            continue
+        action = "start                 " if folder is None else f"resume run {folder.name:<12}"
+        left = 1 - index.progress(run.identity) / run.config.t_max if folder is not None else 1.0
+        rate = seconds.get(task_key(run.config.to_dict()))
+        unknown += rate is None
+        total += (rate or 0.0) * run.config.t_max * left
+        cost = "unknown" if rate is None else clock(rate * run.config.t_max * left)
+        print(f"{action}  {run.label}  ({run.config.t_max:,} steps, cost {cost})")
+    without = f", without {unknown} runs whose cost is unknown" if unknown else ""
+    print(f"{len(runs)} runs; left to do: {clock(total)} of one core{without}; {clock(total / n_slots)} on {n_slots}")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="sweep.py", description=__doc__, allow_abbrev=False)
+    parser.add_argument("experiment", help="name of a file of src/config/experiments, or a path ending in .yaml")
+    parser.add_argument("--workers", type=int, help="runs at once (default: the cores)")
+    parser.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster; auto: the one of this machine")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its estimated cost")
+    parser.add_argument("--results", default="results", type=Path, metavar="DIR", help="default: %(default)s")
+    arguments = parser.parse_args(argv)
+    if arguments.workers is not None and arguments.workers < 1:
+        parser.error(f"--workers: expected at least 1, got {arguments.workers}")
+    return arguments
+
+
+def sweep(argv: Sequence[str]) -> int:
+    """Exit code of a whole sweep: 0, 1 when runs failed."""
+    arguments = parse(argv)
+    experiment, where = load_experiment(arguments.experiment)
+    runs = plan(experiment, where, arguments.results)
+    index = RunIndex(FileStore(arguments.results / "sacred"))
+    if arguments.dry_run:
+        print_plan(runs, index, arguments.workers or n_cores())
+        return 0
+    workers: Any = (
+        RayWorkers(arguments.ray, arguments.workers) if arguments.ray else LocalWorkers(arguments.workers or n_cores())
+    )
+    jobs = Sweep(runs, index, workers, arguments.results / "sweeps" / Path(arguments.experiment).stem)
+    print(f"{where}: {jobs.line()}, {workers.n_slots} at once", flush=True)
+    jobs.execute()
+    if sys.stderr.isatty():
+        say(jobs.line())
+    for job in jobs.failed:
+        print(f"failed: {job.failure()}")
+    return 1 if jobs.failed else 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run; bad input is one line and exit code 2, Ctrl-C 130."""
+    try:
+        return sweep(argv)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,116 @@
+"""Where child processes run: on this machine, or on a Ray cluster. One thread each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"}  # torch, numpy and OpenBLAS read it
+POLL_SECONDS = 0.2
+
+
+class WorkerError(ValueError):
+    """Workers that cannot be had; the message says what to do."""
+
+
+class Workers(Protocol):
+    """Slots for child processes. A handle is whatever ``start`` returned."""
+
+    n_slots: int
+
+    def start(self, command: Sequence[str], log: Path, use_cuda: bool) -> Hashable:
+        """Start a child; what it writes to stderr goes into ``log``, its stdout nowhere."""
+
+    def exit_code(self, handle: Any) -> int | None:
+        """None while the child runs."""
+
+    def stop(self, handle: Any) -> None:
+        """Ask the child to save and end (SIGTERM); its exit code comes later."""
+
+
+def n_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def start_child(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """A child in a process group of its own, so that Ctrl-C reaches it only through its parent."""
+    with open(log, "wb") as stderr:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env={**os.environ, **ENVIRONMENT},
+            start_new_session=True,
+        )
+
+
+class LocalWorkers:
+    """Children of this process."""
+
+    def __init__(self, n_slots: int) -> None:
+        self.n_slots = n_slots
+
+    def start(self, command: Sequence[str], log: Path, use_cuda: bool) -> subprocess.Popen[bytes]:
+        return start_child(command, log)
+
+    def exit_code(self, handle: subprocess.Popen[bytes]) -> int | None:
+        return handle.poll()
+
+    def stop(self, handle: subprocess.Popen[bytes]) -> None:
+        handle.terminate()
+
+
+def run_child(command: Sequence[str], log: Path, folder: str) -> int:
+    """The body of a Ray task: exit code of a child; a cancelled task passes SIGTERM on and waits for the child."""
+    os.chdir(folder)
+    child = start_child(command, log)
+    try:
+        while child.poll() is None:
+            time.sleep(POLL_SECONDS)  # Ray's cancellation does not wake child.wait()
+        return child.returncode
+    except KeyboardInterrupt:
+        child.terminate()
+        return child.wait()
+
+
+class RayWorkers:
+    """Tasks of one core each (and one GPU where asked) on a cluster whose nodes share this file system."""
+
+    def __init__(self, address: str, n_slots: int | None) -> None:
+        """``n_slots``: None for all the cluster's cores. Raises WorkerError without ray or without a cluster."""
+        try:
+            import ray
+        except ImportError as error:
+            raise WorkerError(
+                "--ray needs the package ray: .venv/bin/pip install -r requirements-cluster.txt"
+            ) from error
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError) as error:
+            raise WorkerError(f"--ray {address}: no cluster answers. Start one with: ray start --head") from error
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nodes need not import this module
+        self._ray = ray
+        self.n_slots = n_slots or int(ray.cluster_resources()["CPU"])
+
+    def start(self, command: Sequence[str], log: Path, use_cuda: bool) -> Hashable:
+        task = self._ray.remote(num_cpus=1, num_gpus=int(use_cuda), max_retries=0)(run_child)
+        return task.remote(list(command), log.absolute(), os.getcwd())
+
+    def exit_code(self, handle: Any) -> int | None:
+        ready, _ = self._ray.wait([handle], timeout=0)
+        if not ready:
+            return None
+        try:
+            return int(self._ray.get(handle))
+        except self._ray.exceptions.RayError:  # cancelled, or its node is gone
+            return 1
+
+    def stop(self, handle: Any) -> None:
+        self._ray.cancel(handle, force=False)
