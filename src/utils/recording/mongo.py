@@ -165,7 +165,7 @@ class MongoCopy(RunObserver):
 
     priority = 30  # after the FileObserver
 
-    def __init__(self, store: MongoStore, results_dir: Path, exit_wait: float = 20.0) -> None:
+    def __init__(self, store: MongoStore, results_dir: Path, exit_wait: float = 10.0) -> None:
         self.complete = False  # the run has ended and the database holds all of it
         self._store = store
         self._files = FileStore(results_dir)
