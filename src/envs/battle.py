@@ -18,7 +18,7 @@ from torch import Tensor
 from components.batch import EnvInfo, Step
 from envs.base import Env, EnvError
 from envs.gridworld import MAX_SEED, OBS_SCALE, GridWorld, Rewards, UnitType, circle_offsets
-from envs.opponents import Policy, PolicyOpponent, RandomOpponent
+from envs.opponents import Policy, PolicyOpponent, RandomOpponent, check_opponent
 from utils.seeding import generator
 
 SPACING = 2  # cells from one agent of a block to the next
@@ -199,11 +199,7 @@ class BattleEnv(Env):
         for key, value in (("n_agents", n_agents), ("n_enemies", n_enemies), ("episode_limit", episode_limit)):
             if value < 1:
                 raise EnvError(f"env_args.{key}: expected at least 1, got {value}.")
-        if (opponent == "checkpoint") != bool(opponent_checkpoint):
-            raise EnvError(
-                f"env_args.opponent is '{opponent}' and env_args.opponent_checkpoint is '{opponent_checkpoint}': "
-                "a path belongs to opponent: checkpoint, and to no other."
-            )
+        check_opponent(opponent, opponent_checkpoint)
         facing_blocks(map_size, n_agents, n_enemies)
         unit = UnitType(view_radius, speed, attack_radius, hp, damage, step_recover)
         enemy = UnitType(

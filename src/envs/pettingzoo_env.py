@@ -15,7 +15,7 @@ from torch import Tensor
 
 from components.batch import EnvInfo, Step
 from envs.base import Env, EnvError
-from envs.opponents import Policy, PolicyOpponent
+from envs.opponents import Policy, PolicyOpponent, check_opponent
 from envs.pettingzoo_game import Game, TeamSpaces, make_parallel_env, split_teams, team_spaces
 from utils.seeding import derive_seed, generator
 
@@ -52,11 +52,7 @@ class PettingZooEnv(Env):
         super().__init__(n_envs, device)
         if episode_limit < 1:
             raise EnvError(f"env_args.episode_limit: expected at least 1, got {episode_limit}.")
-        if (opponent == "checkpoint") != bool(opponent_checkpoint):
-            raise EnvError(
-                f"env_args.opponent is '{opponent}' and env_args.opponent_checkpoint is '{opponent_checkpoint}': "
-                "a path belongs to opponent: checkpoint, and to no other."
-            )
+        check_opponent(opponent, opponent_checkpoint)
         envs = [make_parallel_env(entry, kwargs) for _ in range(n_envs)]
         learners, self._others = split_teams(envs[0].possible_agents, team)
         if opponent == "checkpoint" and not self._others:

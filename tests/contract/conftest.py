@@ -15,7 +15,8 @@ from utils.registry import RegistryError, config_keys, resolve
 SMALL: dict[str, dict[str, Any]] = {  # arguments that make a registered environment quick to check
     "bar": {"n_agents": 7, "capacity": 4, "episode_limit": 5},
     # One hit kills, so that some die while others live.
-    "battle": {"n_agents": 30, "n_enemies": 30, "map_size": 24, "hp": 1, "enemy_hp": 1, "episode_limit": 40},
+    "battle": {"n_agents": 30, "n_enemies": 30, "map_size": 24, "hp": 1, "enemy_hp": 1, "episode_limit": 40}
+    | {"opponent": "random"},
     "matrix_game": {"n_agents": 3, "episode_limit": 2},
     "pettingzoo": {"kwargs": {"N": 3, "max_cycles": 6}, "episode_limit": 8},
     "spread": {"n_agents": 3, "episode_limit": 6},

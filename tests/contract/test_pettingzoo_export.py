@@ -18,7 +18,7 @@ from config.schema import ConfigError
 from envs.base import EnvError
 from export import ExportedEnv, to_parallel_env
 
-RANDOM = {"opponent": "random", "opponent_checkpoint": ""}
+RANDOM = {"opponent": "random"}
 ONE_HIT = {"hp": 1, "enemy_hp": 1}
 SMALL: dict[str, dict[str, Any]] = {
     "battle": {"n_agents": 30, "n_enemies": 30, "map_size": 24, "episode_limit": 60, **ONE_HIT, **RANDOM},

@@ -16,7 +16,7 @@ from envs.opponents import PolicyOpponent, RandomOpponent
 
 def build(**changes: Any) -> BattleEnv:
     """4 half-sighted learners against 3 enemies with MAgent's defaults."""
-    small = {"n_agents": 4, "n_enemies": 3, "map_size": 20, "episode_limit": 5}
+    small = {"n_agents": 4, "n_enemies": 3, "map_size": 20, "episode_limit": 5, "opponent": "random"}
     return BattleEnv(2, torch.device("cpu"), **(named_layer("envs", "battle").values["env_args"] | small | changes))
 
 

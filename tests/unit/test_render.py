@@ -22,7 +22,7 @@ from export import to_parallel_env
 
 CPU = torch.device("cpu")
 DOT = np.ones((1, 1), dtype=np.float32)
-RANDOM = {"opponent": "random", "opponent_checkpoint": ""}
+RANDOM = {"opponent": "random"}
 SMALL: dict[str, dict[str, Any]] = {
     "battle": {"n_agents": 9, "n_enemies": 7, "map_size": 20, "hp": 1, "enemy_hp": 1, "episode_limit": 80, **RANDOM},
     "spread": {"n_agents": 3, "episode_limit": 6},
