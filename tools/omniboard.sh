@@ -16,7 +16,7 @@ if [ ! -d "$cache/node_modules/omniboard" ]; then
   npm install --prefix "$cache" --no-audit --no-fund --loglevel=error omniboard@2.16.1
 fi
 
-trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "${database:-}"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "${database:-}"' EXIT
 trap 'exit 130' INT TERM
 if [ -z "${MONGO_URL:-}" ]; then
   database=$(mktemp -d)
