@@ -27,11 +27,12 @@ LEARNING = {
     "log_interval": 24,
     "hidden_dims": [8],
 }
+BATTLE = {"n_agents": 6, "n_enemies": 6, "map_size": 16, "episode_limit": 6, "opponent_checkpoint": ""}
 # Name of a configuration in src/config/envs -> arguments that make its episodes short and its population small.
 ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "bar": {"n_agents": 6, "capacity": 3, "episode_limit": 5},
-    "battle": {"n_agents": 6, "n_enemies": 6, "map_size": 16, "hp": 1, "enemy_hp": 1, "episode_limit": 6},
-    "battle_symmetric": {"n_agents": 6, "n_enemies": 6, "map_size": 16, "opponent": "self_play", "episode_limit": 6},
+    "battle": {**BATTLE, "hp": 1, "enemy_hp": 1, "opponent": "random"},
+    "battle_symmetric": {**BATTLE, "opponent": "self_play"},
     "matrix_game": {"n_agents": 2},
     "hawk_dove": {"n_agents": 3, "episode_limit": 2},
     "pettingzoo": {"kwargs": {"N": 3, "max_cycles": 6}},
