@@ -77,16 +77,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def named_layer(folder: str, name: str) -> Layer:
-    """``src/config/<folder>/<name>.yaml``, laid over the file its ``base`` key names, if any."""
-    path = CONFIG_DIR / folder / f"{name}.yaml"
+    """``src/config/<folder>/<name>.yaml`` (or a path ending in .yaml), laid over the file its ``base`` key names."""
+    path = Path(name) if name.endswith(".yaml") else CONFIG_DIR / folder / f"{name}.yaml"
     if not path.exists():
         names = available(folder)
-        raise ConfigError(f"no {folder} configuration '{name}'.{nearest(name, names)} Known: {', '.join(names)}.")
+        raise ConfigError(
+            f"no {folder} configuration '{name}'.{nearest(name, names)} Known: {', '.join(names)}; or a path to a "
+            ".yaml file of your own."
+        )
     values = read_yaml(path)
     base = values.pop("base", None)
     if base is not None:
         values = merge(named_layer(folder, base).values, values)
-    return Layer(f"src/config/{folder}/{name}.yaml", values)
+    return Layer(str(path.relative_to(CONFIG_DIR.parents[1]) if path.is_relative_to(CONFIG_DIR) else path), values)
 
 
 def parse_overrides(words: list[str]) -> Layer:
