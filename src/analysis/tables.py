@@ -76,8 +76,8 @@ def text(cell: Cell) -> str:
         return "–"
     if not isinstance(cell, Estimate):
         return str(cell)
-    bounds = "[no interval]" if cell.low is None or cell.high is None else f"[{cell.low:.3g}, {cell.high:.3g}]"
-    return f"{cell.value:.3g} {bounds} (n={cell.n})"
+    bounds = "[no interval]" if cell.low is None or cell.high is None else f"[{cell.low:.4g}, {cell.high:.4g}]"
+    return f"{cell.value:.4g} {bounds} (n={cell.n})"
 
 
 def numbers(cell: Cell) -> list[float | str]:

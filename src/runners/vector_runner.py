@@ -54,9 +54,13 @@ class VectorRunner:
         return made
 
     def evaluate(self, seed: int, n_episodes: int, stop: Callable[[], bool]) -> dict[str, float]:
-        """Means over greedy episodes; every environment plays the same number, so that short ones are not favoured.
+        """Means over the greedy episodes that `play` plays; empty when it gave up."""
+        return self.log.flush() if self.play(seed, n_episodes, stop) else {}
 
-        Plays ``n_episodes`` rounded up to a multiple of E; gives up, with nothing, when ``stop()`` says so.
+    def play(self, seed: int, n_episodes: int, stop: Callable[[], bool]) -> bool:
+        """Greedy episodes into ``log``; every environment plays the same number, so that short ones are not favoured.
+
+        Plays ``n_episodes`` rounded up to a multiple of E; gives up and returns False when ``stop()`` says so.
         """
         self.reset(seed)
         self.log = EpisodeLog()
@@ -65,14 +69,14 @@ class VectorRunner:
         played = torch.zeros(self.env.n_envs, dtype=torch.int64)
         while int(played.min()) < quota:
             if stop():
-                return {}
+                return False
             before = self.row
             _, ended = self.advance(t_env=0, test_mode=True)
             finished = self.row.done.cpu() & ~before.done.cpu()
             wanted = (played < quota)[finished]
             self.log.add({name: value[wanted] for name, value in ended.items()})
             played += finished
-        return self.log.flush()
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """The environments, the row, the memory, the random stream and the running statistics."""

@@ -1,0 +1,205 @@
+"""``python src/search.py SPACE.yaml --trials N``: hyper-parameters by Optuna, as many trials for every method.
+
+A trial is one or more recorded runs of main.py. The study lives beside them and continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from config.schema import ConfigError
+from experiment import PlannedRun, from_values, plan_run, read_mapping, word
+from run_index import RunIndex
+from sweep import Sweep
+from utils.recording.query import flatten
+from utils.recording.store import FileStore
+from utils.workers import LocalWorkers, n_cores
+
+ENDED = (TrialState.COMPLETE, TrialState.FAIL)
+RANGE_KEYS = {"low", "high", "log", "step"}
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search: every algorithm gets its own study over the keys of ``space`` that it reads."""
+
+    algorithms: list[str]
+    environment: str
+    seeds: list[int]  # a trial runs all of them, its value is their mean
+    metric: str  # the last value counts, higher is better
+    space: Mapping[str, Any]  # key -> list of values, or {low, high} with log: true or step
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+def distribution(key: str, given: Any, where: str) -> BaseDistribution:
+    """Optuna's form of one entry of ``space``; choices travel as YAML text. Raises ConfigError."""
+    if isinstance(given, list) and given:
+        return CategoricalDistribution([word(key, value).partition("=")[2] for value in given])
+    if isinstance(given, dict) and {"low", "high"} <= given.keys() <= RANGE_KEYS:
+        bounds = (given["low"], given["high"])
+        kind = IntDistribution if all(type(bound) is int for bound in bounds) else FloatDistribution
+        options = {name: value for name, value in given.items() if name in ("log", "step")}
+        try:
+            return kind(*bounds, **options)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{where}: space.{key}: {error}") from error
+    raise ConfigError(
+        f"{where}: space.{key} expects a list of values or {{low, high}} with log: true or step, got {given!r}."
+    )
+
+
+class Search:
+    """The studies of one space file."""
+
+    def __init__(self, space: Space, where: str, results: Path, folder: Path) -> None:
+        self.space, self.where, self.results, self.folder = space, where, results, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.storage = f"sqlite:///{folder / 'search.db'}"
+        self.index = RunIndex(FileStore(results / "sacred"))
+        distributions = {key: distribution(key, given, where) for key, given in space.space.items()}
+        self.distributions = {
+            algorithm: {key: found for key, found in distributions.items() if self.reads(algorithm, key)}
+            for algorithm in space.algorithms
+        }
+        for key in distributions:
+            if not any(key in found for found in self.distributions.values()):
+                raise ConfigError(f"{where}: no algorithm of this search reads space.{key}. Remove it.")
+
+    def reads(self, algorithm: str, key: str) -> bool:
+        """Whether a key of the space is one of the algorithm's."""
+        config = self.plan(algorithm, {})[0].config
+        return key in flatten(config.to_dict())
+
+    def study(self, algorithm: str) -> optuna.Study:
+        """The recorded study of one algorithm, or a new one."""
+        study = optuna.create_study(
+            storage=self.storage, study_name=algorithm, direction="maximize", load_if_exists=True
+        )
+        study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # a continued study draws on, not again
+        return study
+
+    def plan(self, algorithm: str, parameters: Mapping[str, Any]) -> list[PlannedRun]:
+        """The runs of one trial."""
+        values = {key: yaml.safe_load(value) if isinstance(value, str) else value for key, value in parameters.items()}
+        label = " ".join([algorithm, *(word(*item) for item in values.items())])
+        return [
+            plan_run(
+                algorithm,
+                self.space.environment,
+                {**flatten(self.space.overrides), **values, "seed": seed, "local_results_path": str(self.results)},
+                self.where,
+                f"{label} seed={seed}",
+            )
+            for seed in self.space.seeds
+        ]
+
+    def next_trials(self, study: optuna.Study, algorithm: str, n: int) -> list[FrozenTrial]:
+        """Trials that an interrupted search left open, then new ones."""
+        opened = study.get_trials(states=[TrialState.RUNNING])[:n]
+        new = [study.ask(self.distributions[algorithm]).number for _ in range(n - len(opened))]
+        return [*opened, *(study.trials[number] for number in new)]
+
+    def execute(self, n_trials: int, n_workers: int) -> None:
+        """Bring every method to ``n_trials``; raises KeyboardInterrupt after the running ones have saved."""
+        at_once = max(n_workers // len(self.space.seeds), 1)
+        for algorithm in self.space.algorithms:
+            study = self.study(algorithm)
+            while (left := n_trials - len(study.get_trials(states=ENDED))) > 0:
+                trials = self.next_trials(study, algorithm, min(left, at_once))
+                planned = [self.plan(algorithm, trial.params) for trial in trials]
+                sweep = Sweep(
+                    [run for runs in planned for run in runs], self.index, LocalWorkers(n_workers), self.folder
+                )
+                sweep.execute()
+                for trial, runs in zip(trials, planned, strict=True):
+                    self.tell(study, trial, runs)
+
+    def tell(self, study: optuna.Study, trial: FrozenTrial, runs: Sequence[PlannedRun]) -> None:
+        """Record the value of a trial, or that one of its runs failed."""
+        records = [self.index.finished(run.identity) for run in runs]
+        values = [self.value(record.id) for record in records if record is not None]
+        if len(values) < len(runs):
+            study.tell(trial.number, state=TrialState.FAIL)
+            print(f"{study.study_name} trial {trial.number}: failed, {trial.params}", flush=True)
+            return
+        value = sum(values) / len(values)
+        study.tell(trial.number, value)
+        print(f"{study.study_name} trial {trial.number}: {self.space.metric} {value:.4g}, {trial.params}", flush=True)
+
+    def value(self, run_id: int) -> float:
+        """The last value of the searched metric. Raises RecordError when the run never logged it."""
+        return self.index.store.metrics(run_id, [self.space.metric])[self.space.metric].values[-1]
+
+    def best(self) -> str:
+        """The best trial of every method as YAML to copy from."""
+        lines = []
+        for algorithm in self.space.algorithms:
+            study = self.study(algorithm)
+            if not study.get_trials(states=[TrialState.COMPLETE]):
+                lines.append(f"{algorithm}: no trial completed")
+                continue
+            trial = study.best_trial
+            words = " ".join(f"{key}={value}" for key, value in trial.params.items())
+            ids = [
+                record.id for run in self.plan(algorithm, trial.params) if (record := self.index.finished(run.identity))
+            ]
+            n = len(study.get_trials(states=ENDED))
+            lines.append(
+                f"{algorithm}: {self.space.metric} {trial.value:.4g} (best of {n} trials, runs {ids}): {words}"
+            )
+        return "\n".join(lines)
+
+
+def load_space(path: str) -> Space:
+    """A checked space file. Raises ConfigError."""
+    where, values = read_mapping("experiments", path)
+    space = from_values(Space, values, where)
+    if not (space.algorithms and space.seeds and space.space):
+        raise ConfigError(f"{where}: algorithms, seeds and space must not be empty.")
+    return space
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="search.py", description=__doc__, allow_abbrev=False)
+    parser.add_argument("space", metavar="SPACE.yaml", help="algorithms, environment, seeds, metric, space, overrides")
+    parser.add_argument("--trials", type=int, required=True, help="of every method, those of earlier calls included")
+    parser.add_argument("--workers", type=int, default=n_cores(), help="runs at once (default: the cores)")
+    parser.add_argument("--results", default="results", type=Path, metavar="DIR", help="default: %(default)s")
+    arguments = parser.parse_args(argv)
+    for name in ("trials", "workers"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name}: expected at least 1, got {getattr(arguments, name)}")
+    return arguments
+
+
+def main(argv: Sequence[str]) -> int:
+    """Search; bad input is one line and exit code 2, Ctrl-C 130."""
+    arguments = parse(argv)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder = arguments.results / "sweeps" / Path(arguments.space).stem
+    try:
+        search = Search(load_space(arguments.space), arguments.space, arguments.results, folder)
+        search.execute(arguments.trials, arguments.workers)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(search.best())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
