@@ -176,7 +176,7 @@ class HMFLearner(Learner):
             return torch.zeros((), device=q_BNA.device)
         policy_BNA = self._policy(q_BNA, batch)
         divergence_BN = kl_divergence(policy_BNA, self.mean_policy.of_own_group(batch.group))
-        self.mean_policy.update(policy_BNA.detach(), now.member * batch.weight[:, None, None])
+        self.mean_policy.update(policy_BNA, now.member * batch.weight[:, None, None])
         return weighted_mean(divergence_BN, (batch.group >= 0) * batch.weight[:, None])
 
     def _modules(self) -> dict[str, nn.Module]:

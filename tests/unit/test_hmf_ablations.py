@@ -118,11 +118,49 @@ def test_mean_policies_follow_the_batch_and_are_saved() -> None:
     assert torch.equal(learner.mean_policy.policy, other.mean_policy.policy)
 
 
+def test_transitions_without_weight_do_not_move_mean_policies() -> None:
+    learner = hmf("hmf_kl_only")
+    before = learner.mean_policy.policy.clone()
+    divergence(learner, replace(BATCH, weight=torch.zeros_like(BATCH.weight)))
+    assert torch.equal(learner.mean_policy.policy, before)
+
+
 def test_without_the_term_nothing_is_computed() -> None:
     learner = hmf()
     before = learner.mean_policy.policy.clone()
     assert float(learner.train(BATCH, t_env=0)["policy_kl"]) == 0.0
     assert torch.equal(learner.mean_policy.policy, before)
+
+
+# ------------------------------------------------------------------------------------------------- levels
+
+
+def test_agent_credit_does_not_teach_attention_to_look_away() -> None:
+    """Without a mean field that lambda makes, the per-agent errors leave attention alone."""
+    learner = hmf("hmf_agent_credit", gmf_coef=0.0, top_level="none")
+    learner.loss(BATCH, t_env=0)[0].backward()
+    for layer in (learner.mixer.query, learner.mixer.key):
+        assert layer is not None
+        assert layer.weight.grad is None or not layer.weight.grad.any()
+
+
+def test_expected_actions_carry_no_gradient_into_local_values() -> None:
+    """Even when exploration is smooth in them."""
+    learner = hmf(selector="boltzmann")
+    now, _ = mixed(learner, BATCH)
+    assert local_gradient(learner, now.q_gmf.sum()) == 0.0
+
+
+def test_central_critic_does_not_bootstrap_from_the_dead() -> None:
+    """Its value of nobody is not zero, yet r is the whole target when everybody has died."""
+    learner = hmf("hmf_central", gamma=0.9)
+    nobody = torch.zeros_like(BATCH.alive)
+    extinct = replace(BATCH, next_alive=nobody, terminated=torch.zeros_like(BATCH.terminated))
+    losses = [
+        float(learner.loss(batch, t_env=0)[1]["loss_top"])
+        for batch in (extinct, replace(extinct, terminated=torch.ones_like(BATCH.terminated)))
+    ]
+    assert losses[0] == losses[1]
 
 
 # ------------------------------------------------------------------------------------------------- presets

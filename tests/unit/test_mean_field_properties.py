@@ -32,7 +32,7 @@ from modules.mixers.hmf_mixer import GroupValues, HMFMixer
 from modules.nets import StackedLinear
 
 OBS, ACTIONS = 3, 4
-LIVES = ["some", "all", "one", "none"]
+LIVES = ["some", "all", "one", "last", "none"]  # last: one, who dies in this step
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Case:
         drawn = random_batch(info, self.size, self.n_groups, death_rate, self.seed)
         generator = torch.Generator().manual_seed(self.seed + 1)  # another stream than random_batch's
         shape = (self.size, self.n_agents)
-        if self.lives in ("one", "none"):
-            alive = (torch.arange(self.n_agents) == self.seed % self.n_agents).expand(shape) & (self.lives == "one")
-            drawn = replace(drawn, alive=alive, next_alive=alive)
+        if self.lives in ("one", "last", "none"):
+            one = (torch.arange(self.n_agents) == self.seed % self.n_agents).expand(shape)
+            drawn = replace(drawn, alive=one & (self.lives != "none"), next_alive=one & (self.lives == "one"))
         if self.lives == "some":  # born after the groups were made
             nowhere = torch.rand(shape, generator=generator) < 0.1
             drawn = replace(drawn, group=drawn.group.masked_fill(nowhere, -1))
