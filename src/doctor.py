@@ -32,7 +32,7 @@ PYTHONS = ((3, 11), (3, 14))  # from, below
 TINY_BATTLE = """
 import build, torch
 from config.loader import layers
-small = ["env_args.n_agents=8", "env_args.n_enemies=4", "env_args.map_size=20"]
+small = ["env_args.n_agents=8", "env_args.n_enemies=4", "env_args.map_size=20", "env_args.opponent=random"]
 env = build.make_env(build.make_config(layers("iql", "battle", small))[0], n_envs=1, test=True)
 env.reset(seed=1)
 env.step(torch.zeros(1, 8, dtype=torch.int64))
@@ -94,7 +94,7 @@ def check_engine(program: str = TINY_BATTLE) -> Finding:
     if done.returncode == 0:
         return ok("MAgent2 stepped a tiny Battle")
     last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-    return fail(f"Battle does not run: {last}. {INSTALL} Other environments may work.")
+    return fail(f"Battle does not run: {last.rstrip('.')}. {INSTALL} Other environments may work.")
 
 
 def check_rendering() -> Finding:
