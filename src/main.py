@@ -75,8 +75,6 @@ def experiment(system: build.System, observer: FileObserver, resume_from: Path |
         )
         print(f"run {_run._id}: {observer.run_dir}", flush=True)
         _run.info["resolved"] = {"device": str(system.device), "n_agents": info.n_agents, "n_actions": info.n_actions}
-        if resume_from is not None:
-            _run.info["resumed_from"] = resume_from.name
 
         def log_scalar(name: str, value: float, t_env: int) -> None:
             _run.log_scalar(name, value, t_env)
@@ -88,6 +86,7 @@ def experiment(system: build.System, observer: FileObserver, resume_from: Path |
             # Read to the CPU, where random streams and engines live; networks and memories move to their device.
             state = checkpoint.load(resume_from / "checkpoints" / checkpoint.RESUME, torch.device("cpu"))
             trainer.load_state_dict(state)
+            _run.info |= {"resumed_from": int(resume_from.name), "resumed_at": trainer.counters.t_env}
             print(f"resumed from run {resume_from.name} at step {trainer.counters.t_env:,}", flush=True)
         return trainer.train()
 

@@ -175,8 +175,8 @@ def print_plan(runs: Sequence[PlannedRun], index: RunIndex, n_slots: int) -> Non
         total += (rate or 0.0) * run.config.t_max * left
         cost = "unknown" if rate is None else clock(rate * run.config.t_max * left)
         print(f"{action}  {run.label}  ({run.config.t_max:,} steps, cost {cost})")
-    without = f", without {unknown} runs whose cost is unknown" if unknown else ""
-    print(f"{len(runs)} runs; left to do: {clock(total)} of one core{without}; {clock(total / n_slots)} on {n_slots}")
+    known = f"{clock(total)} of one core, {clock(total / n_slots)} on {n_slots}"
+    print(f"{len(runs)} runs; left to do: {known}" + (f", and {unknown} runs of unknown cost" if unknown else ""))
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -1,0 +1,118 @@
+"""The report's statistics against numbers computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis import statistics
+from analysis.elo import Games, elo, ratings
+from analysis.statistics import Estimate
+
+
+def array(*values: float) -> statistics.Array:
+    return np.array(values, dtype=np.float64)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((7.0,), 7.0),
+        ((1.0, 3.0), 2.0),
+        ((1.0, 2.0, 9.0), 4.0),  # n < 4: nothing is cut
+        ((100.0, 1.0, 2.0, -50.0), 1.5),  # n = 4: the two middle ones
+        ((0.0, 1.0, 2.0, 6.0, 99.0), 3.0),  # n = 5: the three middle ones
+        ((0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 99.0), 3.5),  # n = 8: two cut at either end
+    ],
+)
+def test_interquartile_mean(values: tuple[float, ...], expected: float) -> None:
+    assert statistics.iqm(array(*values)) == pytest.approx(expected)
+
+
+def test_iqm_of_curves_is_taken_point_by_point() -> None:
+    curves = np.array([[0.0, 10.0], [1.0, 0.0], [2.0, 2.0], [50.0, 4.0]])
+    assert statistics.iqm(curves) == pytest.approx([1.5, 3.0])
+
+
+def test_interval_of_two_seeds_spans_them() -> None:
+    """Of the draws with replacement a quarter is (0, 0) and a quarter (1, 1): both ends lie within the 95 %."""
+    assert statistics.estimate([array(0.0, 1.0)]) == Estimate(0.5, 0.0, 1.0, 2)
+
+
+def test_equal_seeds_have_an_interval_of_no_width() -> None:
+    assert statistics.estimate([array(3.0, 3.0, 3.0)]) == Estimate(3.0, 3.0, 3.0, 3)
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert statistics.estimate([array(3.0)]) == Estimate(3.0, None, None, 1)
+
+
+def test_strata_are_resampled_within_themselves() -> None:
+    """Two tasks of equal seeds each: every draw holds two 0s and two 10s, so that the pooled mean never moves."""
+    assert statistics.estimate([array(0.0, 0.0), array(10.0, 10.0)]) == Estimate(5.0, 5.0, 5.0, 4)
+
+
+def test_bootstrap_interval_of_a_mean_agrees_with_normal_theory() -> None:
+    values = np.random.default_rng(1).normal(size=400)
+    found = statistics.estimate([values], lambda strata: strata[0].mean())
+    half = 1.96 * values.std() / 20
+    assert found.low == pytest.approx(values.mean() - half, abs=0.02)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.02)
+
+
+def test_probability_of_improvement_counts_pairs() -> None:
+    """Of the pairs (1, 0) (1, 3) (3, 0) (3, 3) two are won, one is tied."""
+    assert statistics.probability_of_improvement(array(1.0, 3.0), array(0.0, 3.0)) == pytest.approx(2.5 / 4)
+    assert statistics.improvement(array(2.0, 3.0), array(0.0, 1.0)) == Estimate(1.0, 1.0, 1.0, 4)
+
+
+def test_paired_difference_uses_common_seeds_only() -> None:
+    found = statistics.paired_difference({1: 5.0, 2: 106.0, 9: 1e6}, {1: 4.0, 2: 105.0, 3: -1e6})
+    assert found == Estimate(1.0, 1.0, 1.0, 2)
+    assert statistics.paired_difference({1: 5.0}, {2: 5.0}) is None
+
+
+def test_area_is_the_mean_height() -> None:
+    assert statistics.area_under_curve([0, 10, 40], [0.0, 2.0, 2.0]) == pytest.approx((10 * 1 + 30 * 2) / 40)
+    assert statistics.area_under_curve([7], [3.0]) == 3.0
+
+
+def test_curves_meet_on_the_steps_of_the_shortest_where_all_have_data() -> None:
+    steps, values = statistics.on_common_steps([([0, 10, 20, 30], [0.0, 1.0, 2.0, 3.0]), ([5, 25], [10.0, 30.0])])
+    assert steps.tolist() == [5.0, 25.0]
+    assert values == pytest.approx(np.array([[0.5, 2.5], [10.0, 30.0]]))
+
+
+def test_band_of_curves() -> None:
+    middle, low, high = statistics.curve_band(np.array([[0.0, 5.0], [1.0, 5.0]]))
+    assert (middle.tolist(), low.tolist(), high.tolist()) == ([0.5, 5.0], [0.0, 5.0], [1.0, 5.0])
+
+
+def test_scaling_puts_the_worst_run_at_0_and_the_best_at_1() -> None:
+    scaled = statistics.min_max_scaled({"a": array(-10.0, 0.0), "b": array(10.0)})
+    assert scaled["a"].tolist() == [0.0, 0.5]
+    assert scaled["b"].tolist() == [1.0]
+    assert statistics.min_max_scaled({"a": array(2.0)})["a"].tolist() == [0.5]
+
+
+def test_elo_of_two_players_is_the_log_of_their_points() -> None:
+    """3 : 1 and the added draw make 3.5 : 1.5."""
+    first, second = elo(np.array([[0.0, 3.0], [1.0, 0.0]]))
+    assert first - second == pytest.approx(400 * np.log10(3.5 / 1.5))
+    assert first + second == pytest.approx(2000)
+
+
+def test_elo_ranks_players_that_never_met_through_a_third() -> None:
+    first, second, common = elo(np.array([[0.0, 0, 9], [0, 0, 1], [1, 9, 0]]))
+    assert first > common > second
+    assert first - common == pytest.approx(common - second)
+
+
+def test_ratings_carry_intervals_and_the_number_of_games() -> None:
+    games = [Games(0, 1, array(1, 1, 0.5, 0)), Games(1, 0, array(0, 0.5))]
+    better, worse = ratings(games, 2)
+    assert better.low is not None
+    assert better.high is not None
+    assert better.low < better.value < better.high
+    assert better.value + worse.value == pytest.approx(2000)
+    assert (better.n, worse.n) == (6, 6)

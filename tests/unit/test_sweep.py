@@ -1,0 +1,333 @@
+"""Planning experiments and running them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.unit import recorded
+
+import build
+import sweep as sweep_module
+from config.loader import available, layers, parse_command_line
+from config.schema import ConfigError
+from experiment import PlannedRun, identity, load_experiment, plan, word
+from run_index import RunIndex
+from sweep import Sweep, main
+from utils.recording.store import FileStore
+
+SWEEP = Path(sweep_module.__file__)
+QUICK = {
+    "t_max": 400,
+    "test_interval": 400,
+    "test_nepisode": 2,
+    "log_interval": 100,
+    "learning_starts": 64,
+    "hidden_dims": [8],
+}
+
+
+def experiment_file(folder: Path, **values: object) -> str:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({"algorithms": ["iql"], "environments": ["bar"], "seeds": [1], **values}))
+    return str(path)
+
+
+def planned(folder: Path, **values: object) -> list[PlannedRun]:
+    return plan(*load_experiment(experiment_file(folder, **values)), folder / "results")
+
+
+@pytest.mark.parametrize("name", available("experiments"))
+def test_every_experiment_of_the_project_plans_valid_runs(name: str) -> None:
+    experiment, where = load_experiment(name)
+    runs = plan(experiment, where, Path("results"))
+    cells = len(experiment.algorithms) * len(experiment.environments) * len(experiment.seeds)
+    assert len(runs) >= cells
+    assert len({run.identity for run in runs}) == len(runs)
+
+
+def test_command_lines_make_the_planned_configurations(tmp_path: Path) -> None:
+    runs = planned(
+        tmp_path,
+        algorithms=["iql", "hmf"],
+        seeds=[3, 4],
+        overrides={"lr": 1e-05, "env_args": {"capacity": 7}, "hidden_dims": [8, 4]},
+        factors={"env_args.n_agents": [10, 20]},
+    )
+    assert len(runs) == 8
+    for run in runs:
+        arguments = parse_command_line(list(run.arguments))
+        config, _ = build.make_config(layers(arguments.config, arguments.env_config, arguments.overrides))
+        assert config == run.config
+    assert runs[0].config.args["lr"] == 1e-05
+    assert runs[0].label == "iql bar env_args.n_agents=10 seed=3"
+    assert [run.config.seed for run in runs] == [3] * 4 + [4] * 4  # all methods of one seed before the next
+
+
+def test_later_layers_win(tmp_path: Path) -> None:
+    runs = planned(
+        tmp_path,
+        algorithms=["iql", "vdn"],
+        environments=["bar", "bar_30"],
+        overrides={"gamma": 0.1},
+        per_environment={"bar_30": {"gamma": 0.2}},
+        per_algorithm={"vdn": {"gamma": 0.3}},
+    )
+    assert [run.config.args["gamma"] for run in runs] == [0.1, 0.3, 0.2, 0.3]
+    runs = planned(tmp_path, per_algorithm={"iql": {"gamma": 0.3}}, factors={"gamma": [0.4, 0.5]})
+    assert [run.config.args["gamma"] for run in runs] == [0.4, 0.5]
+
+
+def test_runs_that_differ_in_nothing_they_read_are_one(tmp_path: Path) -> None:
+    runs = planned(tmp_path, algorithms=["iql", "hmf"], factors={"n_groups": [2, 5]})
+    assert [run.config.name for run in runs] == ["iql", "hmf", "hmf"]
+
+
+@pytest.mark.parametrize("value", [1e-05, True, None, "text", "1", [1, 2.5], {"a": 1}, "a: b"])
+def test_words_are_read_back(value: object) -> None:
+    key, _, text = word("key", value).partition("=")
+    assert (key, yaml.safe_load(text)) == ("key", value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"algorithm": ["hmf"]}, "unknown key 'algorithm'.*Did you mean 'algorithms'"),
+        ({"seeds": 4}, "seeds expects .*got 4"),
+        ({"seeds": []}, "seeds is empty"),
+        ({"per_algorithm": {"hmf": {"lr": 0.1}}}, "per_algorithm names 'hmf', which the experiment does not run"),
+        ({"per_algorithm": {"iql": 3}}, "per_algorithm.iql expects"),
+        ({"factors": {"lr": 0.1}}, "factors.lr expects a list"),
+        ({"overrides": {"gmf_coef": 2.0}}, "no algorithm of this experiment reads 'gmf_coef'"),
+        ({"overrides": {"t_maks": 5}}, "unknown key 't_maks'.*t_max"),
+        ({"environments": ["baar"]}, "no envs configuration 'baar'.*bar"),
+    ],
+)
+def test_a_faulty_experiment_is_one_clear_message(tmp_path: Path, values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        planned(tmp_path, **values)
+
+
+def test_missing_keys_and_files_are_one_clear_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "half.yaml").write_text("algorithms: [iql]")
+    with pytest.raises(ConfigError, match="the key 'environments' is missing"):
+        load_experiment(str(tmp_path / "half.yaml"))
+    assert main(["nowhere.yaml"]) == 2
+    assert "error: expected a YAML file, 'nowhere.yaml' does not exist." in capsys.readouterr().err
+    assert main(["smokee"]) == 2
+    assert "no experiments configuration 'smokee'. Did you mean 'smoke'?" in capsys.readouterr().err
+
+
+def test_identity_is_the_configuration_and_not_its_folder(tmp_path: Path) -> None:
+    run = planned(tmp_path)[0]
+    assert identity(replace(run.config, local_results_path="elsewhere").to_dict()) == run.identity
+    assert identity(replace(run.config, seed=2).to_dict()) != run.identity
+
+
+def test_index_knows_finished_running_and_resumable_runs(tmp_path: Path) -> None:
+    done, cut, live, new = (run for run in planned(tmp_path, seeds=[1, 2, 3, 4], overrides={"t_max": 100}))
+    store = FileStore(tmp_path / "sacred")
+    recorded.put(store, 1, done.config, resumable=True)
+    recorded.put(store, 2, cut.config, "INTERRUPTED", [0, 0, 0], resumable=True)
+    recorded.put(store, 3, cut.config, "FAILED", [0, 0, 0, 0])
+    recorded.put(store, 4, live.config, "RUNNING", [0, 0])
+    index = RunIndex(store)
+    finished = [index.finished(run.identity) for run in (done, cut, live, new)]
+    assert [record and record.id for record in finished] == [1, None, None, None]
+    assert [index.running(run.identity) for run in (done, cut, live, new)] == [False, False, True, False]
+    folders = [index.resumable(run.identity) for run in (done, cut, live, new)]
+    assert folders == [None, store.folder(2), None, None]
+    assert [index.progress(run.identity) for run in (done, cut, live, new)] == [100, 30, 10, 0]
+
+
+def test_index_measures_costs_of_uninterrupted_runs(tmp_path: Path) -> None:
+    run = planned(tmp_path, overrides={"t_max": 100})[0]
+    store = FileStore(tmp_path / "sacred")
+    recorded.put(store, 1, run.config, seconds=50)
+    recorded.put(store, 2, run.config, seconds=100)
+    recorded.put(store, 3, run.config, seconds=1, info={"resumed_from": 1, "resumed_at": 90})
+    assert list(RunIndex(store).seconds_per_step().values()) == [0.75]
+
+
+class FakeWorkers:
+    """Ends every child at the next look with what ``outcome`` says of its command."""
+
+    def __init__(self, n_slots: int, outcome: Callable[[Sequence[str]], int]) -> None:
+        self.n_slots, self.outcome = n_slots, outcome
+        self.started: list[list[str]] = []
+        self.stopped: list[int] = []
+        self.alive = self.most_alive = 0
+
+    def start(self, command: Sequence[str], log: Path, use_cuda: bool) -> int:
+        log.write_text("Traceback\nthe reason\n")
+        self.started.append(list(command))
+        self.alive += 1
+        self.most_alive = max(self.alive, self.most_alive)
+        return len(self.started) - 1
+
+    def exit_code(self, handle: int) -> int | None:
+        if handle in self.stopped:
+            return 130
+        self.alive -= 1
+        return self.outcome(self.started[handle])
+
+    def stop(self, handle: int) -> None:
+        self.stopped.append(handle)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[PlannedRun]:
+    return planned(tmp_path, seeds=[1, 2, 3])
+
+
+def test_sweep_skips_finished_resumes_interrupted_and_fills_its_slots(tmp_path: Path, runs: list[PlannedRun]) -> None:
+    store = FileStore(tmp_path / "results" / "sacred")
+    recorded.put(store, 1, runs[0].config)
+    recorded.put(store, 2, runs[1].config, "INTERRUPTED", resumable=True)
+    workers = FakeWorkers(2, lambda command: 0)
+    jobs = Sweep(runs, RunIndex(store), workers, tmp_path / "logs")
+    jobs.execute()
+    assert [command[2:] for command in workers.started] == [
+        [f"--resume={store.folder(2)}", "with", f"local_results_path={tmp_path / 'results'}"],
+        list(runs[2].arguments),
+    ]
+    assert workers.most_alive == 2
+    assert list((tmp_path / "logs").iterdir()) == []  # nothing to tell of runs that succeeded
+    assert jobs.failed == []
+
+
+def test_failed_runs_are_tried_once_more_and_reported(tmp_path: Path, runs: list[PlannedRun]) -> None:
+    codes = iter([1, 0, 1, 0, 7])  # seed 1 fails twice, seed 2 never, seed 3 once... in order of the slot
+    workers = FakeWorkers(1, lambda command: next(codes))
+    jobs = Sweep(runs, RunIndex(FileStore(tmp_path / "sacred")), workers, tmp_path / "logs")
+    jobs.execute()
+    assert [command[-2] for command in workers.started] == ["seed=1", "seed=2", "seed=3", "seed=1", "seed=3"]
+    assert [job.run.label for job in jobs.failed] == ["iql bar seed=3"]
+    assert jobs.failed[0].failure() == f"iql bar seed=3: exit code 7: the reason (all of it: {jobs.failed[0].log})"
+    assert "1 failed" in jobs.line()
+
+
+def test_runs_of_another_sweep_are_left_to_it(
+    tmp_path: Path, runs: list[PlannedRun], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = FileStore(tmp_path / "sacred")
+    recorded.put(store, 1, runs[0].config, "RUNNING")
+    workers = FakeWorkers(1, lambda command: 0)
+    Sweep(runs, RunIndex(store), workers, tmp_path / "logs").execute()
+    assert [command[-2] for command in workers.started] == ["seed=2", "seed=3"]
+    assert "left to another sweep: iql bar seed=1" in capsys.readouterr().err
+
+
+def test_ctrl_c_stops_the_children_and_waits_for_them(tmp_path: Path, runs: list[PlannedRun]) -> None:
+    def interrupt(command: Sequence[str]) -> int:
+        raise KeyboardInterrupt
+
+    workers = FakeWorkers(2, interrupt)
+    jobs = Sweep(runs, RunIndex(FileStore(tmp_path / "sacred")), workers, tmp_path / "logs")
+    with pytest.raises(KeyboardInterrupt):
+        jobs.execute()
+    assert workers.stopped == [0, 1]
+    assert len(workers.started) == 2
+
+
+def test_time_left_follows_from_what_is_done(
+    tmp_path: Path, runs: list[PlannedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(tmp_path / "sacred")
+    recorded.put(store, 1, runs[0].config)
+    index = RunIndex(store)
+    jobs = Sweep(runs, index, FakeWorkers(1, lambda command: 0), tmp_path / "logs")
+    assert "1/3 runs finished, 0 running, 2 waiting, 0 failed  33%" in jobs.line()
+    assert jobs.line().endswith("left ?")
+    recorded.put(store, 2, runs[1].config)
+    index.refresh()
+    monkeypatch.setattr(time, "monotonic", lambda: jobs.began + 100)
+    assert jobs.line().endswith("67%  elapsed 0:01:40  left 0:01:40")
+
+
+def test_dry_run_prints_the_plan_and_its_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = experiment_file(tmp_path, algorithms=["iql", "vdn"], seeds=[1, 2], overrides={"t_max": 1000})
+    results = tmp_path / "results"
+    store = FileStore(results / "sacred")
+    runs = plan(*load_experiment(name), results)
+    recorded.put(store, 1, runs[0].config, seconds=600)
+    recorded.put(store, 2, runs[1].config, "INTERRUPTED", resumable=True)
+    assert main([name, "--dry-run", "--workers=2", f"--results={results}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["finished", "as", "run", "1", "iql", "bar", "seed=1"]
+    assert lines[1].startswith("resume run 2")
+    assert lines[1].endswith("vdn bar seed=1  (1,000 steps, cost unknown)")
+    assert lines[2].endswith("iql bar seed=2  (1,000 steps, cost 0:10:00)")
+    expected = "left to do: 0:10:00 of one core, 0:05:00 on 2, and 2 runs of unknown cost"
+    assert lines[-1] == f"4 runs; {expected}"
+    assert store.ids() == [1, 2]
+
+
+def test_sweep_records_real_runs_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [experiment_file(tmp_path, overrides=QUICK), f"--results={tmp_path}", "--workers=1"]
+    assert main(command) == 0
+    assert "1/1 runs finished" in capsys.readouterr().out
+    store = FileStore(tmp_path / "sacred")
+    assert [record.status for record in store.list()] == ["COMPLETED"]
+    assert store.get(1).entry["host"]["torch_threads"] == 1
+    assert main(command) == 0
+    assert store.ids() == [1]
+
+
+@pytest.mark.slow
+def test_interrupted_sweep_continues_its_runs(tmp_path: Path) -> None:
+    name = experiment_file(tmp_path, overrides={**QUICK, "t_max": 8000, "test_interval": 4000})
+    command = [sys.executable, str(SWEEP), name, f"--results={tmp_path}", "--workers=1"]
+    store = FileStore(tmp_path / "sacred")
+    interrupt_when_training(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}), store)
+    assert [record.status for record in store.list()] == ["INTERRUPTED"]
+    assert subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == 0
+    assert [record.status for record in store.list()] == ["INTERRUPTED", "COMPLETED"]
+    assert store.get(2).resumed is not None
+    steps = store.metrics(2)["test_return_mean"].steps
+    assert steps[0] == 0
+    assert steps[-1] >= 8000
+
+
+def interrupt_when_training(process: subprocess.Popen[bytes], store: FileStore) -> None:
+    """Ctrl-C for the sweep alone once its run has recorded a metric."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not any(store.own_metrics(run_id) for run_id in store.ids()):
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) == 130
+
+
+@pytest.mark.slow
+def test_sweep_on_a_ray_cluster_of_two_nodes(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install -r requirements-cluster.txt")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        name = experiment_file(tmp_path, seeds=[1, 2], overrides={**QUICK, "t_max": 8000, "test_interval": 4000})
+        command = [sys.executable, str(SWEEP), name, f"--results={tmp_path}", f"--ray={cluster.address}"]
+        store = FileStore(tmp_path / "sacred")
+        interrupt_when_training(subprocess.Popen(command), store)
+        assert {record.status for record in store.list()} == {"INTERRUPTED"}
+        n_interrupted = len(store.ids())
+        assert subprocess.run(command, check=False).returncode == 0
+        completed = store.list(status="COMPLETED")
+        assert len(completed) == 2
+        assert sum("resumed_from" in record.info for record in completed) == n_interrupted
+    finally:
+        cluster.shutdown()
+
+
+def test_ray_without_ray_or_a_cluster_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([experiment_file(tmp_path), "--ray=127.0.0.1:1", f"--results={tmp_path}"]) == 2
+    assert "requirements-cluster.txt" in (error := capsys.readouterr().err) or "ray start --head" in error
