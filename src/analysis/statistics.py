@@ -1,6 +1,6 @@
 """Statistics over few seeds, after Agarwal et al. (2021): interquartile means, bootstrap intervals, P(improvement).
 
-A seed is the unit: every array here has seeds on axis 0. Strata (tasks) are resampled separately.
+A seed is the unit: every array here has seeds on axis 0. Strata (tasks, methods) are resampled separately.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import numpy as np
 from scipy.stats import trim_mean
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+
+Statistic = Callable[[Sequence[Array]], Any]
+"""Of strata of shape (n_seeds, ...); seeds are reduced, what follows is kept."""
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -41,13 +44,10 @@ def pooled_iqm(strata: Sequence[Array]) -> Any:
     return iqm(np.concatenate(strata))
 
 
-def resampled(strata: Sequence[Array], statistic: Callable[[Sequence[Array]], Any], seed: int = 0) -> Array:
-    """``statistic`` of RESAMPLES draws with replacement of the seeds within each stratum, stacked on axis 0."""
-    rng = np.random.default_rng(seed)
-    draws = [rng.integers(len(values), size=(RESAMPLES, len(values))) for values in strata]
-    return np.array(
-        [statistic([values[draw[i]] for values, draw in zip(strata, draws, strict=True)]) for i in range(RESAMPLES)]
-    )
+def resampled(strata: Sequence[Array], statistic: Statistic) -> Array:
+    """``statistic`` of RESAMPLES draws with replacement of the seeds within each stratum, (RESAMPLES, ...)."""
+    rng = np.random.default_rng(0)
+    return statistic([values[rng.integers(len(values), size=(len(values), RESAMPLES))] for values in strata])
 
 
 def interval(draws: Array) -> tuple[Any, Any]:
@@ -56,7 +56,7 @@ def interval(draws: Array) -> tuple[Any, Any]:
     return low, high
 
 
-def estimate(strata: Sequence[Array], statistic: Callable[[Sequence[Array]], Any] = pooled_iqm) -> Estimate:
+def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm) -> Estimate:
     """``statistic`` of strata of shape (n_seeds,) with its stratified bootstrap 95 % interval."""
     value, n = float(statistic(strata)), sum(map(len, strata))
     if any(len(values) < 2 for values in strata):
@@ -65,10 +65,9 @@ def estimate(strata: Sequence[Array], statistic: Callable[[Sequence[Array]], Any
     return Estimate(value, float(low), float(high), n)
 
 
-def probability_of_improvement(x: Array, y: Array) -> float:
+def probability_of_improvement(x: Array, y: Array) -> Any:
     """P(X > Y) + P(X = Y) / 2 over all pairs of a seed of x and a seed of y (Mann-Whitney's U / (n m))."""
-    difference = x[:, None] - y[None, :]
-    return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
+    return (0.5 + 0.5 * np.sign(x[:, None] - y[None, :])).mean((0, 1))
 
 
 def improvement(x: Array, y: Array) -> Estimate:
@@ -104,9 +103,7 @@ def on_common_steps(curves: Sequence[tuple[Sequence[float], Sequence[float]]]) -
 
 def curve_band(values: Array) -> tuple[Array, Array, Array]:
     """IQM over seeds and its bootstrap interval at each point: (n_seeds, n_points) -> three (n_points,)."""
-    rng = np.random.default_rng(0)
-    draws = values[rng.integers(len(values), size=(RESAMPLES, len(values)))]  # (R, n_seeds, n_points)
-    low, high = interval(iqm(draws.swapaxes(0, 1)))
+    low, high = interval(resampled([values], pooled_iqm))
     return iqm(values), low, high
 
 

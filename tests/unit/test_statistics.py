@@ -54,7 +54,7 @@ def test_strata_are_resampled_within_themselves() -> None:
 
 def test_bootstrap_interval_of_a_mean_agrees_with_normal_theory() -> None:
     values = np.random.default_rng(1).normal(size=400)
-    found = statistics.estimate([values], lambda strata: strata[0].mean())
+    found = statistics.estimate([values], lambda strata: strata[0].mean(0))
     half = 1.96 * values.std() / 20
     assert found.low == pytest.approx(values.mean() - half, abs=0.02)
     assert found.high == pytest.approx(values.mean() + half, abs=0.02)

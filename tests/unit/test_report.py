@@ -1,0 +1,176 @@
+"""Reports from recorded runs: who is compared with whom, and every file they write."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+from tests.unit import recorded
+
+import build
+from analysis.collect import Task, collect
+from analysis.statistics import Estimate
+from analysis.tables import Table
+from config.loader import layers
+from config.schema import Config
+from report import ablation_table, described, main, marl_eval, over_tasks_table, results_table
+from utils.recording.store import FileStore
+
+METRIC = "test_return_mean"
+
+
+def config(algorithm: str, environment: str, seed: int, *overrides: str) -> Config:
+    words = [f"seed={seed}", *overrides]
+    return build.make_config(layers(algorithm, environment, words))[0]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    """hmf beats iql by 1 at the end of both seeds; hmf also with five groups, seed 1 only; iql seed 2 twice."""
+    store = FileStore(tmp_path / "sacred")
+    recorded.put(store, 1, config("iql", "bar", 1), values=[0, 4, 2])
+    recorded.put(store, 2, config("iql", "bar", 2), values=[9, 9, 9])
+    recorded.put(store, 3, config("hmf", "bar", 1, "n_groups=2"), values=[0, 2, 3])
+    recorded.put(store, 4, config("hmf", "bar", 2, "n_groups=2"), values=[0, 2, 5])
+    recorded.put(store, 5, config("hmf", "bar", 1, "n_groups=5"), values=[0, 0, 0])
+    recorded.put(store, 6, config("iql", "bar", 2), values=[0, 0, 4])
+    recorded.put(store, 7, config("iql", "bar", 3), "INTERRUPTED", values=[100])
+    return store
+
+
+def tasks_of(store: FileStore) -> list[Task]:
+    return collect(store, store.list(status="COMPLETED"), METRIC)
+
+
+def test_runs_are_grouped_by_task_and_method_and_named_by_what_differs(store: FileStore) -> None:
+    recorded.put(store, 8, config("iql", "bar_30", 1, "local_results_path=elsewhere"))
+    first, second = tasks_of(store)
+    assert (first.label, second.label) == ("bar env_args.capacity=30", "bar env_args.capacity=60")
+    assert [method.label for method in first.methods] == ["iql"]
+    assert [method.label for method in second.methods] == ["hmf n_groups=2", "hmf n_groups=5", "iql"]
+
+
+def test_a_repeated_seed_counts_once_by_its_newest_run(store: FileStore) -> None:
+    iql = tasks_of(store)[0].methods[-1]
+    assert iql.scores("final") == {1: 2.0, 2: 4.0}
+    assert iql.scores("best") == {1: 4.0, 2: 4.0}
+    assert iql.scores("auc") == {1: 2.5, 2: 1.0}
+
+
+def test_results_table(store: FileStore) -> None:
+    table = results_table(tasks_of(store), METRIC)
+    assert table.rows[0] == [
+        "bar",
+        "hmf n_groups=2",
+        Estimate(4, 3, 5, 2),
+        Estimate(4, 3, 5, 2),
+        Estimate(2, 1.75, 2.25, 2),
+    ]
+    assert table.rows[1][2] == Estimate(0.0, None, None, 1)
+    assert "mean over the initial agents" in table.caption
+    assert "n is the number of seeds" in table.caption
+
+
+def test_ablation_is_paired_by_seed(store: FileStore) -> None:
+    """Means of 4 and 3 overlap, but every seed gains exactly 1."""
+    rows = ablation_table(tasks_of(store), "iql", METRIC).rows
+    assert rows[0][:3] == ["bar", "hmf n_groups=2", Estimate(1.0, 1.0, 1.0, 2)]
+    assert rows[0][4] == Estimate(0.75, 0.0, 1.0, 4)  # 3 and 5 against 2 and 4
+    assert rows[1][2] == Estimate(-2.0, None, None, 1)
+
+
+def test_tasks_are_pooled_only_when_all_methods_are_on_all(store: FileStore) -> None:
+    assert over_tasks_table(tasks_of(store), METRIC) is None
+    tasks = tasks_of(store)
+    table = over_tasks_table([tasks[0], tasks[0]], METRIC)
+    assert table is not None
+    pooled = table.rows[2][1]  # 2 and 4 of 0 to 5, twice
+    assert isinstance(pooled, Estimate)
+    assert (pooled.value, pooled.low, pooled.high, pooled.n) == (pytest.approx(0.6), 0.4, 0.8, 4)
+    shorter = Task("bar", "other", tasks[0].methods[:1])
+    assert over_tasks_table([tasks[0], shorter], METRIC) is None
+
+
+def test_marl_eval_layout(store: FileStore) -> None:
+    run = marl_eval(tasks_of(store), METRIC)["bar"]["bar"]["iql"]["seed_1"]
+    assert run["step_2"] == {"step_count": 10, METRIC: [4]}
+    assert run["absolute_metrics"] == {METRIC: [4]}
+    assert set(run) == {"step_1", "step_2", "step_3", "absolute_metrics"}
+
+
+def test_metrics_name_their_convention() -> None:
+    assert described("return_sum") == "return_sum (an episode's summed rewards, sum over the agents)"
+    assert described("test_win") == "test_win"
+
+
+def test_tables_are_written_in_three_formats(tmp_path: Path) -> None:
+    table = Table("100 % of a_b", ["method", "final"], [["a_b", Estimate(1.5, 1.0, 2.0, 4)], ["c", None]])
+    table.write(tmp_path / "t")
+    assert (tmp_path / "t.md").read_text().splitlines()[2:] == [
+        "| method | final |",
+        "| --- | --- |",
+        "| a_b | 1.5 [1, 2] (n=4) |",
+        "| c | – |",
+    ]
+    rows = list(csv.reader((tmp_path / "t.csv").open()))
+    assert rows == [
+        ["method", "final", "final_low", "final_high", "final_n"],
+        ["a_b", "1.5", "1.0", "2.0", "4"],
+        ["c", "", "", "", ""],
+    ]
+    latex = (tmp_path / "t.tex").read_text()
+    assert r"\caption{100 \% of a\_b}" in latex
+    assert r"a\_b & 1.5 [1, 2] (n=4) \\" in latex
+
+
+def test_report_writes_everything(tmp_path: Path, store: FileStore, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = ["env=bar", "name!=vdn", f"--results={tmp_path}", f"--out={out}", "--reference=iql"]
+    assert main(arguments) == 0
+    names = {path.name for path in out.iterdir()}
+    tables = {f"{name}{suffix}" for name in ("results", "ablation") for suffix in (".md", ".csv", ".tex")}
+    assert names == tables | {"curves_bar.png", "curves_bar.svg", "marl_eval.json"}
+    assert "hmf n_groups=2 (n=2)" in (out / "curves_bar.svg").read_text()
+    assert json.loads((out / "marl_eval.json").read_text())["bar"]
+    assert "| bar | iql |" in capsys.readouterr().out
+
+
+def test_experiment_chooses_its_own_runs(tmp_path: Path, store: FileStore, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "two.yaml").write_text("algorithms: [iql]\nenvironments: [bar]\nseeds: [1, 2, 3]")
+    arguments = [f"--experiment={tmp_path / 'two.yaml'}", f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "1 of 3 runs" in printed
+    assert "| bar | iql | 3 [2, 4] (n=2) |" in printed
+    assert "hmf" not in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["name=nobody"], "report: no completed run in .* fits"),
+        (["--reference=hmf"], "--reference 'hmf': not among these runs. .*Known: hmf n_groups=2, hmf n_groups=5, iql"),
+        (["--metric=test_win"], "--metric 'test_win': none of these runs logged it"),
+        (["--mongo-url=nonsense"], "expected mongodb://"),
+    ],
+)
+def test_bad_input_is_one_line(
+    tmp_path: Path, store: FileStore, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main([*arguments, f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert re.search(message, error)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_the_metric_is_left_out_with_a_warning(
+    store: FileStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert collect(store, store.list(status="COMPLETED"), "loss") == []
+    assert "left out: run 1: no metric 'loss'" in caplog.text
