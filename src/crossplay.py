@@ -78,7 +78,7 @@ def load_player(given: str, step: str, results: str) -> Player:
     if path.suffix != ".pt":
         path = checkpoint_folder(find_run(given, results), step) / checkpoint.POLICY
     mac = build.load_policy(path, CPU)
-    config = build.config_from_dict(checkpoint.load(path, CPU)["config"])
+    config = build.config_from_dict({**checkpoint.load(path, CPU)["config"], "use_cuda": False})
     return Player(f"{config.name}:{given}", mac, config)
 
 

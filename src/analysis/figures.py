@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from analysis.collect import Task
 from analysis.statistics import Array, curve_band, on_common_steps
 
+LABEL_LENGTH = 32  # characters of an axis label
+
 
 def learning_curves(task: Task, metric: str, caption: str) -> Figure:
     """One line per method over t_env: the IQM of its seeds, with its interval as a band where n > 1."""
@@ -31,18 +33,23 @@ def learning_curves(task: Task, metric: str, caption: str) -> Figure:
 
 def matrix(values: Array, rows: Sequence[str], columns: Sequence[str], title: str, caption: str) -> Figure:
     """Numbers in [0, 1] as a coloured table."""
-    figure = Figure(figsize=(3 + 0.9 * len(columns), 2.5 + 0.6 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(4.5 + 0.9 * len(columns), 3.5 + 0.6 * len(rows)), layout="constrained")
     axis = figure.add_subplot()
     image = axis.imshow(values, vmin=0.0, vmax=1.0, cmap="RdYlGn", aspect="auto")
-    axis.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
-    axis.set_yticks(range(len(rows)), rows)
+    axis.set_xticks(range(len(columns)), [shortened(label) for label in columns], rotation=30, ha="right")
+    axis.set_yticks(range(len(rows)), [shortened(label) for label in rows])
     for i, row in enumerate(values):
         for j, value in enumerate(row):
             axis.text(j, i, f"{value:.2f}", ha="center", va="center")
     axis.set_title(title)
     figure.colorbar(image)
-    figure.supxlabel(textwrap.fill(caption, 20 + 12 * len(columns)), fontsize="x-small")
+    figure.supxlabel(textwrap.fill(caption, 60 + 12 * len(columns)), fontsize="x-small")
     return figure
+
+
+def shortened(label: str) -> str:
+    """A long label (a path) without its middle."""
+    return label if len(label) <= LABEL_LENGTH else f"{label[:12]}…{label[13 - LABEL_LENGTH :]}"
 
 
 def write(figure: Figure, stem: Path, suffixes: Sequence[str] = (".png", ".svg")) -> None:

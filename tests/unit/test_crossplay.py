@@ -1,0 +1,146 @@
+"""Policies of Battle against each other: who may meet, and what is counted."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import build
+from analysis.figures import shortened
+from config.loader import layers
+from config.schema import Config
+from crossplay import RANDOM, Player, Result, elo_table, line_up, load_player, main, make_game, meet, score_matrix
+from utils import checkpoint
+
+SMALL = [
+    "env_args.n_agents=6",
+    "env_args.n_enemies=6",
+    "env_args.map_size=24",
+    "env_args.episode_limit=12",
+    "hidden_dims=[8]",
+    "conv_channels=[2]",
+    "batch_size_run=2",
+    "n_groups=2",
+]
+
+
+def config(algorithm: str, environment: str, *overrides: str) -> Config:
+    return build.make_config(layers(algorithm, environment, [*SMALL, *overrides]))[0]
+
+
+def player(config: Config, label: str) -> Player:
+    """Untrained networks, the same for the same label."""
+    torch.manual_seed(len(label))
+    env = build.make_env(config, 1, test=True)
+    return Player(label, build.make_mac(config, env.info), config)
+
+
+def policy_file(config: Config, path: Path) -> str:
+    checkpoint.save(path, build.policy_state(config, player(config, path.stem).mac))
+    return str(path)
+
+
+def result(row: str, column: str, kills: list[float], deaths: list[float]) -> Result:
+    return Result(row, column, "left", {"kills": np.array(kills), "deaths": np.array(deaths)})
+
+
+def test_symmetric_sides_are_open_to_everybody() -> None:
+    players = [player(config("iql", "battle_symmetric"), "a"), player(config("hmf", "battle_symmetric"), "bb")]
+    rows, columns = line_up(players)
+    assert [one.label for one in rows] == [one.label for one in columns] == ["a", "bb"]
+
+
+def test_asymmetric_sides_take_learners_as_rows_and_opponents_as_columns() -> None:
+    learners = [player(config(name, "battle", "env_args.n_enemies=4"), name) for name in ("iql", "hmf")]
+    strong = player(config("iql", "battle_symmetric"), "strong")  # trained 6, plays the 4 enemies
+    rows, columns = line_up([*learners, strong])
+    assert [one.label for one in rows] == ["iql", "hmf"]
+    assert [one.label for one in columns] == ["strong"]
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        ("hmf", "battle_symmetric"),  # its groups hold 6 agents
+        ("iql", "battle_symmetric", "obs_agent_id=true"),  # its networks know 6 agents
+        ("iql", "battle", "env_args.view_radius=2"),
+    ],
+)
+def test_policies_of_another_game_are_refused(stranger: tuple[str, ...]) -> None:
+    first = player(config("iql", "battle", "env_args.n_enemies=4"), "first")
+    with pytest.raises(ValueError, match=r"crossplay: stranger was trained on .* the sides of first's game are"):
+        line_up([first, player(config(*stranger), "stranger")])
+
+
+def test_other_environments_are_refused() -> None:
+    bar = build.make_config(layers("iql", "bar", []))[0]
+    with pytest.raises(ValueError, match="crossplay: expected policies of battle, got iql trained on bar"):
+        make_game(bar, 1, "left", RANDOM)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_rows_start_on_their_side(side: str) -> None:
+    env = make_game(config("iql", "battle_symmetric", "test_env_args.swap_sides=random"), 3, side, RANDOM)
+    position = env.reset(0).position
+    assert position is not None
+    assert bool((position[..., 0] < 12).all()) == (side == "left")
+
+
+def test_pairings_play_the_asked_episodes_repeatably() -> None:
+    game = config("iql", "battle_symmetric")
+    first, second = player(game, "a"), player(game, "bb")
+    results = [meet(game, first, second, "left", n_episodes=3, seed=1) for _ in range(2)]
+    assert len(results[0].scores) == 4  # rounded up to the parallel environments
+    for name, values in results[0].values.items():
+        assert values.tolist() == results[1].values[name].tolist(), name
+    assert meet(game, first, None, "right", 2, 1).column == RANDOM
+
+
+def test_scores_count_draws_half() -> None:
+    assert result("a", "b", [3, 1, 2], [1, 3, 2]).scores.tolist() == [1.0, 0.0, 0.5]
+
+
+def test_matrix_averages_both_sides() -> None:
+    results = [result("a", "b", [1, 1], [0, 0]), result("a", "b", [0, 0], [0, 1]), result("a", RANDOM, [1], [0])]
+    matrix, rows, columns = score_matrix(results)
+    assert (rows, columns) == (["a"], ["b", RANDOM])
+    assert matrix.tolist() == [[(1 + 1 + 0.5 + 0) / 4, 1.0]]
+
+
+def test_elo_leaves_out_games_against_oneself_and_ranks_the_rest() -> None:
+    won, lost = [1.0] * 4, [0.0] * 4
+    results = [result("a", "a", won, lost), result("a", "b", won, lost), result("b", "a", lost, won)]
+    rows = elo_table(results).rows
+    assert [row[0] for row in rows] == ["a", "b"]
+    assert rows[0][1].n == 8  # type: ignore[union-attr]
+
+
+def test_crossplay_writes_matrix_and_ratings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [policy_file(config(name, "battle_symmetric"), tmp_path / f"{name}.pt") for name in ("iql", "hmf")]
+    assert load_player(files[0], "newest", "results").label == f"iql:{files[0]}"
+    assert main([*files, "--episodes=2", f"--out={tmp_path / 'out'}"]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("crossplay.csv", "crossplay.png"),
+        *("elo.md", "elo.csv", "elo.tex"),
+    }
+    rows = list(csv.DictReader((tmp_path / "out" / "crossplay.csv").open()))
+    assert len(rows) == 2 * 3 * 2  # rows, columns with random play, sides
+    assert {row["n_episodes"] for row in rows} == {"2"}
+    assert all(float(row["survivors"]) == 6 - float(row["deaths"]) for row in rows)
+    assert "random" in capsys.readouterr().out
+
+
+def test_long_labels_lose_their_middle() -> None:
+    assert shortened("hmf:12") == "hmf:12"
+    assert shortened("iql:/a/very/long/folder/checkpoints/2000/policy.pt") == "iql:/a/very/…ints/2000/policy.pt"
+
+
+def test_missing_runs_and_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "none.pt")]) == 2
+    assert "error: checkpoint: expected the file" in capsys.readouterr().err
+    assert main(["77", f"--results={tmp_path}"]) == 2
+    assert "expected a run's id" in capsys.readouterr().err

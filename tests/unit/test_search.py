@@ -1,0 +1,161 @@
+"""Hyper-parameter search: the space, the studies, and what an interruption leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+from tests.unit import recorded
+
+import search as search_module
+from config.schema import ConfigError
+from experiment import PlannedRun
+from run_index import RunIndex
+from search import Search, distribution, load_space, main
+from utils.recording.store import FileStore
+
+SPACE: dict[str, Any] = {
+    "algorithms": ["iql", "hmf"],
+    "environment": "bar",
+    "seeds": [1, 2],
+    "metric": "test_return_mean",
+    "space": {"lr": {"low": 0.001, "high": 0.1, "log": True}, "n_groups": [2, 5], "hidden_dims": [[8], [4, 4]]},
+    "overrides": {"t_max": 100},
+}
+
+
+def space_file(folder: Path, **changes: object) -> str:
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump({**SPACE, **changes}))
+    return str(path)
+
+
+class RecordingSweep:
+    """Records a run whose return is its learning rate instead of running it; fails or stops where told to."""
+
+    fail_at: tuple[int, ...] = ()  # numbers of runs
+    interrupt_at: int | None = None
+    n_runs = 0
+
+    def __init__(self, runs: Sequence[PlannedRun], index: RunIndex, workers: object, log_dir: Path) -> None:
+        self.runs, self.index = runs, index
+
+    def execute(self) -> None:
+        for run in self.runs:
+            number = type(self).n_runs
+            type(self).n_runs += 1
+            if number == self.interrupt_at:
+                raise KeyboardInterrupt
+            if number not in self.fail_at and self.index.finished(run.identity) is None:
+                store = self.index.store
+                recorded.put(store, max(store.ids(), default=0) + 1, run.config, values=[0.0, run.config.args["lr"]])
+        self.index.refresh()
+
+
+@pytest.fixture
+def sweep(monkeypatch: pytest.MonkeyPatch) -> type[RecordingSweep]:
+    class Fresh(RecordingSweep):
+        pass
+
+    monkeypatch.setattr(search_module, "Sweep", Fresh)
+    return Fresh
+
+
+def command(tmp_path: Path, trials: int) -> list[str]:
+    return [space_file(tmp_path), f"--trials={trials}", f"--results={tmp_path}", "--workers=1"]
+
+
+def trials_of(tmp_path: Path, algorithm: str) -> list[optuna.trial.FrozenTrial]:
+    storage = f"sqlite:///{tmp_path / 'sweeps' / 'space' / 'search.db'}"
+    return optuna.load_study(study_name=algorithm, storage=storage).trials
+
+
+def test_every_method_gets_the_same_trials_over_the_keys_it_reads(
+    tmp_path: Path, sweep: type[RecordingSweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tmp_path, 3)) == 0
+    iql, hmf = trials_of(tmp_path, "iql"), trials_of(tmp_path, "hmf")
+    assert [len(iql), len(hmf)] == [3, 3]
+    assert iql[0].params.keys() == {"lr", "hidden_dims"}
+    assert hmf[0].params.keys() == {"lr", "hidden_dims", "n_groups"}
+    for trial in iql:
+        assert trial.value == pytest.approx(trial.params["lr"])  # the mean of the last values of both seeds
+        assert 0.001 <= trial.params["lr"] <= 0.1
+    best = max(trial.params["lr"] for trial in iql)
+    last = capsys.readouterr().out.splitlines()[-2]
+    assert last.startswith(f"iql: test_return_mean {best:.4g} (best of 3 trials, runs [")
+    assert f"lr={best}" in last
+    config = FileStore(tmp_path / "sacred").get(1).config
+    assert config["hidden_dims"] in ([8], [4, 4])
+
+
+def test_a_study_continues_and_never_repeats_itself(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
+    assert main(command(tmp_path, 1)) == 0
+    assert main(command(tmp_path, 3)) == 0
+    rates = [trial.params["lr"] for trial in trials_of(tmp_path, "iql")]
+    assert len(set(rates)) == 3
+    assert main(command(tmp_path, 3)) == 0
+    assert len(trials_of(tmp_path, "iql")) == 3
+
+
+def test_an_interrupted_trial_is_taken_up_with_its_values(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
+    sweep.interrupt_at = 3  # the second seed of the second trial
+    assert main(command(tmp_path, 2)) == 130
+    before = trials_of(tmp_path, "iql")
+    assert [trial.state for trial in before] == [TrialState.COMPLETE, TrialState.RUNNING]
+    assert main(command(tmp_path, 2)) == 0
+    after = trials_of(tmp_path, "iql")
+    assert [trial.params for trial in after] == [trial.params for trial in before]
+    assert [trial.state for trial in after] == [TrialState.COMPLETE] * 2
+
+
+def test_a_failed_trial_counts_and_never_wins(
+    tmp_path: Path, sweep: type[RecordingSweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.fail_at = (1, 2, 3)  # of iql's two trials: the second seed of the first, both seeds of the second
+    assert main(command(tmp_path, 2)) == 0
+    assert [trial.state for trial in trials_of(tmp_path, "iql")] == [TrialState.FAIL] * 2
+    printed = capsys.readouterr().out
+    assert "iql: no trial completed" in printed
+    assert "hmf: test_return_mean" in printed
+
+
+def test_forms_of_a_space() -> None:
+    assert distribution("lr", {"low": 1.0, "high": 2, "log": True}, "x") == FloatDistribution(1.0, 2.0, log=True)
+    assert distribution("batch", {"low": 32, "high": 64, "step": 32}, "x") == IntDistribution(32, 64, step=32)
+    assert distribution("dims", [[8], [4, 4]], "x") == CategoricalDistribution(["[8]", "[4, 4]"])
+    assert distribution("flag", [True, None], "x") == CategoricalDistribution(["true", "null"])
+
+
+@pytest.mark.parametrize("given", [3, [], {"low": 1}, {"low": 1, "high": 2, "logs": True}])
+def test_a_faulty_entry_says_what_is_expected(given: object) -> None:
+    with pytest.raises(ConfigError, match=r"here: space.lr expects a list of values or \{low, high\}"):
+        distribution("lr", given, "here")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"space": {"lr": {"low": 2.0, "high": 1.0}}}, "space.lr: .*low"),
+        ({"space": {"mf_heads": [2, 4]}}, "no algorithm of this search reads space.mf_heads"),
+        ({"space": {}}, "must not be empty"),
+        ({"enviroment": "bar"}, "unknown key 'enviroment'.*Did you mean 'environment'"),
+    ],
+)
+def test_a_faulty_file_is_one_clear_message(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Search(load_space(space_file(tmp_path, **changes)), "space.yaml", tmp_path, tmp_path / "sweeps")
+
+
+@pytest.mark.slow
+def test_search_runs_real_trials(tmp_path: Path) -> None:
+    overrides = {"t_max": 200, "test_interval": 200, "test_nepisode": 2, "log_interval": 100, "learning_starts": 64}
+    name = space_file(tmp_path, algorithms=["iql"], seeds=[1], space={"lr": [0.01, 0.001]}, overrides=overrides)
+    assert main([name, "--trials=1", f"--results={tmp_path}"]) == 0
+    assert [record.status for record in FileStore(tmp_path / "sacred").list()] == ["COMPLETED"]
