@@ -34,7 +34,7 @@ def action_entropy(count: Tensor) -> Tensor:
 
 
 class EpisodeStats:
-    """Accumulates E running episodes; `finished` hands out the statistics of those that just ended.
+    """Accumulates E running episodes; `update` hands out the statistics of those that just ended.
 
     ``return_mean`` is the episode's return averaged over the N initial agents, ``return_sum`` its sum over them.
     """

@@ -110,7 +110,7 @@ class SpatialGrouping(Grouping):
 
 
 class IPCGrouping(Grouping):
-    """Clusters of agents that see and do alike (paper, "Information and Policy Consistency"; method.md section 5).
+    """Clusters of agents that see and do alike (paper, "Information and Policy Consistency"; docs/algorithms.md).
 
     Farthest-first centres, then Lloyd. A group keeps its number from episode to episode: new centres are matched to
     the last ones, so that its mean policy and its value network stay its own.

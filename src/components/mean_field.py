@@ -44,7 +44,7 @@ def uniform_weight(member: Tensor) -> Tensor:
 
 
 def attention_weight(query: Tensor, key: Tensor, member: Tensor) -> Tensor:
-    """lambda = softmax over members of query_i . key_k / sqrt(d), zero elsewhere (paper Eq. 9, method.md 4).
+    """lambda = softmax over members of query_i . key_k / sqrt(d), zero elsewhere (paper Eq. 9; docs/equations.md).
 
     One query per group, (B, m, d); one key per agent, (B, N, d); W (B, m, N) -> (B, m, N). Rows of empty groups are
     zero.

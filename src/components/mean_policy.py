@@ -1,4 +1,4 @@
-"""Policy consistency: each group's mean policy and the divergence from it (paper Eq. 18; method.md section 5)."""
+"""Policy consistency: each group's mean policy and the divergence from it (paper Eq. 18; docs/algorithms.md)."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class EpsilonGreedySelector(ActionSelector):
 
 
 class BoltzmannSelector(ActionSelector):
-    """softmax(Q / T), temperature annealed linearly (method.md, Eq. 4 with the sign mended)."""
+    """softmax(Q / T), temperature annealed linearly (paper Eq. 4 with the sign mended: docs/equations.md)."""
 
     def __init__(self, *, temperature_start: float, temperature_finish: float, temperature_anneal_time: int) -> None:
         self.schedule = LinearSchedule(temperature_start, temperature_finish, temperature_anneal_time)

@@ -1,4 +1,4 @@
-"""HMF's mixer: from local values to group values and a team value (paper Eq. 9, 11, 13, 15; method.md section 4)."""
+"""HMF's mixer: from local values to group values and a team value (paper Eq. 9, 11, 13, 15; docs/equations.md)."""
 
 from __future__ import annotations
 
