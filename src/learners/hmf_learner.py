@@ -14,10 +14,10 @@ from torch.nn.functional import cosine_similarity, one_hot
 from components.batch import Batch
 from components.mean_field import group_mean, group_sum, live_group, of_own_group, weight_entropy
 from components.mean_policy import MeanPolicy, kl_divergence
-from components.returns import Aggregation, double_q_value, gather_action, td_target, weighted_mean
-from components.selectors import mask_unavailable
+from components.returns import Aggregation, gather_action, td_target, weighted_mean
+from components.selectors import greedy_action, mask_unavailable
 from controllers.basic_controller import BasicMAC
-from learners.base import Learner, Metrics
+from learners.base import Learner, Metrics, agent_weight
 from modules.mixers.hmf_mixer import GroupValues, HMFMixer
 
 
@@ -63,7 +63,8 @@ class HMFLearner(Learner):
     def loss(self, batch: Batch, t_env: int) -> tuple[Tensor, Metrics]:
         q_BNA = self.mac.q_values(batch)
         q_taken_BN = gather_action(q_BNA, batch.action)
-        now = self.mixer(q_taken_BN, batch.obs.flatten(2), self._field_action(q_BNA, batch, t_env), batch.group)
+        action_BNA = self.field_action(q_BNA, batch.action, batch.avail, t_env)
+        now = self.mixer(q_taken_BN, batch.obs.flatten(2), action_BNA, batch.group)
         with torch.no_grad():
             next_value_BN, following = self._following(batch, t_env)
             reward_Bm = self._group_reward(batch.reward, now)
@@ -85,7 +86,7 @@ class HMFLearner(Learner):
                 "regulariser": penalty.detach(),
                 "policy_kl": divergence.detach(),
                 "td_error_abs": weighted_mean(error_Bm.abs(), weight_Bm),
-                "q_taken_mean": weighted_mean(q_taken_BN, batch.alive * batch.weight[:, None]),
+                "q_taken_mean": weighted_mean(q_taken_BN, agent_weight(batch)),
                 "q_gmf_mean": weighted_mean(now.q_gmf, weight_Bm),
                 "target_mean": weighted_mean(target_Bm, weight_Bm),
                 "attention_entropy": weighted_mean(weight_entropy(now.weight), weight_Bm),
@@ -93,22 +94,19 @@ class HMFLearner(Learner):
         loss = bottom + self.top_coef * top + self.reg_coef * penalty + self.kl_coef * divergence
         return loss, metrics
 
-    def _field_action(self, q_BNA: Tensor, batch: Batch, t_env: int) -> Tensor:
-        """Action vectors (B, N, A) that enter the mean field: policies (ours) or sampled actions (as printed)."""
+    def field_action(self, q_BNA: Tensor, action_BN: Tensor, avail_BNA: Tensor | None, t_env: int) -> Tensor:
+        """Action vectors (B, N, A) that enter the mean field: policies (ours) or the actions taken (as printed)."""
         if self.expected:
-            return self.mac.selector.probabilities(q_BNA.detach(), batch.avail, t_env)
-        return one_hot(batch.action, q_BNA.shape[-1]).to(q_BNA.dtype)
+            return self.mac.selector.probabilities(q_BNA.detach(), avail_BNA, t_env)
+        return one_hot(action_BN, q_BNA.shape[-1]).to(q_BNA.dtype)
 
     def _following(self, batch: Batch, t_env: int) -> tuple[Tensor, GroupValues]:
         """Target values at t + 1: of each agent's next action (B, N), and of the groups of those still alive."""
         target_BNA = self.target_mac.next_q_values(batch)
         select_BNA = self.mac.next_q_values(batch) if self.double_q else target_BNA
-        value_BN = double_q_value(select_BNA, target_BNA, batch.next_avail)
-        if self.expected:
-            action_BNA = self.mac.selector.probabilities(select_BNA, batch.next_avail, t_env)
-        else:
-            greedy_BN = mask_unavailable(select_BNA, batch.next_avail).argmax(-1)
-            action_BNA = one_hot(greedy_BN, select_BNA.shape[-1]).to(select_BNA.dtype)
+        greedy_BN = greedy_action(select_BNA, batch.next_avail)
+        value_BN = gather_action(target_BNA, greedy_BN)
+        action_BNA = self.field_action(select_BNA, greedy_BN, batch.next_avail, t_env)
         group_BN = live_group(batch.group, batch.next_alive)
         return value_BN, self.target_mixer(value_BN, batch.next_obs.flatten(2), action_BNA, group_BN)
 
@@ -126,7 +124,7 @@ class HMFLearner(Learner):
         next_value_BN: Tensor,
         weight_Bm: Tensor,
     ) -> Tensor:
-        """Sum of lambda_k delta_k^2, which bounds Eq. 12 from above (Jensen; method.md section 3).
+        """Sum of lambda_k delta_k^2, which bounds Eq. 12 from above (Jensen; docs/equations.md, "Credit").
 
         lambda weighs without gradient, or attention would learn to look away from errors.
         """
@@ -184,20 +182,21 @@ class HMFLearner(Learner):
 
     def diagnose(self, batch: Batch, t_env: int) -> Metrics:
         """``slope_alignment``: cosine in [-1, 1] between the group's mean Q_LOC over actions and the slope of Q_GMF in
-        the mean action. Near -1, local values learn the return backwards (method.md section 3).
+        the mean action. Near -1, local values learn the return backwards (docs/equations.md).
         """
         with torch.no_grad():
             q_BNA = self.mac.q_values(batch)
-            action_BNA = self._field_action(q_BNA, batch, t_env)
+            action_BNA = self.field_action(q_BNA, batch.action, batch.avail, t_env)
             field = self.mixer(gather_action(q_BNA, batch.action), batch.obs.flatten(2), action_BNA, batch.group)
         mean_field = field.mean_field.requires_grad_(True)
         slope_BmF = torch.autograd.grad(self.mixer.gmf(mean_field).sum(), mean_field)[0]
         slope_BmA = slope_BmF[..., -self.mac.info.n_actions :]
         local_BmA = group_mean(q_BNA, field.member)
         slope, local = (value - value.mean(-1, keepdim=True) for value in (slope_BmA, local_BmA))
+        alignment_Bm, weight_Bm = cosine_similarity(slope, local, dim=-1), field.occupied * batch.weight[:, None]
         size = field.member.sum(-1)
         return {
-            "slope_alignment": weighted_mean(cosine_similarity(slope, local, dim=-1), field.occupied.float()),
+            "slope_alignment": weighted_mean(alignment_Bm, weight_Bm),
             "group_size_min": size.min(),
             "group_size_max": size.max(),
         }

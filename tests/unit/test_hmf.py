@@ -68,7 +68,7 @@ def joint_values(learner: HMFLearner, batch: Batch, joint: tuple[int, ...]) -> T
     """Q_GRP (B, m) of one joint action."""
     forced = replace(batch, action=torch.tensor(joint).expand_as(batch.action).contiguous())
     q_BNA = learner.mac.q_values(forced)
-    field = learner._field_action(q_BNA, forced, t_env=0)
+    field = learner.field_action(q_BNA, forced.action, None, t_env=0)
     return learner.mixer(gather_action(q_BNA, forced.action), forced.obs.flatten(2), field, forced.group).q_group
 
 
@@ -132,7 +132,7 @@ def test_one_agent_alone_is_q_learning_with_a_baseline() -> None:
     learner = hmf(1, 3, n_groups=1, gmf_coef=0.0, top_level="none")
     batch = random_batch(info_for(1, 3), 8, death_rate=0.0)
     q_BNA = learner.mac.q_values(batch)
-    field = learner._field_action(q_BNA, batch, t_env=0)
+    field = learner.field_action(q_BNA, batch.action, batch.avail, t_env=0)
     taken = gather_action(q_BNA, batch.action)
     torch.testing.assert_close(learner.mixer(taken, batch.obs, field, batch.group).q_group, taken)
 

@@ -29,7 +29,7 @@ def mixed(learner: HMFLearner, batch: Batch) -> tuple[Any, Tensor]:
     """Group values, and Q_LOC (B, N, A) with its gradient kept."""
     q_BNA = learner.mac.q_values(batch)
     taken = q_BNA.gather(-1, batch.action[..., None]).squeeze(-1)
-    field = learner._field_action(q_BNA, batch, t_env=0)
+    field = learner.field_action(q_BNA, batch.action, batch.avail, t_env=0)
     return learner.mixer(taken, batch.obs.flatten(2), field, batch.group), q_BNA
 
 
