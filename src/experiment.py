@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 
 import build
-from config.loader import Layer, layers, named_layer, parse_overrides, read_yaml
+from config.loader import Layer, layers, named_layer, parse_overrides
 from config.schema import Config, ConfigError, check_value
 from utils.recording.query import flatten
 from utils.registry import nearest
@@ -57,16 +57,6 @@ def identity(config: Mapping[str, Any]) -> str:
     return json.dumps(flat, sort_keys=True)
 
 
-def read_mapping(folder: str, name: str) -> tuple[str, dict[str, Any]]:
-    """Place and values of ``src/config/<folder>/<name>.yaml``, or of the file ``name`` if it ends in .yaml."""
-    if name.endswith(".yaml"):
-        if not Path(name).exists():
-            raise ConfigError(f"expected a YAML file, '{name}' does not exist.")
-        return name, read_yaml(Path(name))
-    layer = named_layer(folder, name)
-    return layer.where, layer.values
-
-
 def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """A dataclass from a YAML mapping, names and types checked. Raises ConfigError."""
     hints = get_type_hints(cls)
@@ -80,9 +70,10 @@ def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def load_experiment(name: str) -> tuple[Experiment, str]:
-    """The experiment of that name or file, and its place for messages. Raises ConfigError."""
-    where, values = read_mapping("experiments", name)
-    experiment = from_values(Experiment, values, where)
+    """The experiment of that name, or of a path ending in .yaml, and its place for messages. Raises ConfigError."""
+    layer = named_layer("experiments", name)
+    where = layer.where
+    experiment = from_values(Experiment, layer.values, where)
     for key in ("algorithms", "environments", "seeds"):
         if not getattr(experiment, key):
             raise ConfigError(f"{where}: {key} is empty; expected a list of at least one.")

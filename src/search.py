@@ -17,8 +17,9 @@ import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from config.loader import named_layer
 from config.schema import ConfigError
-from experiment import PlannedRun, from_values, plan_run, read_mapping, word
+from experiment import PlannedRun, from_values, plan_run, word
 from run_index import RunIndex
 from sweep import Sweep
 from utils.recording.query import flatten
@@ -162,10 +163,10 @@ class Search:
 
 def load_space(path: str) -> Space:
     """A checked space file. Raises ConfigError."""
-    where, values = read_mapping("experiments", path)
-    space = from_values(Space, values, where)
+    layer = named_layer("experiments", path)
+    space = from_values(Space, layer.values, layer.where)
     if not (space.algorithms and space.seeds and space.space):
-        raise ConfigError(f"{where}: algorithms, seeds and space must not be empty.")
+        raise ConfigError(f"{layer.where}: algorithms, seeds and space must not be empty.")
     return space
 
 
