@@ -9,18 +9,18 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
-import torch
 from sacred import SETTINGS, Experiment
+from sacred.observers.base import RunObserver
 from sacred.run import Run
 
 import build
 from config.loader import layers, parse_command_line, parse_overrides
 from config.schema import Config
-from run import Trainer, evaluate_once
+from run import LogScalar, Trainer, evaluate_once
 from utils import checkpoint
 from utils.recording.files import read_json
+from utils.recording.mongo import MongoCopy, MongoStore
 from utils.recording.observer import FileObserver
 from utils.signals import Stopped
 
@@ -30,7 +30,8 @@ SETTINGS.HOST_INFO.CAPTURED_ENV = []
 SETTINGS.DISCOVER_SOURCES = "none"
 SETTINGS.DISCOVER_DEPENDENCIES = "none"
 
-RECORDING_FAILED, INTERRUPTED = 3, 130
+BAD_INPUT, RECORDING_FAILED, INTERRUPTED = 2, 3, 130
+BEAT_SECONDS = 2  # at most this much of the metrics is lost by kill -9
 
 
 def prepare(argv: list[str]) -> tuple[Config, list[str], Path | None]:
@@ -45,6 +46,10 @@ def prepare(argv: list[str]) -> tuple[Config, list[str], Path | None]:
     run_dir = Path(arguments.resume)
     if not run_dir.is_dir():
         run_dir = Path(overrides.get("local_results_path", "results")) / "sacred" / arguments.resume
+    if not run_dir.name.isdigit():
+        raise checkpoint.CheckpointError(
+            f"--resume: expected a run's id, or its folder, named by the id, got '{arguments.resume}'."
+        )
     if not (run_dir / "checkpoints" / checkpoint.RESUME).exists():
         raise checkpoint.CheckpointError(
             f"--resume: expected {run_dir / 'checkpoints' / checkpoint.RESUME}, it does not exist. A run that "
@@ -55,13 +60,29 @@ def prepare(argv: list[str]) -> tuple[Config, list[str], Path | None]:
     return build.with_run_keys(config, overrides), [], run_dir
 
 
-def experiment(system: build.System, observer: FileObserver, resume_from: Path | None) -> Experiment:
-    """The Sacred experiment of one run."""
+def recorders(results: Path) -> tuple[FileObserver, list[RunObserver]]:
+    """The observer that records a run as files, and all observers: with $MONGO_URL a copy in that database too.
+
+    Raises RecordError for what is no MongoDB URL.
+    """
+    url = os.environ.get("MONGO_URL")
+    if not url:
+        files = FileObserver(results)
+        return files, [files]
+    copy = MongoCopy(MongoStore.at(url), results)
+    files = FileObserver(results, copy.first_id())
+    return files, [files, copy]
+
+
+def experiment(
+    system: build.System, observer: FileObserver, observers: list[RunObserver], resume_from: Path | None
+) -> Experiment:
+    """The Sacred experiment of one run, which ``observer`` and the other ``observers`` record."""
     config = system.config
     ex = Experiment("hmf", save_git_info=False)
     ex.logger = logging.getLogger("hmf")  # type: ignore[assignment]
     ex.add_config(config.to_dict())
-    ex.observers.append(observer)
+    ex.observers.extend(observers)
 
     @ex.main
     def main(_run: Run) -> float | None:
@@ -79,13 +100,18 @@ def experiment(system: build.System, observer: FileObserver, resume_from: Path |
         def log_scalar(name: str, value: float, t_env: int) -> None:
             _run.log_scalar(name, value, t_env)
 
+        try:
+            return work(_run, log_scalar)
+        except BaseException:
+            _run._stop_heartbeat()  # one last beat: Sacred's own comes after it has closed the captured output
+            raise
+
+    def work(_run: Run, log_scalar: LogScalar) -> float | None:
         if config.evaluate:
             return evaluate_once(system, log_scalar)
         trainer = Trainer(system, observer.run_dir, log_scalar)
         if resume_from is not None:
-            # Read to the CPU, where random streams and engines live; networks and memories move to their device.
-            state = checkpoint.load(resume_from / "checkpoints" / checkpoint.RESUME, torch.device("cpu"))
-            trainer.load_state_dict(state)
+            trainer.resume(resume_from / "checkpoints")
             _run.info |= {"resumed_from": int(resume_from.name), "resumed_at": trainer.counters.t_env}
             print(f"resumed from run {resume_from.name} at step {trainer.counters.t_env:,}", flush=True)
         return trainer.train()
@@ -93,32 +119,33 @@ def experiment(system: build.System, observer: FileObserver, resume_from: Path |
     return ex
 
 
-def run_recorded(argv: list[str]) -> int:
-    """Exit code of a whole run. Raises ValueError, with one clear message, before anything is written."""
-    config, notes, resume_from = prepare(argv)
-    system = build.build(config)
-    for note in notes:
-        print(note)
-    observer = FileObserver(Path(config.local_results_path) / "sacred")
-    code = 0
-    try:
-        experiment(system, observer, resume_from).run()
-    except (Stopped, KeyboardInterrupt):
-        code = INTERRUPTED
-        print(f"interrupted; continue with: python src/main.py --resume={observer.run_id}")
-    finally:
-        system.close()
-    print(observer.summary())
-    return RECORDING_FAILED if observer.failed else code
+def _how_to_continue(observer: FileObserver) -> str:
+    if observer.run_id is None or not (observer.run_dir / "checkpoints" / checkpoint.RESUME).exists():
+        return "nothing was saved to continue from."
+    return f"continue with: python src/main.py --resume={observer.run_dir}"
 
 
-def main(argv: list[str]) -> Any:
-    """Run, turning bad input into one line and exit code 2."""
+def main(argv: list[str]) -> int:
+    """A whole run: 0, or 2 for bad input (one line, nothing written), 3 if recording failed, 130 if interrupted."""
     try:
-        return run_recorded(argv)
+        config, notes, resume_from = prepare(argv)
+        system = build.build(config)
+        observer, observers = recorders(Path(config.local_results_path) / "sacred")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return BAD_INPUT
+    for note in notes:
+        print(note)
+    code = 0
+    try:
+        experiment(system, observer, observers, resume_from).run(options={"--beat-interval": BEAT_SECONDS})
+    except (Stopped, KeyboardInterrupt):
+        code = INTERRUPTED
+        print(f"interrupted; {_how_to_continue(observer)}")
+    finally:
+        system.close()
+        print(observer.summary())
+    return RECORDING_FAILED if observer.failed else code
 
 
 if __name__ == "__main__":
