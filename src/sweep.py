@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from experiment import PlannedRun, load_experiment, plan
 from run_index import RunIndex, task_key
@@ -202,7 +201,7 @@ def sweep(argv: Sequence[str]) -> int:
     if arguments.dry_run:
         print_plan(runs, index, arguments.workers or n_cores())
         return 0
-    workers: Any = (
+    workers: Workers = (
         RayWorkers(arguments.ray, arguments.workers) if arguments.ray else LocalWorkers(arguments.workers or n_cores())
     )
     jobs = Sweep(runs, index, workers, arguments.results / "sweeps" / Path(arguments.experiment).stem)

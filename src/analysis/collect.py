@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ def is_task_key(key: str) -> bool:
     return key == TASK_KEYS[0] or key.startswith(TASK_KEYS[1:])
 
 
-def grouped(records: Sequence[RunRecord], keys_of: Any) -> list[list[RunRecord]]:
+def grouped(records: Sequence[RunRecord], keys_of: Callable[[str], bool]) -> list[list[RunRecord]]:
     """Records whose flat configurations agree on the keys that ``keys_of`` chooses, in order of appearance."""
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -66,7 +66,7 @@ def grouped(records: Sequence[RunRecord], keys_of: Any) -> list[list[RunRecord]]
     return list(groups.values())
 
 
-def labels(configs: Sequence[Mapping[str, Any]], name_key: str, keys_of: Any) -> list[str]:
+def labels(configs: Sequence[Mapping[str, Any]], name_key: str, keys_of: Callable[[str], bool]) -> list[str]:
     """``config[name_key]`` and, among configurations of the same name, the chosen keys in which they differ."""
     found = []
     for config in configs:

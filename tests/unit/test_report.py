@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.unit import recorded
@@ -18,7 +19,13 @@ from analysis.tables import Table
 from config.loader import layers
 from config.schema import Config
 from report import ablation_table, described, main, marl_eval, over_tasks_table, results_table
+from utils.recording.mongo import MongoStore, connect
 from utils.recording.store import FileStore
+
+if TYPE_CHECKING:
+    from tests.unit.mongo_server import Embedded
+
+pytest_plugins = ["tests.unit.mongo_server"]
 
 METRIC = "test_return_mean"
 
@@ -147,6 +154,17 @@ def test_experiment_chooses_its_own_runs(tmp_path: Path, store: FileStore, capsy
     assert "1 of 3 runs" in printed
     assert "| bar | iql | 3 [2, 4] (n=2) |" in printed
     assert "hmf" not in printed
+
+
+def test_mongodb_gives_the_same_report_as_files(tmp_path: Path, store: FileStore, embedded: Embedded) -> None:
+    url = embedded.url("report")
+    mongo = MongoStore(connect(url), "the test server")
+    for run_id in store.ids():
+        mongo.put(store.get(run_id), store.own_metrics(run_id), store.output(run_id))
+    for source in (f"--results={tmp_path}", f"--mongo-url={url}"):
+        assert main([source, "--reference=iql", f"--out={tmp_path / source[2:7]}"]) == 0
+    for name in ("results.csv", "ablation.csv", "marl_eval.json"):
+        assert (tmp_path / "resul" / name).read_text() == (tmp_path / "mongo" / name).read_text()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -328,6 +329,17 @@ def test_sweep_on_a_ray_cluster_of_two_nodes(tmp_path: Path) -> None:
         cluster.shutdown()
 
 
-def test_ray_without_ray_or_a_cluster_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([experiment_file(tmp_path), "--ray=127.0.0.1:1", f"--results={tmp_path}"]) == 2
-    assert "requirements-cluster.txt" in (error := capsys.readouterr().err) or "ray start --head" in error
+def test_ray_without_ray_or_a_cluster_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**arguments: object) -> None:
+        raise ConnectionError
+
+    command = [experiment_file(tmp_path), "--ray=auto", f"--results={tmp_path / 'results'}"]
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(command) == 2
+    assert "--ray needs the package ray: .venv/bin/pip install -r requirements-cluster.txt" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    assert main(command) == 2
+    assert "--ray auto: no cluster answers. Start one with: ray start --head" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
