@@ -117,9 +117,9 @@ def make_config(layers: list[Layer]) -> tuple[Config, list[str]]:
     checked = {key: check_value(key, values[key], hint, origin[key]) for key, hint in {**own, **read}.items()}
     config = Config(
         **{key: checked[key] for key in own},
-        env_args=MappingProxyType(_check_env_args(env_class, values["env_args"], origin["env_args"], "env_args")),
+        env_args=MappingProxyType(check_env_args(env_class, values["env_args"], origin["env_args"], "env_args")),
         test_env_args=MappingProxyType(
-            _check_env_args(env_class, values["test_env_args"], origin["test_env_args"], "test_env_args")
+            check_env_args(env_class, values["test_env_args"], origin["test_env_args"], "test_env_args")
         ),
         args=MappingProxyType({key: checked[key] for key in read}),
     )
@@ -132,7 +132,8 @@ def make_config(layers: list[Layer]) -> tuple[Config, list[str]]:
     return config, [f"note: {origin[key]} sets {key}, which {config.name} never reads." for key in idle]
 
 
-def _check_env_args(env_class: type, given: Any, where: str, key: str) -> dict[str, Any]:
+def check_env_args(env_class: type, given: Any, where: str, key: str) -> dict[str, Any]:
+    """``given`` as arguments of an environment. Raises ConfigError, calling them ``key``."""
     if not isinstance(given, Mapping):
         raise ConfigError(f"{where}: {key} expects keys and values, got {given!r}.")
     keys = config_keys(env_class)
@@ -150,6 +151,8 @@ def _check_ranges(config: Config) -> None:
     for key in positive.split():
         if getattr(config, key) < 1:
             raise ConfigError(f"configuration: {key} expects at least 1, got {getattr(config, key)}.")
+    if config.evaluate and not config.checkpoint_path:
+        raise ConfigError("configuration: evaluate=true plays loaded networks. Set checkpoint_path as well.")
     if config.learning_starts < config.batch_size:
         raise ConfigError(
             f"configuration: learning_starts = {config.learning_starts} is less than batch_size = "
@@ -241,6 +244,12 @@ def build(config: Config) -> System:
         with_position,
         mac.agent.window,
     )
+    if config.learning_starts < replay.length * config.batch_size_run:
+        raise ConfigError(
+            f"configuration: learning_starts = {config.learning_starts}, but the first update needs {replay.length} "
+            f"transitions of each of batch_size_run = {config.batch_size_run} environments. Set learning_starts to at "
+            f"least {replay.length * config.batch_size_run}."
+        )
     system = System(
         config=config,
         device=device,
@@ -290,6 +299,9 @@ def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
 def config_from_dict(values: dict[str, Any]) -> Config:
     """The configuration that `Config.to_dict` recorded."""
     own = framework_keys()
+    for key in (*own, "env_args", "test_env_args"):
+        if key not in values:
+            raise ConfigError(f"recorded configuration: the key '{key}' has no value. Another version wrote it.")
     args = {key: value for key, value in values.items() if key not in own and key not in NESTED}
     return Config(
         **{key: values[key] for key in own},
@@ -306,11 +318,15 @@ def load_policy(path: Path, device: torch.device) -> BasicMAC:
         info = EnvInfo(**{**state["info"], "obs_dtype": getattr(torch, state["info"]["obs_dtype"])})
         mac = make_mac(config_from_dict(state["config"]), info).to(device)
         mac.load_state_dict(state["mac"])
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise checkpoint.CheckpointError(
-            f"checkpoint: {path} is not a policy of this version of the project ({type(error).__name__}: {error})."
+            f"checkpoint: {path} is not a policy of this version of the project ({_one_line(error)})."
         ) from error
     return mac.requires_grad_(False)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def load_networks(system: System, folder: Path) -> None:
@@ -320,7 +336,7 @@ def load_networks(system: System, folder: Path) -> None:
         system.learner.load_state_dict({**state, "n_updates": 0})
     except (KeyError, RuntimeError, ValueError) as error:
         raise checkpoint.CheckpointError(
-            f"checkpoint: {folder} does not fit {system.config.name} on {system.config.env}: {error}. "
+            f"checkpoint: {folder} does not fit {system.config.name} on {system.config.env}: {_one_line(error)}. "
             "Use the algorithm, networks and population it was trained with."
         ) from error
 

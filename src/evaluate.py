@@ -18,17 +18,19 @@ from torch import Tensor
 
 import build
 from components.batch import Memory, Step, decode_obs
+from components.returns import gather_action
 from config.loader import merge, parse_overrides
 from config.schema import Config, ConfigError
 from controllers.basic_controller import BasicMAC
 from controllers.policy import FULLY_ANNEALED
 from envs.base import Env
 from envs.render import render, write_video
-from modules.mixers.hmf_mixer import HMFMixer
+from learners.hmf_learner import HMFLearner
 from runners.vector_runner import VectorRunner
 from utils import checkpoint, seeding
 from utils.atomic import write_atomic
 from utils.recording.files import read_json
+from utils.registry import resolve
 
 CPU = torch.device("cpu")
 
@@ -44,19 +46,24 @@ def find_run(run: str, results: str) -> Path:
 
 
 def run_config(run_dir: Path, overrides: list[str]) -> Config:
-    """The run's configuration with environment keys overridden."""
+    """The run's configuration, on the CPU, in its evaluation environments with some arguments overridden."""
     given = parse_overrides(overrides).values
     unknown = [key for key in given if key != "env_args"]
     if unknown:
         raise ConfigError(f"command line: evaluation can change env_args only, not {', '.join(unknown)}.")
-    recorded = read_json(run_dir / "config.json")
-    return build.config_from_dict({**recorded, "env_args": merge(recorded["env_args"], given.get("env_args", {}))})
+    config = build.config_from_dict(read_json(run_dir / "config.json"))
+    values = merge(build.env_values(config, test=True), given.get("env_args", {}))
+    env_class = resolve(build.REGISTRIES["env"], config.env, "env")
+    checked = build.check_env_args(env_class, values, "command line", "env_args")
+    return build.config_from_dict({**config.to_dict(), "use_cuda": False, "env_args": checked, "test_env_args": {}})
 
 
 def checkpoint_folder(run_dir: Path, step: str) -> Path:
     """The folder of a step: a number, ``best`` or ``newest``."""
     folder = run_dir / "checkpoints"
-    wanted = {"newest": 0, "best": checkpoint.best_step(folder) or 0}.get(step, step)
+    wanted = {"newest": 0, "best": checkpoint.best_step(folder)}.get(step, step)
+    if wanted is None:
+        raise checkpoint.CheckpointError(f"--step=best: no evaluation marked a checkpoint in '{folder}'. Use newest.")
     if not str(wanted).isdigit():
         raise checkpoint.CheckpointError(f"--step: expected a number, best or newest, got '{step}'.")
     return checkpoint.step_folder(folder, int(wanted))
@@ -71,10 +78,20 @@ def sides(config: Config) -> dict[str, Config]:
     }
 
 
+def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:
+    """Evaluation environments with their opponent. Raises ConfigError when ``mac`` was trained on others."""
+    env = build.make_env(config, n_envs, test=True)
+    for key in ("n_agents", "n_actions", "obs_shape"):
+        trained, given = getattr(mac.info, key), getattr(env.info, key)
+        if trained != given:
+            raise ConfigError(f"env_args: the policy was trained with {key} = {trained}, this environment has {given}.")
+    build.set_opponent(env, config, mac, greedy=True)
+    return env
+
+
 def statistics(config: Config, mac: BasicMAC, episodes: int, seed: int) -> dict[str, float]:
     """Means over greedy episodes."""
-    env = build.make_env(config, min(config.batch_size_run, episodes), test=True)
-    build.set_opponent(env, config, mac, greedy=True)
+    env = make_game(config, mac, min(config.batch_size_run, episodes))
     runner = VectorRunner(env, mac, seeding.generator(seed, "evaluation"))
     means = runner.evaluate(seeding.derive_seed(seed, "evaluation"), episodes, lambda: False)
     env.close()
@@ -82,30 +99,34 @@ def statistics(config: Config, mac: BasicMAC, episodes: int, seed: int) -> dict[
 
 
 class Painter:
-    """What colours a video: groups, or the attention that the mixer pays."""
+    """What colours a video: nothing but sides, groups, or the attention that the mixer pays as well."""
 
     def __init__(self, config: Config, mac: BasicMAC, folder: Path, colour: str) -> None:
         self.mac, self.colour = mac, colour
         if colour != "side" and not hasattr(mac, "grouping"):
             raise ConfigError(f"--colour={colour}: {config.name} has no groups. Use --colour=side.")
-        self.mixer: HMFMixer | None = None
+        self.learner: HMFLearner | None = None
         if colour == "attention":
             learner = build.make_learner(config, mac)
+            if not isinstance(learner, HMFLearner):
+                raise ConfigError(f"--colour=attention: learner={config.learner} pays none. Use --colour=group.")
             learner.load_state_dict(checkpoint.load(folder / checkpoint.LEARNER, CPU))
-            if isinstance(learner.mixer, HMFMixer):
-                self.mixer = learner.mixer
+            self.learner = learner
 
-    def __call__(self, row: Step, memory: Memory) -> tuple[Tensor | None, Tensor | None]:
-        """Group (N,) and attention weight (N,) of the first environment."""
+    def __call__(self, row: Step, memory: Memory, action: Tensor, group: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Group (N,) and attention weight (N,) of the first environment.
+
+        ``memory`` is the one that ``action`` (1, N) was chosen with, ``group`` (1, N) the one that was played under.
+        """
         if self.colour == "side":
             return None, None
-        if self.mixer is None:
-            return memory.group[0], None
+        if self.learner is None:
+            return group[0], None
         obs = decode_obs(row.obs, self.mac.info.obs_scale)
         q_BNA = self.mac.agent(obs, self.mac.extra(memory.prev_action, row.alive), memory.hidden)[0]
-        action_BNA = self.mac.selector.probabilities(q_BNA, row.avail, FULLY_ANNEALED)
-        values = self.mixer(q_BNA.amax(-1), obs.flatten(2), action_BNA, memory.group)
-        return memory.group[0], values.weight.sum(1)[0]
+        field_BNA = self.learner.field_action(q_BNA, action, row.avail, FULLY_ANNEALED)
+        values = self.learner.mixer(gather_action(q_BNA, action), obs.flatten(2), field_BNA, group)
+        return group[0], values.weight.sum(1)[0]
 
 
 @torch.no_grad()
@@ -115,7 +136,7 @@ def frames(env: Env, mac: BasicMAC, painter: Painter, seed: int) -> Iterator[np.
     row, memory = env.reset(seeding.derive_seed(seed, "video")), mac.init_memory(env.n_envs)
     while True:
         action, following = mac.select_actions(row, memory, 0, True, generator)
-        group, weight = painter(row, following)
+        group, weight = painter(row, memory, action, following.group)
         yield render(env, 0, group, weight)
         if bool(row.done[0]):
             return
@@ -138,6 +159,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--fps", type=int, default=12)
     parser.add_argument("--results", default="results", help="where runs are recorded")
     arguments = parser.parse_args(options)
+    if arguments.episodes < 1:
+        parser.error(f"--episodes: expected at least 1, got {arguments.episodes}")
     arguments.overrides = overrides
     return arguments
 
@@ -162,8 +185,7 @@ def evaluate(argv: list[str]) -> None:
     write_atomic(out, json.dumps(record, indent=2).encode())
     print(f"written: {out}")
     if arguments.video:
-        env = build.make_env(config, 1, test=True)
-        build.set_opponent(env, config, mac, greedy=True)
+        env = make_game(config, mac, 1)
         painter = Painter(config, mac, folder, arguments.colour)
         write_video(frames(env, mac, painter, arguments.seed), arguments.video, arguments.fps)
         env.close()

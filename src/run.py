@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import torch
 from torch import Tensor
 
 from build import System, policy_state
@@ -40,7 +41,7 @@ class Trainer:
         self.counters = Counters()
         self.stop = StopRequest()
 
-    def train(self) -> float | None:
+    def train(self) -> float:
         """Train to ``t_max``; the last evaluation's mean return. Raises Stopped when asked to stop, after saving."""
         config, counters, system = self.config, self.counters, self.system
         if counters.t_env == 0:
@@ -48,8 +49,8 @@ class Trainer:
         self.progress = Progress(counters.t_env, config.t_max)
         with self.stop:
             while counters.t_env < config.t_max:
-                if self._due("tested", config.test_interval):
-                    self.evaluate()
+                if self._due("tested", config.test_interval) and self.evaluate() is None:
+                    counters.tested -= 1  # due again when the run is resumed
                 if self.stop.requested:
                     self._halt()
                 counters.t_env += system.runner.collect(counters.t_env, system.replay)
@@ -57,16 +58,16 @@ class Trainer:
                 self.progress.draw(counters.t_env, system.learner.n_updates)
                 if self._due("logged", config.log_interval):
                     self.write_metrics()
-                if self._due("saved", config.save_model_interval):
+                if self._due("saved", config.save_model_interval) and counters.t_env < config.t_max:
                     self.save()
             result = self.evaluate()
-            self.save()
-            if config.save_replay == "running":
-                (self.checkpoints / checkpoint.RESUME).unlink(missing_ok=True)
+            if result is None:
+                self._halt()
+            self.save(completed=True)
         self.progress.close(counters.t_env, system.learner.n_updates)
         return result
 
-    def _halt(self) -> None:
+    def _halt(self) -> NoReturn:
         self.save()
         self.progress.close(self.counters.t_env, self.system.learner.n_updates)
         raise Stopped
@@ -96,7 +97,9 @@ class Trainer:
         for name, tensor in system.mac.metrics(system.runner.memory).items():
             self.log_scalar(name, float(tensor), counters.t_env)
         if counters.n_sums:
-            batch = system.replay.sample(self.config.batch_size)
+            # A stream of its own: how often metrics are written does not change what is learned.
+            seed = seeding.derive_seed(self.config.seed, "diagnosis", counters.t_env)
+            batch = system.replay.sample(self.config.batch_size, torch.Generator().manual_seed(seed))
             means = {name: total / counters.n_sums for name, total in counters.sums.items()}
             for name, tensor in {**means, **system.learner.diagnose(batch, counters.t_env)}.items():
                 self.log_scalar(name, float(tensor), counters.t_env)
@@ -127,12 +130,21 @@ class Trainer:
         learner = self.system.learner.state_dict()
         checkpoint.save_step(self.checkpoints, self.counters.t_env, policy, learner, self.config.keep_checkpoints)
 
-    def save(self) -> None:
+    def save(self, completed: bool = False) -> None:
         """The networks as a checkpoint of this step, and everything that exact resume needs."""
+        keep, path = self.config.save_replay, self.checkpoints / checkpoint.RESUME
         if self.config.save_model:
             self._save_networks()
-        if self.config.save_replay != "never":
-            checkpoint.save(self.checkpoints / checkpoint.RESUME, self.state_dict())
+        if keep == "always" or (keep == "running" and not completed):
+            checkpoint.save(path, self.state_dict())
+        else:
+            path.unlink(missing_ok=True)
+
+    def resume(self, checkpoints: Path) -> None:
+        """Continue exactly where the run stopped whose ``checkpoints`` these are. Raises CheckpointError."""
+        # Read to the CPU, where random streams and engines live; networks and memories move to their device.
+        self.load_state_dict(checkpoint.load(checkpoints / checkpoint.RESUME, torch.device("cpu")))
+        checkpoint.copy_best(checkpoints, self.checkpoints, self.counters.t_env)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on."""

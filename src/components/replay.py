@@ -130,20 +130,25 @@ class Replay:
             tail = (self.head + torch.arange(1, self.burn_in + 1)) % self.rows
             self.valid[tail] = False
 
-    def sample(self, batch_size: int) -> Batch:
-        """``batch_size`` transitions, uniformly; sequences of ``length`` transitions for recurrent agents."""
+    def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Batch:
+        """``batch_size`` transitions, uniformly; sequences of ``length`` transitions for recurrent agents.
+
+        Drawn from the replay's own random stream, or from ``generator``. Raises ReplayError when there are none.
+        """
         n_starts = max(1, batch_size // self.length)
-        row, env = self._sample_starts(n_starts)
+        row, env = self._sample_starts(n_starts, generator or self.generator)
         return self._gather(row, env)
 
-    def _sample_starts(self, count: int) -> tuple[Tensor, Tensor]:
+    def _sample_starts(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         flat = self.valid.view(-1)
         if not flat.any():
-            raise ReplayError("replay: nothing to sample yet. Set learning_starts to at least batch_size.")
+            raise ReplayError(
+                f"replay: nothing to sample yet, no row is followed by {self.length} others. Raise learning_starts."
+            )
         filled = min(self.stored, self.rows) * self.n_envs
 
         def draw(n: int) -> Tensor:
-            return torch.randint(filled, (n,), generator=self.generator)
+            return torch.randint(filled, (n,), generator=generator)
 
         index = draw(count)
         while (wrong := ~flat[index]).any():  # a few per cent: junctions and the newest row

@@ -29,6 +29,7 @@ class Learner(ABC):
         self.target_mixer = None if mixer is None else frozen_copy(mixer)
         self.grad_norm_clip = grad_norm_clip
         self.tau = target_update_tau
+        self.lr = lr
         self.n_updates = 0
         self.parameters = [*mac.parameters(), *(mixer.parameters() if mixer is not None else [])]
         self.optimiser = torch.optim.Adam(self.parameters, lr=lr, fused=True)
@@ -66,10 +67,15 @@ class Learner(ABC):
         return {**states, "optimiser": self.optimiser.state_dict(), "n_updates": self.n_updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict` of a learner of the same shapes; RuntimeError names what does not fit."""
+        """Continue from `state_dict` of a learner of the same shapes, at this learner's own learning rate.
+
+        Raises KeyError, RuntimeError or ValueError for what does not fit.
+        """
         for name, module in self._modules().items():
             module.load_state_dict(state[name])
         self.optimiser.load_state_dict(state["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.lr
         self.n_updates = state["n_updates"]
 
 

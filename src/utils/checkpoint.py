@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from components.batch import GroupHistory, Memory, Step
+from utils.atomic import write_atomic
 
 torch.serialization.add_safe_globals([Step, Memory, GroupHistory])
 
-POLICY, LEARNER, RESUME = "policy.pt", "learner.pt", "resume.pt"
+POLICY, LEARNER, RESUME, BEST = "policy.pt", "learner.pt", "resume.pt", "best.json"
 
 
 class CheckpointError(ValueError):
@@ -75,12 +76,18 @@ def save_step(folder: Path, step: int, policy: dict[str, Any], learner: dict[str
 
 def mark_best(folder: Path, step: int, value: float) -> None:
     """Remember which step evaluated best."""
-    temporary = folder / "best.tmp"
-    temporary.write_text(json.dumps({"step": step, "test_return_mean": value}))
-    temporary.replace(folder / "best.json")
+    write_atomic(folder / BEST, json.dumps({"step": step, "test_return_mean": value}).encode())
 
 
 def best_step(folder: Path) -> int | None:
     """The step marked best, if any."""
-    path = folder / "best.json"
+    path = folder / BEST
     return int(json.loads(path.read_text())["step"]) if path.exists() else None
+
+
+def copy_best(source: Path, target: Path, until: int) -> None:
+    """Give ``target`` the best checkpoint of ``source`` too, unless it was made after step ``until``."""
+    step = best_step(source)
+    if step is not None and step <= until:
+        shutil.copytree(source / str(step), target / str(step))
+        shutil.copy(source / BEST, target / BEST)

@@ -58,7 +58,13 @@ def config_keys(cls: type) -> dict[str, Any]:
 
 
 def make(cls: type[T], values: Mapping[str, Any], given: Mapping[str, Any]) -> T:
-    """Construct ``cls``: positional parameters by name from ``given``, configuration keys from ``values``."""
+    """Construct ``cls``: positional parameters by name from ``given``, configuration keys from ``values``.
+
+    Raises RegistryError for a key without a value.
+    """
+    for key in config_keys(cls):
+        if key not in values:
+            raise RegistryError(f"{cls.__name__} needs the key '{key}', which this configuration lacks.")
     positional = [
         given[name]
         for name, parameter in list(inspect.signature(cls).parameters.items())

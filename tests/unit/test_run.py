@@ -1,0 +1,285 @@
+"""The training loop: stopping and resuming, what is kept on disk, and what the interval of logging may not change."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.factory import config_for
+from tests.smoke.test_matrix import run as run_main
+
+import build
+import main
+from run import Trainer
+from utils import checkpoint
+from utils.signals import Stopped, StopRequest
+
+SRC = Path(__file__).parents[2] / "src"
+BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 5}
+QUICK = {"env_args": BAR, "t_max": 60, "test_interval": 20, "test_nepisode": 2, "log_interval": 20, "n_groups": 2}
+
+Points = list[tuple[str, float, int]]
+
+
+def trainer_for(folder: Path, algorithm: str = "iql", **overrides: Any) -> tuple[Trainer, Points]:
+    """A trainer on a small Bar that records in ``folder``, and the list of what it logs."""
+    points: Points = []
+    system = build.build(config_for(algorithm, "bar", **{**QUICK, **overrides}))
+    return Trainer(system, folder, lambda name, value, t_env: points.append((name, value, t_env))), points
+
+
+def resume_file(trainer: Trainer) -> Path:
+    return trainer.checkpoints / checkpoint.RESUME
+
+
+def stop_in_evaluation(trainer: Trainer, number: int) -> None:
+    """Ask to stop when the evaluation of that number begins."""
+    play, count = trainer.system.test_runner.play, itertools.count()
+
+    def stopped(seed: int, n_episodes: int, stop: Callable[[], bool]) -> bool:
+        if next(count) == number:
+            trainer.stop.requested = True
+        return play(seed, n_episodes, stop)
+
+    trainer.system.test_runner.play = stopped  # type: ignore[method-assign]
+
+
+def give_returns(trainer: Trainer, returns: list[float]) -> None:
+    """Let evaluations find these mean returns."""
+    found: Iterator[float] = iter(returns)
+    trainer.system.test_runner.evaluate = (  # type: ignore[method-assign]
+        lambda seed, n_episodes, stop: {"return_mean": next(found)}
+    )
+
+
+@pytest.mark.parametrize("number", range(4))  # at 0, 20 and 40 steps, and when 60 are done
+@pytest.mark.parametrize("algorithm", ["iql", "hmf_ipc"])
+def test_an_evaluation_that_was_interrupted_is_made_up_for(algorithm: str, number: int, tmp_path: Path) -> None:
+    whole, expected = trainer_for(tmp_path / "whole", algorithm)
+    whole.train()
+    first, points = trainer_for(tmp_path / "first", algorithm)
+    stop_in_evaluation(first, number)
+    with pytest.raises(Stopped):
+        first.train()
+    assert first.counters.t_env == 20 * number
+    second, rest = trainer_for(tmp_path / "second", algorithm)
+    second.resume(first.checkpoints)
+    second.train()
+    assert points + rest == expected
+
+
+def test_how_often_metrics_are_written_does_not_change_what_is_learned(tmp_path: Path) -> None:
+    often, _ = trainer_for(tmp_path, "hmf", log_interval=4, save_model=False)
+    seldom, _ = trainer_for(tmp_path, "hmf", log_interval=50, save_model=False)
+    for trainer in (often, seldom):
+        trainer.train()
+    for one, other in zip(often.system.learner.parameters, seldom.system.learner.parameters, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("never", False), ("running", False), ("always", True)])
+def test_what_a_completed_run_leaves_behind(keep: str, kept: bool, tmp_path: Path) -> None:
+    trainer, _ = trainer_for(tmp_path, save_replay=keep, save_model_interval=40)
+    trainer.train()
+    assert resume_file(trainer).exists() == kept
+
+
+@pytest.mark.parametrize(("keep", "times"), [("never", 0), ("running", 2), ("always", 3)])
+def test_the_replay_is_not_written_just_to_be_removed(
+    keep: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, _ = trainer_for(tmp_path, save_replay=keep, save_model_interval=20)
+    written: list[str] = []
+    save = checkpoint.save
+
+    def counted(path: Path, state: dict[str, Any]) -> None:
+        written.append(path.name)
+        save(path, state)
+
+    monkeypatch.setattr(checkpoint, "save", counted)
+    trainer.train()
+    assert written.count(checkpoint.RESUME) == times
+
+
+def test_nothing_is_saved_where_nothing_is_wanted(tmp_path: Path) -> None:
+    trainer, _ = trainer_for(tmp_path, save_model=False, save_replay="never", save_model_interval=20)
+    trainer.train()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_best_checkpoint_stays_beside_the_newest(tmp_path: Path) -> None:
+    """Evaluations at 0, 20, 40 and 60 steps."""
+    trainer, _ = trainer_for(tmp_path, keep_checkpoints=1, save_model_interval=20)
+    give_returns(trainer, [-3.0, 1.0, 0.5, 0.9])
+    trainer.train()
+    assert checkpoint.steps(trainer.checkpoints) == [20, 60]
+    assert json.loads((trainer.checkpoints / checkpoint.BEST).read_text()) == {"step": 20, "test_return_mean": 1.0}
+
+
+def test_a_resumed_run_knows_the_best_of_its_past(tmp_path: Path) -> None:
+    first, _ = trainer_for(tmp_path / "first", save_replay="always", t_max=40)
+    give_returns(first, [0.0, 5.0, 1.0])
+    first.train()
+    second, _ = trainer_for(tmp_path / "second", keep_checkpoints=1)
+    second.resume(first.checkpoints)
+    give_returns(second, [2.0, 3.0])
+    second.train()
+    assert checkpoint.best_step(second.checkpoints) == 20
+    assert checkpoint.steps(second.checkpoints) == [20, 60]
+
+
+def test_the_result_is_the_last_evaluation(tmp_path: Path) -> None:
+    trainer, points = trainer_for(tmp_path)
+    result = trainer.train()
+    assert ("test_return_mean", result, 60) in points
+
+
+def test_a_second_interrupt_is_immediate_and_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def started(folder: Path) -> subprocess.Popen[str]:
+    """A real run of main.py that would take hours, which has logged its first metrics."""
+    words = [f"env_args.{key}={value}" for key, value in BAR.items()]
+    words += ["t_max=100000000", "hidden_dims=[8]", "learning_starts=16", "batch_size=8", "log_interval=100"]
+    words += ["buffer_size=400", "test_nepisode=2", f"local_results_path={folder}"]
+    process = subprocess.Popen(
+        [sys.executable, SRC / "main.py", "--config=iql", "--env-config=bar", "with", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if " updates " in line and " 0 updates" not in line:
+            return process
+    raise AssertionError(f"main.py ended before it learned, exit code {process.wait()}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_process_is_recorded_and_continues(
+    number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = started(tmp_path)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == main.INTERRUPTED == 130
+    run_dir = tmp_path / "sacred" / "1"
+    assert f"interrupted; continue with: python src/main.py --resume={run_dir}" in output
+    assert json.loads((run_dir / "run.json").read_text())["status"] == "INTERRUPTED"
+    saved = checkpoint.load(run_dir / "checkpoints" / checkpoint.RESUME, torch.device("cpu"))
+    t_env = saved["counters"]["t_env"]
+    assert main.main([f"--resume={run_dir}", "with", f"t_max={t_env + 100}"]) == 0
+    assert f"resumed from run 1 at step {t_env:,}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "sacred" / "2" / "run.json").read_text())["status"] == "COMPLETED"
+
+
+def test_a_run_that_saves_nothing_does_not_promise_to_continue(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "_learn", lambda trainer: signal.raise_signal(signal.SIGTERM))
+    assert run_main(tmp_path, "iql", "bar", save_replay="never") == main.INTERRUPTED
+    assert "interrupted; nothing was saved to continue from." in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a completed run that can be resumed."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert run_main(folder, "iql", "bar", save_replay="always") == 0
+    return folder / "sacred" / "1"
+
+
+def refused(capsys: pytest.CaptureFixture[str], resume: Path | str, *words: str) -> str:
+    """What ``--resume`` says, having written nothing."""
+    folder = Path(resume).parent
+    before = sorted(folder.iterdir()) if folder.is_dir() else None
+    assert main.main([f"--resume={resume}", "with", *words]) == 2
+    assert before is None or sorted(folder.iterdir()) == before
+    return capsys.readouterr().err
+
+
+def test_resuming_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = refused(capsys, "7", f"local_results_path={tmp_path}")
+    assert f"--resume: expected {tmp_path}/sacred/7/checkpoints/resume.pt, it does not exist. A run that" in found
+
+
+def test_resuming_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "backup").mkdir()
+    assert "expected a run's id, or its folder, named by the id, got" in refused(capsys, tmp_path / "backup")
+
+
+@pytest.mark.parametrize("word", ["lr=0.1", "env_args.capacity=2", "seed=3"])
+def test_resuming_another_experiment(word: str, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = word.split("=")[0].split(".")[0]
+    assert f"command line: {key} cannot change when a run is resumed (allowed: t_max, " in refused(
+        capsys, finished, word
+    )
+
+
+def test_resuming_with_a_value_of_the_wrong_kind(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "t_max expects int, got 'soon'" in refused(capsys, finished, "t_max=soon")
+    assert "t_max expects at least 1, got 0" in refused(capsys, finished, "t_max=0")
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("t_max", "recorded configuration: the key 't_max' has no value. Another version wrote it."),
+        ("double_q", "QLearner needs the key 'double_q', which this configuration lacks."),
+    ],
+)
+def test_resuming_a_run_of_another_version(
+    key: str, message: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "1"
+    (run_dir / "checkpoints").mkdir(parents=True)
+    (run_dir / "checkpoints" / checkpoint.RESUME).write_bytes(b"")
+    config = json.loads((finished / "config.json").read_text())
+    del config[key]
+    (run_dir / "config.json").write_text(json.dumps(config))
+    assert message in refused(capsys, run_dir)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"evaluate": True}, "evaluate=true plays loaded networks. Set checkpoint_path as well."),
+        ({"learning_starts": 5}, "learning_starts = 5 is less than batch_size = 8"),
+        ({"batch_size_run": 9}, r"first update needs 1 transitions of each of batch_size_run = 9 .* at least 9\."),
+        (
+            {"agent": "rnn", "rnn_hidden_dim": 8, "burn_in": 2, "sequence_length": 6},
+            r"learning_starts = 8, but the first update needs 6 transitions of each .* at least 12\.",
+        ),
+    ],
+)
+def test_refused_before_a_run_begins(overrides: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        trainer_for(tmp_path, **overrides)
+
+
+@pytest.mark.parametrize("environment", ["bar", "matrix_game"])
+def test_the_first_sequences_are_there_when_the_first_update_wants_them(environment: str, tmp_path: Path) -> None:
+    """The smallest learning_starts that is let through."""
+    keys = {"agent": "rnn", "rnn_hidden_dim": 8, "burn_in": 2, "sequence_length": 6, "learning_starts": 12}
+    env_args = BAR if environment == "bar" else {"episode_limit": 1}
+    config = config_for("iql", environment, **{**QUICK, **keys, "train_interval": 1, "env_args": env_args, "t_max": 20})
+    system = build.build(config)
+    Trainer(system, tmp_path, lambda name, value, t_env: None).train()
+    assert system.learner.n_updates == 8
