@@ -59,14 +59,16 @@ def run_config(run_dir: Path, overrides: list[str]) -> Config:
 
 
 def checkpoint_folder(run_dir: Path, step: str) -> Path:
-    """The folder of a step: a number, ``best`` or ``newest``."""
+    """The folder of a step: the number nearest to it, ``best`` or ``newest``. Raises CheckpointError."""
     folder = run_dir / "checkpoints"
-    wanted = {"newest": 0, "best": checkpoint.best_step(folder)}.get(step, step)
-    if wanted is None:
-        raise checkpoint.CheckpointError(f"--step=best: no evaluation marked a checkpoint in '{folder}'. Use newest.")
-    if not str(wanted).isdigit():
+    if step == "best":
+        best = checkpoint.best_step(folder)
+        if best is None:
+            raise checkpoint.CheckpointError(f"--step=best: no evaluation marked one in '{folder}'. Use newest.")
+        return folder / str(best)
+    if step != "newest" and not step.isdigit():
         raise checkpoint.CheckpointError(f"--step: expected a number, best or newest, got '{step}'.")
-    return checkpoint.step_folder(folder, int(wanted))
+    return checkpoint.step_folder(folder, 0 if step == "newest" else int(step))
 
 
 def sides(config: Config) -> dict[str, Config]:

@@ -1,0 +1,216 @@
+"""evaluate.py on recorded tiny runs: both sides, the overrides that count, refusals, videos of groups and attention."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+import torch
+from tests.smoke.test_matrix import run
+
+import build
+import evaluate
+from components.batch import decode_obs
+from config.schema import Config
+from utils import checkpoint, seeding
+
+CPU = torch.device("cpu")
+
+
+def recorded(folder: Path, algorithm: str, environment: str, **overrides: Any) -> Path:
+    assert run(folder, algorithm, environment, **overrides) == 0
+    return folder / "sacred" / "1"
+
+
+@pytest.fixture(scope="module")
+def battle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recorded(tmp_path_factory.mktemp("battle"), "hmf", "battle_symmetric")
+
+
+@pytest.fixture(scope="module")
+def bar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recorded(tmp_path_factory.mktemp("bar"), "iql", "bar", save_model_interval=8)
+
+
+@pytest.fixture(scope="module")
+def pursuit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with random starts, whose evaluation has an episode limit of its own."""
+    return recorded(tmp_path_factory.mktemp("pursuit"), "iql", "pursuit")
+
+
+def evaluated(run_dir: Path, *words: str) -> dict[str, Any]:
+    """The record that an evaluation of the newest checkpoint writes."""
+    assert evaluate.main(["--run", str(run_dir), *words]) == 0
+    newest = checkpoint.step_folder(run_dir / "checkpoints", 0).name
+    return json.loads((run_dir / "evaluations" / f"{newest}.json").read_text())
+
+
+def test_both_sides_with_statistics_of_the_same_kind(battle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = evaluated(battle, "--episodes", "3", "--seed", "5")
+    assert record["sides"].keys() == {"left", "right"}
+    left, right = record["sides"].values()
+    assert left.keys() == right.keys() >= {"return_mean", "return_gini", "ep_length", "kills", "deaths", "win"}
+    assert left["n_episodes"] == right["n_episodes"] == 4.0  # rounded up: two environments play the same number
+    table = capsys.readouterr().out
+    assert f"hmf on battle, step {checkpoint.step_folder(battle / 'checkpoints', 0).name}, 3 greedy episodes" in table
+    assert f"{'kills':18s}{left['kills']:12.4f}{right['kills']:12.4f}" in table
+
+
+def test_the_same_seed_finds_the_same(pursuit: Path) -> None:
+    first, again, other = (evaluated(pursuit, "--episodes", "2", "--seed", seed)["sides"] for seed in "112")
+    assert first == again != other
+
+
+def test_the_learners_really_change_sides(battle: Path) -> None:
+    """On the left they start in the left half of the map."""
+    config = evaluate.run_config(battle, [])
+    mac = build.load_policy(checkpoint.step_folder(battle / "checkpoints", 0) / checkpoint.POLICY, CPU)
+    mean_x = {}
+    for side, setting in evaluate.sides(config).items():
+        env = evaluate.make_game(setting, mac, 2)
+        position = env.reset(1).position
+        assert position is not None
+        mean_x[side] = float(position[..., 0].mean())
+        env.close()
+    assert mean_x["left"] < mean_x["right"]
+
+
+def test_an_environment_without_sides(bar: Path) -> None:
+    assert evaluated(bar, "--episodes", "2")["sides"].keys() == {"all"}
+
+
+def test_overrides_count_even_where_the_run_had_its_own_for_evaluation(pursuit: Path) -> None:
+    assert evaluate.run_config(pursuit, []).env_args["episode_limit"] == 6
+    record = evaluated(pursuit, "--episodes", "1", "with", "env_args.episode_limit=3")
+    assert record["sides"]["all"]["ep_length"] <= 3.0
+    assert record["config"]["env_args"]["episode_limit"] == 3
+
+
+def test_evaluation_arguments_of_the_run_count(tmp_path: Path) -> None:
+    run_dir = recorded(tmp_path, "iql", "bar")
+    path = run_dir / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "test_env_args": {"episode_limit": 2}}))
+    assert evaluated(run_dir, "--episodes", "1")["sides"]["all"]["ep_length"] == 2.0
+
+
+def test_a_run_on_a_gpu_is_evaluated_without_one(bar: Path) -> None:
+    path = bar / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "use_cuda": True}))
+    assert not evaluate.run_config(bar, []).use_cuda
+
+
+def test_the_best_the_newest_and_a_step(bar: Path) -> None:
+    checkpoints = bar / "checkpoints"
+    checkpoint.mark_best(checkpoints, checkpoint.steps(checkpoints)[0], 0.0)
+    oldest, newest = checkpoint.steps(checkpoints)[0], checkpoint.steps(checkpoints)[-1]
+    assert oldest != newest
+    found = [evaluate.checkpoint_folder(bar, step).name for step in ("best", "newest", str(newest))]
+    assert found == [str(oldest), str(newest), str(newest)]
+
+
+def test_a_run_by_its_id(bar: Path) -> None:
+    assert evaluate.find_run("1", str(bar.parents[1])) == bar
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--step", "last"], "--step: expected a number, best or newest, got 'last'."),
+        (["with", "lr=1"], "command line: evaluation can change env_args only, not lr."),
+        (["with", "env_args.capacty=2"], "unknown key 'env_args.capacty'. Did you mean 'capacity'?"),
+        (["with", "env_args.capacity=big"], "env_args.capacity expects int, got 'big'"),
+        (
+            ["with", "env_args.n_agents=5"],
+            "env_args: the policy was trained with n_agents = 6, this environment has 5.",
+        ),
+        (["--video", "x.gif", "--colour", "group"], "--colour=group: iql has no groups. Use --colour=side."),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_refused(words: list[str], message: str, bar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(["--run", str(bar), "--episodes", "1", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_refused_before_anything_is_played(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main(["--run", "1", "--episodes", "0"])
+    assert "--episodes: expected at least 1, got 0" in capsys.readouterr().err
+
+
+def test_an_unknown_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(["--run", "9", "--results", str(tmp_path)]) == 2
+    assert f"--run: expected a run's id under {tmp_path}/sacred or its folder, got '9'." in capsys.readouterr().err
+
+
+def test_no_best(battle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text((battle / "config.json").read_text())
+    assert evaluate.main(["--run", str(tmp_path), "--step", "best"]) == 2
+    assert "--step=best: no evaluation marked one in" in capsys.readouterr().err
+
+
+def test_attention_of_a_learner_that_pays_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_dir = recorded(tmp_path, "iql", "bar", mac="group_mac", grouping="contiguous", regroup_interval=0)
+    words = ["--episodes", "1", "--video", str(tmp_path / "x.gif"), "--colour", "attention"]
+    assert evaluate.main(["--run", str(run_dir), *words]) == 2
+    assert "--colour=attention: learner=q_learner pays none. Use --colour=group." in capsys.readouterr().err
+
+
+def pictures(battle: Path, path: Path, colour: str) -> np.ndarray:
+    """The frames (T, H, W, 3) of a video of one episode."""
+    evaluated(battle, "--episodes", "1", "--video", str(path), "--colour", colour)
+    return np.stack([np.asarray(frame)[..., :3] for frame in imageio.mimread(path)])
+
+
+def test_videos_coloured_by_side_group_and_attention(battle: Path, tmp_path: Path) -> None:
+    side, group, attention = (
+        pictures(battle, tmp_path / f"{colour}.gif", colour) for colour in ("side", "group", "attention")
+    )
+    assert 2 <= len(side) <= 7  # the first row and at most episode_limit steps
+    assert side.shape == group.shape == attention.shape, "the same episode, drawn three ways"
+    assert (side != group).any()
+    assert (group != attention).any()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "keys"),
+    [
+        ("hmf", {}),
+        ("hmf_literal", {}),
+        ("hmf", {"agent": "rnn", "rnn_hidden_dim": 8, "burn_in": 2, "sequence_length": 2, "obs_last_action": True}),
+    ],
+    ids=["hmf", "hmf_literal", "rnn"],
+)
+def test_attention_is_that_of_the_values_acted_on(algorithm: str, keys: dict[str, Any], tmp_path: Path) -> None:
+    """The painter sees the Q-values, actions and groups of acting, and its weights add up to 1 in each group."""
+    run_dir = recorded(tmp_path, algorithm, "battle", attention_input="obs_action", **keys)
+    config: Config = evaluate.run_config(run_dir, [])
+    folder = checkpoint.step_folder(run_dir / "checkpoints", 0)
+    mac = build.load_policy(folder / checkpoint.POLICY, CPU)
+    painter = evaluate.Painter(config, mac, folder, "attention")
+    assert painter.learner is not None
+    env = evaluate.make_game(config, mac, 1)
+    generator = seeding.generator(0, "test")
+    row, memory = env.reset(3), mac.init_memory(1)
+    with torch.no_grad():
+        for _ in range(3):
+            action, following = mac.select_actions(row, memory, 0, True, generator)
+            group, weight = painter(row, memory, action, following.group)
+            assert group is not None
+            assert weight is not None
+            for label in group.unique():
+                members = group == label
+                assert float(weight[members].sum()) == pytest.approx(float(label >= 0), abs=1e-5)
+            obs = decode_obs(row.obs, mac.info.obs_scale)
+            q_acted = mac.agent(obs, mac.extra(memory.prev_action, row.alive), memory.hidden)[0]
+            field = painter.learner.field_action(q_acted, action, row.avail, evaluate.FULLY_ANNEALED)
+            if algorithm == "hmf_literal":
+                assert torch.equal(field.argmax(-1), action)
+            expected = painter.learner.mixer(q_acted.amax(-1), obs.flatten(2), field, following.group).weight.sum(1)[0]
+            torch.testing.assert_close(weight, expected)
+            row, memory = env.step(action), following
+    env.close()
