@@ -30,6 +30,7 @@ from learners.base import Learner
 from modules import agents, mixers
 from runners.vector_runner import VectorRunner
 from utils import checkpoint, seeding
+from utils.allocator import keep_freed_memory
 from utils.registry import config_keys, make, nearest, resolve
 
 REGISTRIES: dict[str, Mapping[str, type]] = {
@@ -221,6 +222,7 @@ def build(config: Config) -> System:
     """Everything connected and seeded; nothing is written. Raises ValueError subclasses with one clear message."""
     if config.use_cuda and not torch.cuda.is_available():
         raise ConfigError("use_cuda=true, but torch sees no CUDA device. Use use_cuda=false, or install a CUDA torch.")
+    keep_freed_memory()
     device = torch.device("cuda" if config.use_cuda else "cpu")
     env = make_env(config, config.batch_size_run, test=False)
     test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), test=True)

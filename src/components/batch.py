@@ -112,8 +112,9 @@ class Batch:
 
 def decode_obs(obs: Tensor, scale: float) -> Tensor:
     """Stored observation (any dtype) to float32 in natural units."""
-    decoded = obs.to(torch.float32)
-    return decoded if scale == 1.0 else decoded * scale
+    if scale == 1.0:
+        return obs.to(torch.float32)
+    return obs.to(torch.float32, copy=True).mul_(scale)  # in place: the product needs no second block of memory
 
 
 def to_device(record: R, device: torch.device) -> R:

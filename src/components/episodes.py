@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from components.batch import EnvInfo, Step
 
@@ -51,10 +50,10 @@ class EpisodeStats:
         The transition from a row that ended an episode to the next episode's first row does not count.
         """
         counted = ~before.done.cpu()
-        acted = one_hot(action.cpu(), self.info.n_actions) * (before.alive.cpu() & counted[:, None])[..., None]
+        acted = before.alive.cpu() & counted[:, None]
         self.returns += after.reward.cpu() * counted[:, None]
         self.length += counted
-        self.actions += acted.sum(1)
+        self.actions.scatter_add_(1, action.cpu(), acted.to(torch.float32))
         ended = after.done.cpu() & counted
         if not ended.any():
             return {}
