@@ -191,6 +191,7 @@ def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
 def make_learner(config: Config, mac: BasicMAC) -> Learner:
     """Learner with its mixer, on the controller's device."""
     classes = chosen_classes({kind: getattr(config, kind) for kind in REGISTRIES})
+    _check_parts(config, classes)
     given: dict[str, Any] = {
         "mac": mac,
         "mixer": None,
@@ -203,15 +204,14 @@ def make_learner(config: Config, mac: BasicMAC) -> Learner:
     if "mixer" in classes:
         mixer: nn.Module = make(classes["mixer"], config.args, given)
         given["mixer"] = mixer.to(mac.device)
-    _check_parts(config, classes["learner"], given)
     return make(classes["learner"], config.args, given)
 
 
-def _check_parts(config: Config, learner: type[Learner], given: Mapping[str, Any]) -> None:
+def _check_parts(config: Config, classes: Mapping[str, type]) -> None:
     """The learner's annotations say which controllers and mixers it works with; ConfigError for another."""
-    hints = {"mixer": type(None), **get_type_hints(learner.__init__)}
+    hints = {"mixer": type(None), **get_type_hints(classes["learner"].__init__)}  # type: ignore[misc]
     for part in ("mac", "mixer"):
-        if not isinstance(given[part], hints[part]):
+        if not issubclass(classes.get(part, type(None)), hints[part]):
             raise ConfigError(
                 f"configuration: learner={config.learner} expects {part}: {type_name(hints[part])}, got "
                 f"{part}={getattr(config, part)}. Start from the files of src/config/algs."

@@ -16,7 +16,7 @@ from components.mean_field import group_mean, group_sum, live_group, of_own_grou
 from components.mean_policy import MeanPolicy, kl_divergence
 from components.returns import Aggregation, gather_action, td_target, weighted_mean
 from components.selectors import greedy_action, mask_unavailable
-from controllers.basic_controller import BasicMAC
+from controllers.group_controller import GroupMAC
 from learners.base import Learner, Metrics, agent_weight
 from modules.mixers.hmf_mixer import GroupValues, HMFMixer
 
@@ -29,7 +29,7 @@ class HMFLearner(Learner):
 
     def __init__(
         self,
-        mac: BasicMAC,
+        mac: GroupMAC,
         mixer: HMFMixer,
         *,
         gamma: float,

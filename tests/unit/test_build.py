@@ -1,0 +1,82 @@
+"""Configurations that cannot be put together are refused with the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.factory import config_for
+
+import build
+from config.loader import Layer, layers
+from config.schema import ConfigError
+
+RNN = {"agent": "rnn", "rnn_hidden_dim": 4}
+
+
+def built(**overrides: Any) -> build.System:
+    return build.build(config_for("hmf", "bar", env_args={"n_agents": 6, "capacity": 3}, **overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"n_groups": 7},
+            r"n_groups: expected between 1 and the number of agents \(6\), got 7\. Set n_groups, or env_",
+        ),
+        ({"n_groups": 0}, "n_groups: expected between 1 and the number of agents"),
+        ({"grouping": "none"}, "mac=group_mac needs a grouping. Set grouping=contiguous, for example."),
+        ({"grouping": "spatial"}, "grouping=spatial needs an environment with positions, bar has none"),
+        ({"mixer": "none"}, "learner=hmf_learner expects mixer: HMFMixer, got mixer=none. Start from the files of"),
+        ({"mac": "basic_mac"}, "learner=hmf_learner expects mac: GroupMAC, got mac=basic_mac"),
+        (
+            {"learner": "q_learner", "team_reward": "sum"},
+            r"learner=q_learner expects mixer: TeamMixer \| null, got mixer=hmf",
+        ),
+        (
+            {**RNN, "burn_in": 0, "sequence_length": 1},
+            "expected burn_in and sequence_length of at least 1, got 0 and 1",
+        ),
+        ({"buffer_size": 10**12}, "replay does not fit: 1,000,000,000,000 joint transitions x .* bytes .* Use buffer_"),
+    ],
+    ids=str,
+)
+def test_parts_that_do_not_fit(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        built(**overrides)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without CUDA")
+def test_a_gpu_that_is_not_there() -> None:
+    with pytest.raises(
+        ConfigError, match=r"use_cuda=true, but torch sees no CUDA device. Use use_cuda=false, or install"
+    ):
+        built(use_cuda=True)
+
+
+def without(key: str, nested: str | None = None) -> list[Layer]:
+    """IQL on Bar from files that forgot a key, or one of ``nested``."""
+    stack = layers("iql", "bar", [])
+    for layer in stack:
+        values = layer.values.get(nested, {}) if nested else layer.values
+        values.pop(key, None)
+    return stack
+
+
+def test_a_framework_key_without_a_value() -> None:
+    with pytest.raises(ConfigError, match=r"the key 't_max' has no value. Set it in src/config/default"):
+        build.make_config(without("t_max"))
+
+
+def test_a_component_key_without_a_value() -> None:
+    with pytest.raises(
+        ConfigError, match=r"learner=q_learner needs the key 'double_q'. Set it in src/config/algs or with"
+    ):
+        build.make_config(without("double_q"))
+
+
+def test_an_environment_argument_without_a_value() -> None:
+    with pytest.raises(ConfigError, match=r"env=bar needs env_args\.capacity \(.*int.*\)\. Set it in its YAML\."):
+        build.make_config(without("capacity", "env_args"))
