@@ -136,6 +136,10 @@ def seen_by_agents(n_objects: int, n_agents: int, device: torch.device) -> Tenso
 
 
 def relative_to_agents(objects: Tensor, agents: Tensor, seen: Tensor) -> Tensor:
-    """(E, N, objects + N - 1, 2) places of what ``seen_by_agents`` lists, minus the agent's own."""
-    entities = torch.cat([objects, agents], dim=1).index_select(1, seen)
-    return entities.view(*agents.shape[:2], -1, 2) - agents.unsqueeze(2)
+    """(E, N, objects + N - 1, 2) places of what ``seen_by_agents`` lists, minus the agent's own.
+
+    Places are complex numbers meanwhile: arithmetic over a last axis of length 2 is several times slower.
+    """
+    entities = torch.view_as_complex(torch.cat([objects, agents], dim=1))
+    places = entities.gather(1, seen.expand(len(entities), -1)).view(*agents.shape[:2], -1)
+    return torch.view_as_real(places.sub_(torch.view_as_complex(agents).unsqueeze(2)))
