@@ -1,0 +1,149 @@
+"""One algorithm on one environment at one population, beside its floors."""
+
+from __future__ import annotations
+
+import math
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import build
+from performance.floors import NetworkCalls, bare_engine
+from run import Trainer
+from utils.timing import Stopwatch, alternate, clock
+
+SECTIONS = ("engine", "observation", "act", "store", "sample", "learn", "rest")
+WARM_UP = 64  # vector steps before anything is timed
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Medians, in seconds of one core's CPU time (of wall time with an accelerator)."""
+
+    algorithm: str
+    environment: str
+    n_agents: int
+    n_envs: int
+    steps_per_update: float  # vector steps
+    rollout: float  # observe, act, step, store: one vector step
+    engine: float  # floor: the bare engine's vector step
+    forward: float  # floor: the acting networks on a resident batch
+    sample: float  # one batch
+    update: float  # one learner update on a given batch
+    arithmetic: float  # floor: the update's networks, forward and backward, on resident inputs
+    training: float  # one update with the vector steps that earn it
+    split: dict[str, float]  # SECTIONS -> share of training
+    replay_bytes: float  # per stored agent step
+    obs_bytes: int  # of one stored observation
+    peak_bytes: int  # of the process
+
+    @property
+    def env_steps(self) -> float:
+        """Environment steps per second of training."""
+        return self.n_envs * self.steps_per_update / self.training
+
+    @property
+    def rollout_share(self) -> float:
+        """Rollout speed over what the two floors allow together."""
+        return (self.engine + self.forward) / self.rollout
+
+    @property
+    def update_ratio(self) -> float:
+        """The update over its bare arithmetic."""
+        return self.update / self.arithmetic
+
+    @property
+    def overhead(self) -> float:
+        """Share of training that is neither engine nor network arithmetic."""
+        return 1 - (self.steps_per_update * (self.engine + self.forward) + self.arithmetic) / self.training
+
+    @property
+    def replay_ratio(self) -> float:
+        """Replay memory over one observation and 16 bytes per agent step."""
+        return self.replay_bytes / (self.obs_bytes + 16)
+
+
+def population(environment: str, n_agents: int) -> dict[str, Any]:
+    """env_args of ``n_agents`` learners; Battle at 8 % density against half as many random enemies (as many if
+    symmetric).
+    """
+    if not environment.startswith("battle"):
+        return {"n_agents": n_agents}
+    n_enemies = n_agents if environment == "battle_symmetric" else n_agents // 2
+    map_size = math.ceil(math.sqrt((n_agents + n_enemies) / 0.08))
+    return {"n_agents": n_agents, "n_enemies": n_enemies, "map_size": map_size, "opponent": "random"}
+
+
+def measure(values: dict[str, Any], environment: str, seconds: float) -> Measurement:
+    """Build from a `Config.to_dict`, time everything in turn for ``seconds``, then training for as long again."""
+    torch.set_num_threads(1)
+    config = build.config_from_dict(values)
+    system = build.build(config)
+    runner, replay, learner = system.runner, system.replay, system.learner
+    now = clock(system.device)
+    runner.reset(seed=1)
+    for _ in range(WARM_UP):
+        runner.collect(0, replay)
+    batch = replay.sample(config.batch_size)
+    acting = NetworkCalls(learner, lambda: runner.advance(0, test_mode=True))
+    learning = NetworkCalls(learner, lambda: learner.train(batch, 0))
+    trainer = Trainer(system, Path(), lambda name, value, t_env: None)
+
+    def train() -> None:
+        """As the training loop does, up to the next update."""
+        before = learner.n_updates
+        while learner.n_updates == before:
+            trainer.counters.t_env += runner.collect(0, replay)
+            trainer._learn()
+
+    tasks: dict[str, Callable[[], Any]] = {
+        "rollout": lambda: runner.collect(0, replay),
+        "engine": bare_engine(build.make_env(config, config.batch_size_run, test=False)),
+        "forward": acting,
+        "sample": lambda: replay.sample(config.batch_size),
+        "update": lambda: learner.train(batch, 0),
+        "arithmetic": learning,
+    }
+    medians = alternate(tasks, seconds, now)
+    trainer.counters.t_env = config.learning_starts + learner.n_updates * config.train_interval
+    medians |= alternate({"training": train}, seconds / 2, now)
+    split = sections(system, train, seconds / 2)
+    agent_steps = replay.rows * replay.n_envs * system.mac.info.n_agents
+    return Measurement(
+        algorithm=config.name,
+        environment=environment,
+        n_agents=system.mac.info.n_agents,
+        n_envs=config.batch_size_run,
+        steps_per_update=config.train_interval / config.batch_size_run,
+        **medians,
+        split=split,
+        replay_bytes=replay.nbytes / agent_steps,
+        obs_bytes=math.prod(system.mac.info.obs_shape) * system.mac.info.obs_dtype.itemsize,
+        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def sections(system: build.System, train: Callable[[], None], seconds: float) -> dict[str, float]:
+    """Shares of SECTIONS in ``train``; the system's methods stay watched afterwards."""
+    watch = Stopwatch(clock(system.device))
+    env = system.runner.env
+    watch.watch(env, "step", "engine")
+    watch.watch(env, "_look" if hasattr(env, "_look") else "_observe", "observation")
+    watch.watch(system.mac, "select_actions", "act")
+    watch.watch(system.replay, "insert", "store")
+    watch.watch(system.replay, "sample", "sample")
+    watch.watch(system.learner, "train", "learn")
+    watch.watch(system.runner, "collect", "rest")
+    watch.seconds.clear()
+
+    def timed() -> None:
+        with watch.section("rest"):
+            train()
+
+    alternate({"training": timed}, seconds, watch.now)
+    total = sum(watch.seconds.values())
+    return {name: watch.seconds[name] / total for name in SECTIONS}

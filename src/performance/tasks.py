@@ -1,0 +1,86 @@
+"""Batched tasks beside the original one-copy environment, and one core beside two."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+
+import build
+from config.loader import Layer, layers
+from config.schema import Config
+from performance.floors import bare_engine
+from utils.timing import alternate, clock
+
+CPU = torch.device("cpu")
+
+
+def make_config(algorithm: str, environment: str, values: dict[str, Any]) -> Config:
+    """The configuration of ``main.py`` with ``values`` on top."""
+    return build.make_config([*layers(algorithm, environment, []), Layer("benchmark", values)])[0]
+
+
+def batched_step(environment: str, n_envs: int, **env_args: Any) -> Callable[[], None]:
+    """One step of ``n_envs`` copies with constant actions."""
+    config = make_config("iql", environment, {"env_args": env_args})
+    return bare_engine(build.make_env(config, n_envs, test=False))
+
+
+def mpe2_step() -> Callable[[], None]:
+    """One step of mpe2's Spread with 6 agents and constant actions, episodes begun anew as they end."""
+    from mpe2 import simple_spread_v3  # a package of the tests
+
+    env = simple_spread_v3.parallel_env(N=6, max_cycles=25)
+    env.reset(seed=1)
+    actions = {name: index % 5 for index, name in enumerate(env.possible_agents)}
+
+    def step() -> None:
+        if not env.agents:
+            env.reset()
+        env.step(actions)
+
+    return step
+
+
+def task_speeds(n_envs: int, seconds: float) -> dict[str, float]:
+    """Name -> environment steps per second of one core: the tasks in batches of ``n_envs``, and mpe2's Spread alone."""
+    torch.set_num_threads(1)
+    tasks = {
+        "mpe2 simple_spread_v3, N = 6": mpe2_step(),
+        "spread, N = 6": batched_step("spread", n_envs),
+        "spread, N = 100": batched_step("spread", n_envs, n_agents=100),
+        "pursuit": batched_step("pursuit", n_envs),
+        "bar": batched_step("bar", n_envs),
+    }
+    medians = alternate(tasks, seconds, clock(CPU))
+    return {name: (1 if name.startswith("mpe2") else n_envs) / median for name, median in medians.items()}
+
+
+def rollout_speed(values: dict[str, Any], seconds: float) -> float:
+    """Environment steps per second of wall time that one process collects, with ``values`` of a `Config.to_dict`."""
+    torch.set_num_threads(1)
+    system = build.build(build.config_from_dict(values))
+    system.runner.reset(seed=1)
+    for _ in range(50):
+        system.runner.collect(0, system.replay)
+    made, start = 0, time.perf_counter()
+    while time.perf_counter() < start + seconds:
+        made += system.runner.collect(0, system.replay)
+    return made / (time.perf_counter() - start)
+
+
+def two_cores(config: Config, seconds: float, rounds: int) -> float:
+    """Median over rounds: what two processes at once collect together over what one alone does."""
+    values = config.to_dict()
+    ratios = []
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        for _ in range(rounds):
+            alone = pool.submit(rollout_speed, values, seconds).result()
+            both = [pool.submit(rollout_speed, values, seconds) for _ in range(2)]
+            ratios.append(sum(future.result() for future in both) / alone)
+    return statistics.median(ratios)

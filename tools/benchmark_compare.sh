@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Did a change make anything slower? Measures two commits in turn, by the same benchmark, and prints paired ratios:
+#   tools/benchmark_compare.sh OLD [NEW] [-- OPTIONS OF src/benchmark.py]     (NEW: HEAD; rounds: ROUNDS=3)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+commits=()
+while [ $# -gt 0 ] && [ "$1" != "--" ]; do commits+=("$1"); shift; done
+[ $# -eq 0 ] || shift
+if [ ${#commits[@]} -lt 1 ] || [ ${#commits[@]} -gt 2 ]; then
+  sed -n '2,3s/^# //p' "$0" >&2
+  exit 2
+fi
+[ $# -gt 0 ] || set -- --agents 64 200 --seconds 6
+
+python=$PWD/.venv/bin/python
+scratch=$(mktemp -d)
+cleanup() {
+  for side in old new; do git worktree remove --force "$scratch/$side" 2>/dev/null || true; done
+  rm -rf "$scratch"
+}
+trap cleanup EXIT
+
+git worktree add --quiet --detach "$scratch/old" "${commits[0]}"
+git worktree add --quiet --detach "$scratch/new" "${commits[1]:-HEAD}"
+for side in old new; do  # one benchmark for both, and for commits before there was one
+  cp -r src/benchmark.py src/performance "$scratch/$side/src/"
+  cp src/utils/timing.py "$scratch/$side/src/utils/"
+done
+
+folders=()
+for round in $(seq "${ROUNDS:-3}"); do
+  for side in old new; do
+    echo "round $round, $side" >&2
+    "$python" "$scratch/$side/src/benchmark.py" --out "$scratch/$side-$round" "$@" >"$scratch/log" 2>&1 ||
+      { cat "$scratch/log" >&2; exit 1; }
+    folders+=("$scratch/$side-$round")
+  done
+done
+"$python" src/performance/compare.py "${folders[@]}"
