@@ -89,6 +89,6 @@ def check_opponent(opponent: str, opponent_checkpoint: str) -> None:
     """The keys fit together: only a frozen policy needs its path, which other opponents ignore. Raises EnvError."""
     if opponent == "checkpoint" and not opponent_checkpoint:
         raise EnvError(
-            "env_args.opponent is 'checkpoint' and env_args.opponent_checkpoint is empty: expected the path of a policy "
-            "file, such as opponents/battle.pt."
+            "env_args.opponent is 'checkpoint' and env_args.opponent_checkpoint is empty: expected the path of a "
+            "policy file, such as opponents/battle.pt."
         )

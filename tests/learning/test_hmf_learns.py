@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.training import trained
 
 ADDITIVE: dict[str, Any] = {

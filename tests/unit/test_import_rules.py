@@ -11,6 +11,7 @@ SRC = Path(__file__).parents[2] / "src"
 EVERYBODY = {"utils", "components.batch"}
 ALLOWED: dict[str, set[str]] = {
     "utils": set(),
+    "analysis": {"analysis"},
     "config": {"config"},
     "components": {"components"},
     "modules": {"modules", "components"},

@@ -125,8 +125,8 @@ def test_a_filter_that_no_run_knows_names_the_nearest(store: RunStore) -> None:
 
 
 def test_running_without_a_heartbeat_is_dead(store: RunStore) -> None:
-    alive, dead = record(1, "RUNNING"), record(2, "RUNNING")
-    alive.entry["heartbeat"] = utc_now().isoformat(timespec="milliseconds")
+    dead, now = record(2, "RUNNING"), utc_now().isoformat(timespec="milliseconds")
+    alive = RunRecord(1, {**record(1, "RUNNING").entry, "heartbeat": now}, dead.config, {})
     old = (utc_now() - timedelta(minutes=3)).isoformat(timespec="milliseconds")
     store.put(alive, {}, "")
     store.put(RunRecord(2, {**dead.entry, "start_time": old, "heartbeat": old}, dead.config, {}), {}, "")
