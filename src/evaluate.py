@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -158,11 +159,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--video", type=Path, help="also write this GIF or MP4 of one episode")
     parser.add_argument("--colour", choices=["side", "group", "attention"], default="side")
-    parser.add_argument("--fps", type=int, default=12)
+    parser.add_argument("--fps", type=int, default=12, help="pictures a second")
+    parser.add_argument("--every", type=int, default=1, help="steps between pictures")
     parser.add_argument("--results", default="results", help="where runs are recorded")
     arguments = parser.parse_args(options)
-    if arguments.episodes < 1:
-        parser.error(f"--episodes: expected at least 1, got {arguments.episodes}")
+    for option in ("episodes", "fps", "every"):
+        if getattr(arguments, option) < 1:
+            parser.error(f"--{option}: expected at least 1, got {getattr(arguments, option)}")
     arguments.overrides = overrides
     return arguments
 
@@ -189,7 +192,8 @@ def evaluate(argv: list[str]) -> None:
     if arguments.video:
         env = make_game(config, mac, 1)
         painter = Painter(config, mac, folder, arguments.colour)
-        write_video(frames(env, mac, painter, arguments.seed), arguments.video, arguments.fps)
+        pictures = itertools.islice(frames(env, mac, painter, arguments.seed), 0, None, arguments.every)
+        write_video(pictures, arguments.video, arguments.fps)
         env.close()
         print(f"written: {arguments.video}")
 
