@@ -234,14 +234,15 @@ def build(config: Config) -> System:
     set_opponent(test_env, config, mac, greedy=True)
 
     with_position = learner.needs_position
-    free = psutil.virtual_memory().available
+    storage = env.device  # rows stay where the environment makes them
+    free = torch.cuda.mem_get_info(storage)[0] if storage.type == "cuda" else psutil.virtual_memory().available
     notes = [check_memory(env.info, config.buffer_size, config.batch_size_run, with_position, free)]
     replay = Replay(
         env.info,
         config.batch_size_run,
         config.buffer_size,
         seeding.generator(config.seed, "replay"),
-        torch.device("cpu"),
+        storage,
         device,
         with_position,
         mac.agent.window,

@@ -78,8 +78,10 @@ class RandomGrouping(Grouping):
     dynamic = True
 
     def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
-        shape, device = features.alive.shape, features.obs.device
-        order = torch.rand(shape, generator=generator, device=device).argsort(-1)
+        device = features.obs.device
+        # An opponent's stream is on the CPU wherever the networks are.
+        lot_EN = torch.rand(features.alive.shape, generator=generator, device=generator.device).to(device)
+        order = lot_EN.argsort(-1)
         return Assignment(self._contiguous(device)[order].masked_fill(~features.alive, -1))
 
 

@@ -64,6 +64,7 @@ class Replay:
         self.recurrent = window is not None
         self.generator = generator
         self.device = device
+        self.pin = storage.type == "cpu" and device.type == "cuda"
         shape, agents = (self.rows, n_envs), (self.rows, n_envs, info.n_agents)
         arrays = {
             "obs": torch.zeros(*agents, *info.obs_shape, dtype=info.obs_dtype, device=storage),
@@ -168,7 +169,7 @@ class Replay:
         nxt = (row + 1) % self.rows
         alive = self._read("alive", row, env_B)
         prev_action = self._read("action", previous, env_B).long()
-        no_action = ~self._read("alive", previous, env_B) | fresh.to(self.device)[:, None]
+        no_action = ~self._read("alive", previous, env_B) | fresh.to(self.device, non_blocking=True)[:, None]
         return Batch(
             obs=self._decoded(row, env_B),
             next_obs=self._decoded(nxt, env_B),
@@ -179,7 +180,7 @@ class Replay:
             next_alive=self._read("alive", nxt, env_B),
             group=self._read("group", row, env_B).long().masked_fill(~alive, -1),
             terminated=self._read("terminated", nxt, env_B),
-            weight=weight.to(self.device),
+            weight=weight.to(self.device, non_blocking=True),
             avail=self._optional("avail", row, env_B),
             next_avail=self._optional("avail", nxt, env_B),
             position=self._optional("position", row, env_B),
@@ -194,12 +195,12 @@ class Replay:
         first = self.done[previous, envs] | self._before_first_row(rows)
         first[:, 0] = True
         prev_action = self._read("action", previous, envs).long()
-        no_action = ~self._read("alive", previous, envs) | first.to(self.device)[..., None]
+        no_action = ~self._read("alive", previous, envs) | first.to(self.device, non_blocking=True)[..., None]
         return Window(
             obs=self._decoded(rows, envs),
             prev_action=prev_action.masked_fill(no_action, -1),
             alive=self._read("alive", rows, envs),
-            first=first.to(self.device),
+            first=first.to(self.device, non_blocking=True),
             length=self.length,
         )
 
@@ -209,10 +210,13 @@ class Replay:
 
     def _read(self, name: str, row: Tensor, env: Tensor) -> Tensor:
         array = self.arrays[name]
-        index = (row * self.n_envs + env).to(array.device)
+        index = (row * self.n_envs + env).to(array.device, non_blocking=True)
         flat = array.view(self.rows * self.n_envs, *array.shape[2:])
-        picked = flat.index_select(0, index.flatten()).unflatten(0, index.shape)
-        return picked.to(self.device, non_blocking=True)
+        shape = (index.numel(), *array.shape[2:])
+        # Pinned memory when the learner is elsewhere: the copy then overlaps with whatever the device does.
+        picked = torch.empty(shape, dtype=array.dtype, device=array.device, pin_memory=self.pin)
+        torch.index_select(flat, 0, index.flatten(), out=picked)
+        return picked.unflatten(0, index.shape).to(self.device, non_blocking=True)
 
     def _optional(self, name: str, row: Tensor, env: Tensor) -> Tensor | None:
         return self._read(name, row, env) if name in self.arrays else None

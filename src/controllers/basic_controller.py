@@ -53,7 +53,7 @@ class BasicMAC(nn.Module):
         ``memory.group`` of the result is the grouping that this row was played under.
         """
         device = self.device
-        obs = decode_obs(step.obs.to(device), self.info.obs_scale)
+        obs = decode_obs(step.obs.to(device, non_blocking=True), self.info.obs_scale)
         alive = step.alive.to(device)
         avail = None if step.avail is None else step.avail.to(device)
         q_ENA, hidden = self.agent(obs, self.extra(memory.prev_action, alive), memory.hidden)

@@ -195,7 +195,8 @@ class BattleEnv(Env):
         opponent: Literal["random", "checkpoint", "self_play"],
         opponent_checkpoint: str,
     ) -> None:
-        super().__init__(n_envs, device)
+        super().__init__(n_envs, torch.device("cpu"))  # where the engine writes, and the replay keeps its rows
+        self._pin = device.type == "cuda"  # pinned rows reach the controller's device without waiting
         for key, value in (("n_agents", n_agents), ("n_enemies", n_enemies), ("episode_limit", episode_limit)):
             if value < 1:
                 raise EnvError(f"env_args.{key}: expected at least 1, got {value}.")
@@ -364,27 +365,27 @@ class BattleEnv(Env):
     def _look(self, index: int, reward: Tensor, info: dict[str, Tensor]) -> Step:
         """The present row as side ``index`` sees it."""
         sides = [battle.sides[index] for battle in self._battles]
-        obs = torch.zeros(*reward.shape, *sides[0].obs_shape, dtype=torch.uint8)
+        obs = torch.zeros(*reward.shape, *sides[0].obs_shape, dtype=torch.uint8, pin_memory=self._pin)
         position = torch.zeros(*reward.shape, 2)
         for side, obs_NO, position_N2 in zip(sides, obs.numpy(), position.numpy(), strict=True):
             side.read_obs(obs_NO)
             side.read_position(position_N2)
         ends = [(battle.terminated, battle.truncated) for battle in self._battles]
-        terminated, truncated = torch.tensor(ends, device=self.device).unbind(1)
+        terminated, truncated = torch.tensor(ends).unbind(1)
         return Step(
-            obs=obs.to(self.device),
-            alive=torch.from_numpy(self._alive(index)).to(self.device),
-            reward=reward.to(self.device),
+            obs=obs,
+            alive=torch.from_numpy(self._alive(index)),
+            reward=reward,
             terminated=terminated,
             truncated=truncated,
             info=info,
-            position=position.to(self.device),
+            position=position,
         )
 
     def _look_as_enemies(self) -> tuple[Step, Tensor]:
-        first = torch.tensor([battle.t == 0 for battle in self._battles], device=self.device)
+        first = torch.tensor([battle.t == 0 for battle in self._battles])
         return self._look(1, self._no_reward(1), {}), first
 
     def _row(self, reward: Tensor) -> Step:
-        stats = torch.tensor([battle.stats() for battle in self._battles], dtype=torch.float32, device=self.device)
+        stats = torch.tensor([battle.stats() for battle in self._battles], dtype=torch.float32)
         return self._look(0, reward, dict(zip(STATS, stats.unbind(1), strict=True)))

@@ -38,7 +38,9 @@ def main(folders: list[str]) -> int:
     pairs = list(zip(map(Path, folders[::2]), map(Path, folders[1::2]), strict=True))
     print(f"{'case':32s} {'column':12s} median  least   most   (new over old, above 1 is better)")
     for (case, column), values in sorted(ratios(pairs).items()):
-        print(f"{' '.join(case):32s} {column:12s} {statistics.median(values):6.3f} {min(values):6.3f} {max(values):6.3f}")
+        print(
+            f"{' '.join(case):32s} {column:12s} {statistics.median(values):6.3f} {min(values):6.3f} {max(values):6.3f}"
+        )
     return 0
 
 

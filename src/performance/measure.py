@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import build
+from envs.battle import smallest_map
 from performance.floors import NetworkCalls, bare_engine
 from run import Trainer
 from utils.timing import Stopwatch, alternate, clock
@@ -68,13 +69,14 @@ class Measurement:
 
 
 def population(environment: str, n_agents: int) -> dict[str, Any]:
-    """env_args of ``n_agents`` learners; Battle at 8 % density against half as many random enemies (as many if
-    symmetric).
+    """env_args of ``n_agents`` learners.
+
+    Battle: at most 8 % of the cells occupied, half as many random enemies (as many in the symmetric game).
     """
     if not environment.startswith("battle"):
         return {"n_agents": n_agents}
     n_enemies = n_agents if environment == "battle_symmetric" else n_agents // 2
-    map_size = math.ceil(math.sqrt((n_agents + n_enemies) / 0.08))
+    map_size = max(math.ceil(math.sqrt((n_agents + n_enemies) / 0.08)), smallest_map(n_agents, n_enemies))
     return {"n_agents": n_agents, "n_enemies": n_enemies, "map_size": map_size, "opponent": "random"}
 
 

@@ -1,0 +1,141 @@
+"""The benchmark: exclusive timing, honest floors, a whole small run, the comparison of two."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from tests.factory import config_for, info_for, learner_for, random_batch
+
+import benchmark
+import build
+from analysis.tables import Table
+from performance import compare
+from performance.floors import NetworkCalls, bare_engine, networks
+from performance.measure import SECTIONS, measure
+from utils.timing import MIN_ROUNDS, Stopwatch, alternate
+
+BATTLE = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "random"}
+
+
+class ManualClock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+    def wait(self, seconds: float) -> None:
+        self.time += seconds
+
+
+def test_a_section_counts_what_no_inner_one_does() -> None:
+    clock = ManualClock()
+    watch = Stopwatch(clock)
+    clock.wait(1.0)  # nobody's
+    with watch.section("outer"):
+        clock.wait(2.0)
+        with watch.section("inner"):
+            clock.wait(4.0)
+        clock.wait(8.0)
+    assert watch.seconds == {"outer": 10.0, "inner": 4.0}
+
+
+def test_watched_methods_are_charged_and_still_answer() -> None:
+    clock = ManualClock()
+    watch = Stopwatch(clock)
+
+    class Owner:
+        def work(self, seconds: float) -> str:
+            clock.wait(seconds)
+            return "done"
+
+    owner = Owner()
+    watch.watch(owner, "work", "work")
+    assert owner.work(3.0) == "done"
+    assert watch.seconds == {"work": 3.0}
+
+
+def test_tasks_run_in_turn_and_the_first_round_does_not_count() -> None:
+    clock = ManualClock()
+    durations = iter([100.0, *[1.0] * MIN_ROUNDS])
+    order: list[str] = []
+
+    def slow() -> None:
+        order.append("slow")
+        clock.wait(next(durations))
+
+    medians = alternate({"slow": slow, "idle": lambda: order.append("idle")}, 0.0, clock)
+    assert medians == {"slow": 1.0, "idle": 0.0}
+    assert order == ["slow", "idle"] * (MIN_ROUNDS + 1)
+
+
+@pytest.mark.parametrize("algorithm", ["iql", "qmix", "mfvfd", "hmf", "maddpg"])
+def test_the_arithmetic_floor_repeats_every_network_call_of_an_update(algorithm: str) -> None:
+    """All networks run, and those that learn receive gradients again; nothing is learned."""
+    info = info_for(n_agents=4, n_actions=3)
+    learner = learner_for(config_for(algorithm, "matrix_game", env_args={"n_agents": 2}), info)
+    batch = random_batch(info, 8, n_groups=2)
+    used: set[torch.nn.Module] = set()
+    calls = NetworkCalls(learner, lambda: learner.train(batch, 0))
+    before = [parameter.clone() for parameter in learner.parameters]
+    hooks = [net.register_forward_pre_hook(lambda net, _: used.add(net)) for net in networks(learner)]
+    calls()
+    assert used == set(networks(learner))
+    assert sum(parameter.grad is not None for parameter in learner.parameters) >= len(list(learner.mac.parameters()))
+    assert all(torch.equal(old, new) for old, new in zip(before, learner.parameters, strict=True))
+    for hook in hooks:
+        hook.remove()
+
+
+def test_the_bare_engine_plays_battles() -> None:
+    env = build.make_env(config_for("iql", "battle", env_args=BATTLE), 2, test=False)
+    step = bare_engine(env)
+    step()
+    start = [battle.sides[0]._view.copy() for battle in env._battles]  # type: ignore[attr-defined]
+    for _ in range(5):
+        step()
+    for battle, view in zip(env._battles, start, strict=True):  # type: ignore[attr-defined]
+        assert (battle.sides[0]._view != view).any()
+
+
+def test_a_measurement_is_complete_and_consistent() -> None:
+    config = config_for("hmf", "battle", env_args=BATTLE, train_interval=4, n_groups=2)
+    row = measure(config.to_dict(), "battle", seconds=0.2)
+    assert (row.algorithm, row.n_agents, row.n_envs, row.steps_per_update) == ("hmf", 6, 2, 2.0)
+    assert set(row.split) == set(SECTIONS)
+    assert sum(row.split.values()) == pytest.approx(1.0)
+    assert all(row.split[name] > 0 for name in SECTIONS)
+    assert row.rollout > row.engine > 0
+    assert row.training > row.update > row.arithmetic > 0
+    assert 0 < row.rollout_share < 1
+    assert row.obs_bytes == 7 * 7 * 5
+    assert row.replay_ratio < 1.15  # the observation, and at most 16 bytes beside it, with 15 % to spare
+
+
+def test_the_command_writes_tables_and_a_picture(tmp_path: Path) -> None:
+    options = ["--config", "iql", "--agents", "4", "--seconds", "0.1", "--out", str(tmp_path)]
+    assert benchmark.main([*options, "with", "batch_size=8", "hidden_dims=[8]"]) == 0
+    with (tmp_path / "benchmark.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["algorithm"], row["env"], row["N"]) for row in rows] == [("iql", "battle", "4")]
+    assert all(float(row["agent_steps/s"]) > 0 for row in rows)
+    assert "| iql | battle | 4 |" in (tmp_path / "benchmark.md").read_text()
+    assert (tmp_path / "benchmark.png").stat().st_size > 0
+
+
+def test_comparison_pairs_rounds_and_inverts_costs(tmp_path: Path) -> None:
+    folders = []
+    for name, speed, cost in (("old", "10", "4"), ("new", "20", "8")):
+        (tmp_path / name).mkdir()
+        table = Table("", benchmark.HEAD, [["iql", "battle", 64, 2, *[speed] * 3, *[cost] * 2, *["1"] * 4, cost]])
+        (tmp_path / name / "benchmark.csv").write_text(table.csv())
+        folders.append(tmp_path / name)
+    found = compare.ratios([(folders[0], folders[1])])
+    case = ("iql", "battle", "64")
+    assert found[case, "env_steps/s"] == [2.0]
+    assert found[case, "rollout_us"] == [0.5]
