@@ -27,7 +27,7 @@ from performance.tasks import task_speeds, two_cores
 
 HEAD = [
     *("algorithm", "env", "N", "E"),
-    *("env_steps/s", "agent_steps/s", "updates/s", "rollout_us", "train_us"),
+    *("env_steps/s", "agent_steps/s", "updates/s", "rollout_us", "train_us", "update_ms"),
     *("rollout/floors", "update/floor", "overhead", "replay", "peak_MB"),
 ]
 
@@ -58,6 +58,7 @@ def population_table(rows: Sequence[Measurement]) -> Table:
     """One row per measurement."""
     caption = (
         "Training speed: env_steps/s, agent_steps/s, updates/s. Microseconds per agent step: rollout_us, train_us. "
+        "Milliseconds of one update: update_ms. "
         "Rollout speed over both floors together; update over its floor; share of training that is neither; replay "
         f"bytes over those of one observation and 16. {machine()}"
     )
@@ -72,6 +73,7 @@ def population_table(rows: Sequence[Measurement]) -> Table:
             f"{1 / row.training:.2f}",
             f"{1e6 * row.rollout / (row.n_agents * row.n_envs):.2f}",
             f"{1e6 / (row.env_steps * row.n_agents):.2f}",
+            f"{1e3 * row.update:.1f}",
             f"{row.rollout_share:.2f}",
             f"{row.update_ratio:.2f}",
             f"{row.overhead:.2f}",

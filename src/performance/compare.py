@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 SPEEDS = ("env_steps/s", "updates/s")  # more is better
-COSTS = ("rollout_us", "train_us", "peak_MB")  # less is better
+COSTS = ("rollout_us", "train_us", "update_ms", "peak_MB")  # less is better
 Case = tuple[str, str, str]  # algorithm, environment, population
 
 

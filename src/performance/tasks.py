@@ -15,6 +15,7 @@ import build
 from config.loader import Layer, layers
 from config.schema import Config
 from performance.floors import bare_engine
+from utils.allocator import keep_freed_memory
 from utils.timing import alternate, clock
 
 CPU = torch.device("cpu")
@@ -50,6 +51,7 @@ def mpe2_step() -> Callable[[], None]:
 def task_speeds(n_envs: int, seconds: float) -> dict[str, float]:
     """Name -> environment steps per second of one core: the tasks in batches of ``n_envs``, and mpe2's Spread alone."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as build.build does
     tasks = {
         "mpe2 simple_spread_v3, N = 6": mpe2_step(),
         "spread, N = 6": batched_step("spread", n_envs),

@@ -132,7 +132,7 @@ def test_comparison_pairs_rounds_and_inverts_costs(tmp_path: Path) -> None:
     folders = []
     for name, speed, cost in (("old", "10", "4"), ("new", "20", "8")):
         (tmp_path / name).mkdir()
-        table = Table("", benchmark.HEAD, [["iql", "battle", 64, 2, *[speed] * 3, *[cost] * 2, *["1"] * 4, cost]])
+        table = Table("", benchmark.HEAD, [["iql", "battle", 64, 2, *[speed] * 3, *[cost] * 3, *["1"] * 4, cost]])
         (tmp_path / name / "benchmark.csv").write_text(table.csv())
         folders.append(tmp_path / name)
     found = compare.ratios([(folders[0], folders[1])])

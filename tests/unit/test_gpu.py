@@ -10,16 +10,8 @@ import build
 from components.batch import to_device
 from components.replay import Replay
 
-ALGORITHMS = [
-    "iql",
-    "vdn",
-    "qmix",
-    "mfq",
-    "mfvfd",
-    "hmf",
-    "hmf_literal",
-    "hmf_reg",
-]  # MADDPG's noise needs a stream, and meta has none
+# Without MADDPG: its noise needs a random stream on the device, and meta has none.
+ALGORITHMS = ["iql", "vdn", "qmix", "mfq", "mfvfd", "hmf", "hmf_literal", "hmf_reg"]
 ON_META = "Cannot copy out of meta tensor|cannot be called on meta tensors"
 
 
