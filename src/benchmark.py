@@ -114,7 +114,7 @@ def picture(rows: Sequence[Measurement]) -> Figure:
         axis.stackplot(range(len(n)), [[row.split[name] for row in mine] for name in SECTIONS], labels=SECTIONS)
         axis.set_xticks(range(len(n)), [str(value) for value in n])
         axis.set(title=f"{algorithm}: share of training time", xlabel="agents", ylim=(0, 1))
-        axis.legend(fontsize="small", loc="lower right")
+        axis.legend(fontsize="small", loc="center")
     cost.set(xscale="log", yscale="log", xlabel="agents", ylabel="microseconds per agent step")
     cost.legend(fontsize="small")
     return figure
