@@ -12,8 +12,8 @@ LARGE = 2**30  # bytes
 def keep_freed_memory() -> None:
     """Freed blocks of up to 1 GiB stay with the process, whose memory then stays at its peak.
 
-    By default glibc gives blocks of megabytes back, and every update faults in all its pages again: a tenth to a fifth
-    of an update's time (docs/performance.md). Does nothing where the C library has no mallopt.
+    By default glibc gives blocks of megabytes back, and every update faults in all its pages again: up to a fifth of
+    its time (docs/performance.md). Does nothing where the C library has no mallopt.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
