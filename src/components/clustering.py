@@ -60,7 +60,7 @@ def farthest_first(x_ENF: Tensor, alive_EN: Tensor, n_centres: int, generator: t
     The first is a random living one, every further one the living agent farthest from its nearest centre. Agents
     repeat when fewer than m live; with nobody alive they mean nothing.
     """
-    lot_EN = torch.rand(alive_EN.shape, generator=generator, device=x_ENF.device)
+    lot_EN = torch.rand(alive_EN.shape, generator=generator, device=generator.device).to(x_ENF.device)
     chosen = [lot_EN.masked_fill(~alive_EN, -1.0).argmax(-1)]
     nearest_EN = torch.full_like(x_ENF[..., 0], torch.inf)
     for _ in range(n_centres - 1):

@@ -49,7 +49,7 @@ class PettingZooEnv(Env):
         opponent_checkpoint: str,
         episode_limit: int,
     ) -> None:
-        super().__init__(n_envs, device)
+        super().__init__(n_envs, torch.device("cpu"))  # other people's environments are dictionaries on the host
         if episode_limit < 1:
             raise EnvError(f"env_args.episode_limit: expected at least 1, got {episode_limit}.")
         check_opponent(opponent, opponent_checkpoint)

@@ -75,7 +75,7 @@ def test_losses_equal_loops(share_params: bool) -> None:
     taken = one_hot(batch.action, 4).float() * batch.alive[..., None]
     next_value = learner.target_mixer(batch.next_obs, following[:, None])
     value = learner.mixer(batch.obs, taken[:, None])
-    expected = slow_loss(value, slow_agent_target(batch, next_value, 0.99), batch.alive)
+    expected = slow_loss(value, slow_agent_target(batch, next_value, learner.gamma), batch.alive)
     torch.testing.assert_close(metrics["critic_loss"], expected)
 
     judged, squares = [], []
@@ -97,7 +97,7 @@ def test_actors_do_not_move_critics_nor_critics_actors() -> None:
     loss, _, following, _ = losses(learner, batch)
     loss.backward()
     taken = one_hot(batch.action, 4).float() * batch.alive[..., None]
-    target = slow_agent_target(batch, learner.target_mixer(batch.next_obs, following[:, None]), 0.99)
+    target = slow_agent_target(batch, learner.target_mixer(batch.next_obs, following[:, None]), learner.gamma)
     expected = slow_loss(learner.mixer(batch.obs, taken[:, None]), target, batch.alive)
     for parameter, gradient in zip(
         learner.mixer.parameters(), torch.autograd.grad(expected, list(learner.mixer.parameters())), strict=True
