@@ -157,7 +157,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--step", default="newest", help="step of the checkpoint, best or newest")
     parser.add_argument("--episodes", type=int, default=16, help="greedy episodes a side")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--video", type=Path, help="also write this GIF or MP4 of one episode")
+    parser.add_argument(
+        "--video",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        metavar="PATH",
+        help="also write one episode as GIF, MP4 or folder of PNGs (default: a GIF beside the statistics)",
+    )
     parser.add_argument("--colour", choices=["side", "group", "attention"], default="side")
     parser.add_argument("--fps", type=int, default=12, help="pictures a second")
     parser.add_argument("--every", type=int, default=1, help="steps between pictures")
@@ -189,13 +196,14 @@ def evaluate(argv: list[str]) -> None:
     record = {"config": config.to_dict(), "episodes": arguments.episodes, "seed": arguments.seed, "sides": found}
     write_atomic(out, json.dumps(record, indent=2).encode())
     print(f"written: {out}")
-    if arguments.video:
+    if arguments.video is not None:
+        path = out.with_suffix(".gif") if arguments.video == Path() else arguments.video
         env = make_game(config, mac, 1)
         painter = Painter(config, mac, folder, arguments.colour)
         pictures = itertools.islice(frames(env, mac, painter, arguments.seed), 0, None, arguments.every)
-        write_video(pictures, arguments.video, arguments.fps)
+        write_video(pictures, path, arguments.fps)
         env.close()
-        print(f"written: {arguments.video}")
+        print(f"written: {path}")
 
 
 def main(argv: list[str]) -> int:

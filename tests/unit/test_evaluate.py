@@ -166,6 +166,11 @@ def pictures(battle: Path, path: Path, colour: str) -> np.ndarray:
     return np.stack([np.asarray(frame)[..., :3] for frame in imageio.mimread(path)])
 
 
+def test_a_video_without_a_path_lies_beside_the_statistics(battle: Path) -> None:
+    evaluated(battle, "--episodes", "1", "--every", "2", "--video")
+    assert {path.suffix for path in (battle / "evaluations").iterdir()} == {".json", ".gif"}
+
+
 def test_videos_coloured_by_side_group_and_attention(battle: Path, tmp_path: Path) -> None:
     side, group, attention = (
         pictures(battle, tmp_path / f"{colour}.gif", colour) for colour in ("side", "group", "attention")

@@ -1,0 +1,70 @@
+"""Recording through the real main: a database on a real socket, one that never answers, a disk that fills up."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import main
+from utils.recording.files import read_json
+from utils.recording.mongo import MongoStore
+from utils.recording.store import FileStore
+
+if TYPE_CHECKING:
+    from tests.unit.mongo_server import Embedded
+
+pytest_plugins = ["tests.unit.mongo_server"]
+
+TINY = "t_max=60 batch_size=8 learning_starts=8 log_interval=20 test_interval=30 test_nepisode=2 save_model=false"
+
+
+def run(results: Path, *words: str) -> int:
+    command = f"--config=iql --env-config=bar with {TINY} save_replay=never env_args.episode_limit=5"
+    return main.main([*command.split(), *words, f"local_results_path={results}"])
+
+
+def test_a_run_is_copied_over_a_real_socket(
+    tmp_path: Path, embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONGO_URL", embedded.url("main_test"))
+    assert run(tmp_path) == 0
+    files, copy = FileStore(tmp_path / "sacred"), MongoStore.at(embedded.url("main_test"))
+    assert copy.get(1).status == files.get(1).status == "COMPLETED"
+    assert copy.get(1).config == files.get(1).config
+    assert copy.own_metrics(1)["test_return_mean"].values == files.own_metrics(1)["test_return_mean"].values
+
+
+def test_a_database_that_never_answers_costs_nothing_but_a_message(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MONGO_URL", "mongodb://127.0.0.1:1/nobody")
+    assert run(tmp_path) == 0
+    assert read_json(tmp_path / "sacred" / "1" / "run.json")["status"] == "COMPLETED"
+    said = capsys.readouterr()
+    assert "push" in said.out + said.err + caplog.text
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 64 KiB."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a full disk needs the right to mount a tmpfs: {mounted.stderr.strip()}")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_full_disk_is_told_by_the_exit_code_and_the_last_line(
+    small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(small_disk, "t_max=2000", "log_interval=4", "test_interval=8") == main.RECORDING_FAILED
+    assert "RECORDING FAILED: run 1" in capsys.readouterr().out.splitlines()[-1]
