@@ -11,7 +11,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -160,18 +160,6 @@ def test_kill_9_at_a_random_moment_never_leaves_an_unreadable_run(tmp_path: Path
         steps = read_curves(run_dir / "metrics.jsonl")[0]["loss"].steps
         assert steps == list(range(len(steps)))
         assert safe.value <= len(steps) <= safe.value + 10
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A tmpfs of 256 KiB."""
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a full disk needs the right to mount a tmpfs: {mounted.stderr.strip()}")
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def fill(disk: Path) -> Path:
