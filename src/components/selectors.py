@@ -70,4 +70,20 @@ class BoltzmannSelector(ActionSelector):
         return torch.softmax(mask_unavailable(q, avail) / self.schedule.value(t_env), dim=-1)
 
 
-REGISTRY: dict[str, type] = {"epsilon_greedy": EpsilonGreedySelector, "boltzmann": BoltzmannSelector}
+class RandomSelector(ActionSelector):
+    """Uniform over available actions, in test mode too: the reference line of random play."""
+
+    def probabilities(self, q: Tensor, avail: Tensor | None, t_env: int) -> Tensor:
+        return torch.softmax(mask_unavailable(torch.zeros_like(q), avail), dim=-1)
+
+    def select(
+        self, q: Tensor, avail: Tensor | None, t_env: int, test_mode: bool, generator: torch.Generator
+    ) -> Tensor:
+        return super().select(q, avail, t_env, False, generator)
+
+
+REGISTRY: dict[str, type] = {
+    "epsilon_greedy": EpsilonGreedySelector,
+    "boltzmann": BoltzmannSelector,
+    "random": RandomSelector,
+}

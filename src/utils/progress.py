@@ -33,7 +33,7 @@ class Progress:
         left = clock((self.t_max - t_env) / rate) if rate > 0 else "?"
         returns = "  ".join(f"{name} {value:.3f}" for name, value in self.returns.items())
         return (
-            f"{t_env:,}/{self.t_max:,} steps ({t_env / self.t_max:.0%})  {rate:,.0f} steps/s  "
+            f"{t_env:,}/{self.t_max:,} steps ({min(t_env / self.t_max, 1.0):.0%})  {rate:,.0f} steps/s  "
             f"{n_updates:,} updates  left {left}  {returns}"
         )
 

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from components.schedules import LinearSchedule
-from components.selectors import ActionSelector, BoltzmannSelector, EpsilonGreedySelector, greedy_action
+from components.selectors import (
+    ActionSelector,
+    BoltzmannSelector,
+    EpsilonGreedySelector,
+    RandomSelector,
+    greedy_action,
+)
 
 Q = torch.tensor([[1.0, 5.0, 3.0, 2.0], [4.0, 4.0, 2.0, 4.0]])
 AVAIL = torch.tensor([[True, False, True, True], [False, False, False, False]])
@@ -16,6 +22,7 @@ SELECTORS = {
     "epsilon_greedy": EpsilonGreedySelector(epsilon_start=1.0, epsilon_finish=0.2, epsilon_anneal_time=100),
     "boltzmann": BoltzmannSelector(temperature_start=2.0, temperature_finish=1.0, temperature_anneal_time=100),
 }
+RANDOM = RandomSelector()
 both = pytest.mark.parametrize("selector", SELECTORS.values(), ids=SELECTORS.keys())
 
 
@@ -83,3 +90,12 @@ def test_the_generator_decides(selector: ActionSelector) -> None:
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("test_mode", [False, True])
+def test_random_play_is_uniform_over_available_actions_in_test_mode_too(test_mode: bool) -> None:
+    torch.testing.assert_close(RANDOM.probabilities(Q, AVAIL, 0)[0], torch.tensor([1 / 3, 0.0, 1 / 3, 1 / 3]))
+    torch.testing.assert_close(RANDOM.probabilities(Q, AVAIL, 0)[1], torch.full((4,), 0.25))
+    action = RANDOM.select(Q[:1].expand(20_000, -1), None, 0, test_mode, torch.Generator().manual_seed(0))
+    share = torch.bincount(action, minlength=4) / 20_000
+    torch.testing.assert_close(share, torch.full((4,), 0.25), atol=0.015, rtol=0.0)
