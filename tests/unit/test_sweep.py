@@ -55,6 +55,39 @@ def test_every_experiment_of_the_project_plans_valid_runs(name: str) -> None:
     assert len({run.identity for run in runs}) == len(runs)
 
 
+TERMS = (
+    "t_max",
+    "gamma",
+    "lr",
+    "hidden_dims",
+    "share_params",
+    "obs_agent_id",
+    "agent",
+    "double_q",
+    "target_update_tau",
+)
+TERMS += ("buffer_size", "batch_size", "batch_size_run", "learning_starts", "train_interval", "grad_norm_clip")
+TERMS += ("epsilon_start", "epsilon_finish", "epsilon_anneal_time", "test_interval", "test_nepisode")
+
+
+def test_the_papers_methods_meet_on_equal_terms() -> None:
+    """Same networks, replay, exploration and budget; MADDPG samples its own policy and so has no epsilon."""
+    names = [name for name in available("experiments") if name.startswith("paper_") and name != "paper_lines"]
+    runs = [run.config.to_dict() for name in names for run in plan(*load_experiment(name), Path("results"))]
+    for key in TERMS:
+        values: dict[str, set[str]] = {}
+        for config in runs:
+            if key in config:
+                task = str((config["env"], config["env_args"]))
+                values.setdefault(task, set()).add(str(config[key]))
+        assert {task: found for task, found in values.items() if len(found) > 1} == {}, key
+        assert values, key
+    seeds = {(config["name"], str(config["env_args"])): set[int]() for config in runs}
+    for config in runs:
+        seeds[config["name"], str(config["env_args"])].add(config["seed"])
+    assert set(map(len, seeds.values())) == {4}
+
+
 def test_command_lines_make_the_planned_configurations(tmp_path: Path) -> None:
     runs = planned(
         tmp_path,
