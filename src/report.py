@@ -1,12 +1,14 @@
-"""``python src/report.py [FILTER ... | --experiment NAME] [--reference METHOD] [--out DIR]``: tables and curves.
+"""``python src/report.py [FILTER ...] [--experiment NAME ...] [--reference METHOD] [--out DIR]``: tables and curves.
 
 Reads completed runs, as files or from MongoDB, and writes Markdown, CSV and LaTeX tables, learning curves as PNG and
-SVG, and the same data in the JSON format of marl-eval.
+SVG, and every point of them as CSV and in the JSON format of marl-eval.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import re
 import sys
@@ -14,11 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pymongo.errors import PyMongoError
 
 from analysis import figures
 from analysis.collect import SCORES, Method, Task, collect
-from analysis.statistics import LEVEL, RESAMPLES, estimate, improvement, min_max_scaled, paired_difference
+from analysis.statistics import LEVEL, RESAMPLES, Estimate, estimate, improvement, min_max_scaled, paired_difference
 from analysis.tables import Cell, Table
 from experiment import identity, load_experiment, plan
 from utils.recording.files import RecordError
@@ -93,23 +96,90 @@ def comparison(method: Method, base: Method) -> list[Cell]:
     return [*differences, improvement(method.array("final"), base.array("final"))]
 
 
-def over_tasks_table(tasks: Sequence[Task], metric: str) -> Table | None:
-    """Scores scaled per task and pooled; None unless there are several tasks with the same methods."""
+def same_methods(tasks: Sequence[Task]) -> bool:
+    """Whether there are several tasks, with the same methods on each."""
     names = [method.label for method in tasks[0].methods]
-    if len(tasks) < 2 or any([method.label for method in task.methods] != names for task in tasks):
-        return None
-    scaled = {
-        kind: [min_max_scaled({method.label: method.array(kind) for method in task.methods}) for task in tasks]
-        for kind in SCORES
+    return len(tasks) > 1 and all([method.label for method in task.methods] == names for task in tasks)
+
+
+def scaled(task: Task, kind: str) -> dict[str, dict[int, float]]:
+    """Method -> seed -> score, scaled to 0 (the worst run of all methods) and 1 (the best)."""
+    arrays = min_max_scaled({method.label: method.array(kind) for method in task.methods})
+    return {
+        method.label: dict(zip(sorted(method.curves), map(float, arrays[method.label]), strict=True))
+        for method in task.methods
     }
+
+
+def over_tasks_table(tasks: Sequence[Task], metric: str) -> Table:
+    """Scores of `same_methods`, scaled per task and pooled."""
+    scores = {kind: [scaled(task, kind) for task in tasks] for kind in SCORES}
     rows: list[list[Cell]] = [
-        [name, *(estimate([task[name] for task in scaled[kind]]) for kind in SCORES)] for name in names
+        [
+            method.label,
+            *(estimate([np.array([*task[method.label].values()]) for task in scores[kind]]) for kind in SCORES),
+        ]
+        for method in tasks[0].methods
     ]
     caption = (
         f"{described(metric)} over {len(tasks)} tasks, scaled on each to 0 (the worst run of all methods) and 1 (the "
         f"best). {IQM}, runs of all tasks pooled, with {INTERVAL} in all tasks; seeds are resampled within tasks."
     )
     return Table(caption, ["method", *SCORES], rows)
+
+
+def over_tasks_ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
+    """Every method of `same_methods` minus the reference, by task and seed, in scaled scores."""
+    scores = {kind: [scaled(task, kind) for task in tasks] for kind in ("final", "auc")}
+    rows: list[list[Cell]] = [
+        [method.label, *(pooled_difference(scores[kind], method.label, reference) for kind in scores)]
+        for method in tasks[0].methods
+        if method.label != reference
+    ]
+    caption = (
+        f"Difference to {reference} in {described(metric)} over {len(tasks)} tasks, scaled on each to 0 (the worst run "
+        f"of all methods) and 1 (the best). {IQM} of the differences between runs of the same task and seed, tasks "
+        f"pooled, with {INTERVAL} in all tasks; seeds are resampled within tasks."
+    )
+    return Table(caption, ["method", "final", "auc"], rows)
+
+
+def pooled_difference(tasks: Sequence[dict[str, dict[int, float]]], name: str, reference: str) -> Estimate | None:
+    """IQM of differences by task and seed; None where a task has no seed in common."""
+    strata = [
+        np.array([task[name][seed] - task[reference][seed] for seed in sorted(task[name].keys() & task[reference])])
+        for task in tasks
+    ]
+    return estimate(strata) if all(map(len, strata)) else None
+
+
+def bars(tasks: Sequence[Task], reference: str) -> dict[str, dict[str, Estimate]]:
+    """Task -> method -> difference to the reference in the final evaluation, where there is one."""
+    found: dict[str, dict[str, Estimate]] = {}
+    for task in tasks:
+        base = next((method for method in task.methods if method.label == reference), None)
+        differences = (
+            (method.label, paired_difference(method.scores("final"), base.scores("final")))
+            for method in task.methods
+            if base is not None and method is not base
+        )
+        known = {label: difference for label, difference in differences if difference is not None}
+        if known:
+            found[task.label] = known
+    return found
+
+
+def points(tasks: Sequence[Task]) -> str:
+    """Every evaluation of every run as CSV."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["task", "method", "seed", "t_env", "value"])
+    for task in tasks:
+        for method in task.methods:
+            for seed, curve in sorted(method.curves.items()):
+                rows = zip(curve.steps, curve.values, strict=True)
+                writer.writerows([task.label, method.label, seed, step, value] for step, value in rows)
+    return file.getvalue()
 
 
 def marl_eval(tasks: Sequence[Task], metric: str) -> dict[str, Any]:
@@ -135,11 +205,16 @@ def chosen_runs(store: RunStore, arguments: argparse.Namespace) -> Sequence[RunR
     """Completed runs that meet the filters or belong to the experiment. Raises RecordError when there is none."""
     records = store.list([parse_condition(text) for text in arguments.filters], "COMPLETED")
     if arguments.experiment:
-        planned = {run.identity for run in plan(*load_experiment(arguments.experiment), Path(arguments.results))}
-        records = [record for record in records if identity(record.config) in planned]
-        missing = len(planned - {identity(record.config) for record in records})
-        if missing:
-            print(f"{missing} of {len(planned)} runs of {arguments.experiment} are not finished: src/sweep.py")
+        recorded = {identity(record.config) for record in records}
+        wanted: set[str] = set()
+        for name in arguments.experiment:
+            planned = {run.identity for run in plan(*load_experiment(name), Path(arguments.results))}
+            wanted |= planned
+            missing = len(planned - recorded)
+            if missing:
+                why = "not finished, or do not meet the filters" if arguments.filters else "not finished"
+                print(f"{missing} of {len(planned)} runs of {name} are {why}: src/sweep.py {name}")
+        records = [record for record in records if identity(record.config) in wanted]
     if not records:
         raise RecordError(f"report: no completed run in {store.name} fits. See: src/runs.py ls --status COMPLETED")
     return records
@@ -147,25 +222,34 @@ def chosen_runs(store: RunStore, arguments: argparse.Namespace) -> Sequence[RunR
 
 def write_report(tasks: Sequence[Task], metric: str, reference: str | None, out: Path) -> list[Table]:
     """Every file of the report; returns the tables."""
-    tables = {"results": results_table(tasks, metric), "over_tasks": over_tasks_table(tasks, metric)}
+    tables = {"results": results_table(tasks, metric)}
+    if same_methods(tasks):
+        tables["over_tasks"] = over_tasks_table(tasks, metric)
     if reference is not None:
         tables["ablation"] = ablation_table(tasks, reference, metric)
+        if same_methods(tasks):
+            tables["over_tasks_ablation"] = over_tasks_ablation_table(tasks, reference, metric)
     out.mkdir(parents=True, exist_ok=True)
-    written = {name: table for name, table in tables.items() if table is not None}
-    for name, table in written.items():
+    for name, table in tables.items():
         table.write(out / name)
     caption = f"{described(metric)}. Line: {IQM}. Band: {INTERVAL}, at each point separately."
     for task in tasks:
-        figures.write(figures.learning_curves(task, metric, caption), out / f"curves_{slug(task.label)}")
+        figures.write(figures.learning_curves([task], metric, caption), out / f"curves_{slug(task.label)}")
+    if len(tasks) > 1:
+        figures.write(figures.learning_curves(tasks, metric, caption), out / "curves")
+    panels = bars(tasks, reference) if reference is not None else {}
+    if panels:
+        figures.write(figures.difference_bars(panels, metric, tables["ablation"].caption), out / "ablation")
+    (out / "curves.csv").write_text(points(tasks))
     (out / "marl_eval.json").write_text(json.dumps(marl_eval(tasks, metric), indent=1))
-    return list(written.values())
+    return list(tables.values())
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="report.py", description=__doc__, allow_abbrev=False)
     parser.add_argument("filters", nargs="*", metavar="FILTER", help="'env=bar' 'name=hmf' ..., as in runs.py ls")
-    parser.add_argument("--experiment", metavar="NAME", help="the runs of this experiment")
+    parser.add_argument("--experiment", nargs="+", metavar="NAME", help="only runs of these experiments")
     parser.add_argument("--reference", metavar="METHOD", help="ablation table: differences to this method")
     parser.add_argument("--metric", default="test_return_mean", help="default: %(default)s")
     parser.add_argument("--mongo-url", metavar="URL", help="read this MongoDB instead of files")

@@ -1,33 +1,80 @@
-"""Learning curves and matrices as PNG and SVG."""
+"""Learning curves, differences and matrices as PNG and SVG."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from analysis.collect import Task
-from analysis.statistics import Array, curve_band, on_common_steps
+from analysis.statistics import Array, Estimate, curve_band, on_common_steps
 
+COLUMNS = 3  # panels side by side
 LABEL_LENGTH = 32  # characters of an axis label
+LEVEL_SHARE = 0.01  # of the longest run's steps: shorter runs are drawn as levels
 
 
-def learning_curves(task: Task, metric: str, caption: str) -> Figure:
-    """One line per method over t_env: the IQM of its seeds, with its interval as a band where n > 1."""
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axis = figure.add_subplot()
-    for method in task.methods:
-        steps, values = on_common_steps([(curve.steps, curve.values) for curve in method.curves.values()])
-        middle, low, high = curve_band(values)
-        mark = "o" if len(steps) == 1 else None  # a single point has no line
-        (line,) = axis.plot(steps, middle, label=f"{method.label} (n={len(values)})", marker=mark)
-        if len(values) > 1:
-            axis.fill_between(steps, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
-    axis.set(title=task.label, xlabel="t_env (environment steps)", ylabel=metric)
-    axis.legend(fontsize="small")
-    figure.supxlabel(textwrap.fill(caption, 110), fontsize="x-small")
+def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
+    """A panel per task with one line per method over t_env: the IQM of its seeds, its interval as a band where n > 1.
+
+    A method has one colour in all panels. One whose runs are far shorter than the longest (random play) is a level.
+    """
+    names = sorted({method.label for task in tasks for method in task.methods})
+    colour = {name: colormaps["tab10" if len(names) <= 10 else "tab20"](index) for index, name in enumerate(names)}
+    n_columns = min(len(tasks), COLUMNS)
+    n_rows = -(-len(tasks) // n_columns)
+    figure = Figure(figsize=(5 * n_columns + 2, 4 * n_rows + 1), layout="constrained")
+    axes = figure.subplots(n_rows, n_columns, squeeze=False).flat
+    for axis, task in zip(axes, tasks, strict=False):
+        longest = max(curve.steps[-1] for method in task.methods for curve in method.curves.values())
+        for method in task.methods:
+            steps, values = on_common_steps([(curve.steps, curve.values) for curve in method.curves.values()])
+            middle, low, high = curve_band(values)
+            style = "-"
+            if steps[-1] < LEVEL_SHARE * longest:
+                style, steps = "--", np.array([0, longest])
+                middle, low, high = (np.full(2, bound[-1]) for bound in (middle, low, high))
+            label = f"{method.label} (n={len(values)})"
+            mark = "o" if len(steps) == 1 else None  # a single point has no line
+            axis.plot(steps, middle, style, label=label, marker=mark, color=colour[method.label])
+            if len(values) > 1:
+                axis.fill_between(steps, low, high, alpha=0.2, color=colour[method.label], linewidth=0)
+        axis.set(title=task.label, xlabel="t_env (environment steps)", ylabel=metric)
+        axis.legend(fontsize="x-small")
+    for axis in list(axes)[len(tasks) :]:
+        axis.set_axis_off()
+    return captioned(figure, caption)
+
+
+def difference_bars(panels: Mapping[str, Mapping[str, Estimate]], metric: str, caption: str) -> Figure:
+    """A panel per task (name -> method -> difference to a reference): bars with their intervals."""
+    n_bars = sum(map(len, panels.values()))
+    figure = Figure(figsize=(8, 1.5 + 0.32 * n_bars + 0.7 * len(panels)), layout="constrained")
+    heights = [len(bars) for bars in panels.values()]
+    axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights).flat
+    for axis, (task, bars) in zip(axes, panels.items(), strict=True):
+        place = np.arange(len(bars))
+        value = np.array([bar.value for bar in bars.values()])
+        low = np.array([bar.value if bar.low is None else bar.low for bar in bars.values()])
+        high = np.array([bar.value if bar.high is None else bar.high for bar in bars.values()])
+        # A percentile interval need not contain the value; error bars must not be negative.
+        error = np.stack([value - low, high - value]).clip(min=0)
+        axis.barh(place, value, xerr=error, capsize=3, color=np.where(value < 0, "tab:red", "tab:green"), alpha=0.7)
+        axis.set_yticks(place, [f"{name} (n={bar.n})" for name, bar in bars.items()], fontsize="small")
+        axis.invert_yaxis()
+        axis.axvline(0, color="black", linewidth=1)
+        axis.set_title(task, fontsize="medium")
+    axis.set_xlabel(f"difference in {metric}")
+    return captioned(figure, caption)
+
+
+def captioned(figure: Figure, caption: str) -> Figure:
+    """The caption below the axes, as wide as the figure."""
+    figure.supxlabel(textwrap.fill(caption, int(15 * figure.get_figwidth())), fontsize="x-small")
     return figure
 
 
@@ -43,8 +90,7 @@ def matrix(values: Array, rows: Sequence[str], columns: Sequence[str], title: st
             axis.text(j, i, f"{value:.2f}", ha="center", va="center")
     axis.set_title(title)
     figure.colorbar(image)
-    figure.supxlabel(textwrap.fill(caption, 60 + 12 * len(columns)), fontsize="x-small")
-    return figure
+    return captioned(figure, caption)
 
 
 def shortened(label: str) -> str:

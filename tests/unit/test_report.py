@@ -9,16 +9,29 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from tests.unit import recorded
 
 import build
 from analysis.collect import Task, collect
+from analysis.figures import difference_bars, learning_curves
 from analysis.statistics import Estimate
 from analysis.tables import Table
 from config.loader import layers
 from config.schema import Config
-from report import ablation_table, described, main, marl_eval, over_tasks_table, results_table
+from report import (
+    ablation_table,
+    bars,
+    described,
+    main,
+    marl_eval,
+    over_tasks_ablation_table,
+    over_tasks_table,
+    points,
+    results_table,
+    same_methods,
+)
 from utils.recording.mongo import MongoStore, connect
 from utils.recording.store import FileStore
 
@@ -91,15 +104,53 @@ def test_ablation_is_paired_by_seed(store: FileStore) -> None:
 
 
 def test_tasks_are_pooled_only_when_all_methods_are_on_all(store: FileStore) -> None:
-    assert over_tasks_table(tasks_of(store), METRIC) is None
     tasks = tasks_of(store)
-    table = over_tasks_table([tasks[0], tasks[0]], METRIC)
-    assert table is not None
-    pooled = table.rows[2][1]  # 2 and 4 of 0 to 5, twice
+    assert not same_methods(tasks)
+    assert same_methods([tasks[0], tasks[0]])
+    assert not same_methods([tasks[0], Task("bar", "other", tasks[0].methods[:1])])
+    pooled = over_tasks_table([tasks[0], tasks[0]], METRIC).rows[2][1]  # 2 and 4 of 0 to 5, twice
     assert isinstance(pooled, Estimate)
     assert (pooled.value, pooled.low, pooled.high, pooled.n) == (pytest.approx(0.6), 0.4, 0.8, 4)
-    shorter = Task("bar", "other", tasks[0].methods[:1])
-    assert over_tasks_table([tasks[0], shorter], METRIC) is None
+
+
+def test_differences_are_pooled_over_tasks_in_scaled_scores(store: FileStore) -> None:
+    """On the first task every seed gains 1 of a span of 5; on the second, three times as wide, 6 of 15."""
+    recorded.put(store, 8, config("iql", "bar_30", 1), values=[0, 4])
+    recorded.put(store, 9, config("iql", "bar_30", 2), values=[0, 4])
+    recorded.put(store, 10, config("hmf", "bar_30", 1, "n_groups=2"), values=[0, 10])
+    recorded.put(store, 11, config("hmf", "bar_30", 2, "n_groups=2"), values=[0, 10])
+    recorded.put(store, 12, config("hmf", "bar_30", 1, "n_groups=5"), values=[0, -5])
+    rows = over_tasks_ablation_table(tasks_of(store), "iql", METRIC).rows
+    assert rows[0][0] == "hmf n_groups=2"
+    difference = rows[0][1]
+    assert isinstance(difference, Estimate)
+    assert difference.value == pytest.approx((0.2 + 0.4) / 2)  # of 0.2, 0.2, 0.4, 0.4 the two in the middle
+    assert (difference.low, difference.high, difference.n) == (pytest.approx(0.3), pytest.approx(0.3), 4)
+
+
+def test_points_are_every_evaluation_of_every_run(store: FileStore) -> None:
+    rows = list(csv.DictReader(points(tasks_of(store)).splitlines()))
+    assert len(rows) == 15  # five runs that count, three evaluations each
+    assert rows[-1] == {"task": "bar", "method": "iql", "seed": "2", "t_env": "20", "value": "4.0"}
+
+
+def test_a_run_that_never_learned_is_a_level(store: FileStore) -> None:
+    recorded.put(store, 8, config("random", "bar", 1), values=[1.5])
+    recorded.put(store, 9, config("iql", "bar", 4), values=[0.0] * 200)
+    axis = learning_curves(tasks_of(store), METRIC, "").axes[0]
+    lines = {line.get_label(): line for line in axis.get_lines()}
+    assert lines["random (n=1)"].get_linestyle() == "--"
+    assert np.asarray(lines["random (n=1)"].get_xdata()).tolist() == [0, 1990]
+    assert np.asarray(lines["random (n=1)"].get_ydata()).tolist() == [1.5, 1.5]
+    assert lines["iql (n=3)"].get_linestyle() == "-"
+
+
+def test_bars_are_differences_with_intervals(store: FileStore) -> None:
+    panels = bars(tasks_of(store), "iql")
+    assert panels == {"bar": {"hmf n_groups=2": Estimate(1, 1, 1, 2), "hmf n_groups=5": Estimate(-2, None, None, 1)}}
+    axis = difference_bars(panels, METRIC, "").axes[0]
+    assert [bar.get_bbox().width for bar in axis.patches] == [1, 2]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["hmf n_groups=2 (n=2)", "hmf n_groups=5 (n=1)"]
 
 
 def test_marl_eval_layout(store: FileStore) -> None:
@@ -140,10 +191,37 @@ def test_report_writes_everything(tmp_path: Path, store: FileStore, capsys: pyte
     assert main(arguments) == 0
     names = {path.name for path in out.iterdir()}
     tables = {f"{name}{suffix}" for name in ("results", "ablation") for suffix in (".md", ".csv", ".tex")}
-    assert names == tables | {"curves_bar.png", "curves_bar.svg", "marl_eval.json"}
+    pictures = {f"{name}{suffix}" for name in ("curves_bar", "ablation") for suffix in (".png", ".svg")}
+    assert names == tables | pictures | {"curves.csv", "marl_eval.json"}
     assert "hmf n_groups=2 (n=2)" in (out / "curves_bar.svg").read_text()
     assert json.loads((out / "marl_eval.json").read_text())["bar"]
     assert "| bar | iql |" in capsys.readouterr().out
+
+
+def test_several_tasks_share_a_figure_and_are_pooled(tmp_path: Path, store: FileStore) -> None:
+    recorded.put(store, 8, config("iql", "bar_30", 1), values=[0, 4])
+    recorded.put(store, 9, config("hmf", "bar_30", 1), values=[0, 2])
+    out = tmp_path / "out"
+    filters = ["name=iql", f"--results={tmp_path}", f"--out={out}"]
+    assert main(filters) == 0
+    assert {"curves.png", "curves.svg", "over_tasks.csv"} <= {path.name for path in out.iterdir()}
+    assert not (out / "over_tasks_ablation.csv").exists()
+    assert main([*filters, "--reference=iql"]) == 0
+    assert {"over_tasks_ablation.csv"} <= {path.name for path in out.iterdir()}
+
+
+def test_several_experiments_make_one_report(
+    tmp_path: Path, store: FileStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text("algorithms: [iql]\nenvironments: [bar]\nseeds: [1, 2, 3]")
+    (tmp_path / "b.yaml").write_text("algorithms: [hmf]\nenvironments: [bar]\nseeds: [1, 2]\noverrides: {n_groups: 2}")
+    names = [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]
+    assert main(["--experiment", *names, f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 0
+    printed = capsys.readouterr().out
+    assert f"1 of 3 runs of {names[0]} are not finished: src/sweep.py {names[0]}" in printed
+    assert names[1] not in printed
+    assert "| bar | iql |" in printed
+    assert "| bar | hmf |" in printed
 
 
 def test_experiment_chooses_its_own_runs(tmp_path: Path, store: FileStore, capsys: pytest.CaptureFixture[str]) -> None:
