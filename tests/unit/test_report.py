@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 from tests.unit import recorded
 
 import build
@@ -149,7 +150,7 @@ def test_bars_are_differences_with_intervals(store: FileStore) -> None:
     panels = bars(tasks_of(store), "iql")
     assert panels == {"bar": {"hmf n_groups=2": Estimate(1, 1, 1, 2), "hmf n_groups=5": Estimate(-2, None, None, 1)}}
     axis = difference_bars(panels, METRIC, "").axes[0]
-    assert [bar.get_bbox().width for bar in axis.patches] == [1, 2]
+    assert [bar.get_width() for bar in axis.patches if isinstance(bar, Rectangle)] == [1, -2]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["hmf n_groups=2 (n=2)", "hmf n_groups=5 (n=1)"]
 
 
