@@ -163,7 +163,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         nargs="?",
         const=Path(),
         metavar="PATH",
-        help="also write one episode as GIF, MP4 or folder of PNGs (default: a GIF beside the statistics)",
+        help="also write one episode as .gif, .mp4, .png (one sheet) or folder (default: a GIF beside the statistics)",
     )
     parser.add_argument("--colour", choices=["side", "group", "attention"], default="side")
     parser.add_argument("--fps", type=int, default=12, help="pictures a second")

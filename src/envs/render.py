@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ from envs.torch_env import TorchEnv
 ARENA = 720  # pixels, the side of an arena; Battle's is the nearest multiple of its cells
 SPREAD_VIEW = 1.6  # units from the centre to the edge; agents beyond it are drawn at the edge
 DIMMEST = 0.3  # brightness of an agent at the point of death, or of one with no attention weight
+
+SHEET_COLUMNS = 4
 
 PerAgent = Tensor | np.ndarray | None
 
@@ -218,7 +220,9 @@ def learner_legend(label: str, group: PerAgent) -> Legend:
 
 
 def write_video(frames: Iterable[np.ndarray], path: Path, fps: int = 12) -> None:
-    """Write (H, W, 3) uint8 frames, as they come, to a .gif or .mp4 file, or without suffix as PNGs into a folder.
+    """Write (H, W, 3) uint8 frames: to a .gif or .mp4 file; to a .png, one sheet; without suffix, PNGs in a folder.
+
+    A sheet shows every frame at half size, SHEET_COLUMNS beside one another.
 
     Raises EnvError for another suffix, for no frames and for frames of different sizes.
     """
@@ -226,10 +230,15 @@ def write_video(frames: Iterable[np.ndarray], path: Path, fps: int = 12) -> None
         ".gif": {"duration": 1000 / fps, "loop": 0},
         ".mp4": {"fps": fps, "quality": 8, "macro_block_size": 2},
     }
-    if path.suffix not in ("", *options):
-        raise EnvError(f"{path}: expected .gif, .mp4, or no suffix for a folder of PNG files, got '{path.suffix}'.")
+    if path.suffix not in ("", ".png", *options):
+        raise EnvError(
+            f"{path}: expected .gif, .mp4, .png for one sheet, or no suffix for a folder of PNG files, "
+            f"got '{path.suffix}'."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == "":
+    if path.suffix == ".png":
+        imageio.imwrite(path, sheet([halved(frame) for frame in _of_one_size(frames, path)]))
+    elif path.suffix == "":
         path.mkdir(exist_ok=True)
         for index, frame in enumerate(_of_one_size(frames, path)):
             imageio.imwrite(path / f"{index:05d}.png", frame)
@@ -238,6 +247,22 @@ def write_video(frames: Iterable[np.ndarray], path: Path, fps: int = 12) -> None
         with imageio.get_writer(path, mode="I", **options[path.suffix]) as writer:
             for frame in _of_one_size(frames, path):
                 writer.append_data(frame)
+
+
+def halved(frame: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 of even H and W at half size, 2 x 2 pixels averaged."""
+    height, width, _ = frame.shape
+    return frame.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3)).astype(np.uint8)
+
+
+def sheet(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """(h, w, 3) uint8 frames row by row in one picture, at most SHEET_COLUMNS beside one another."""
+    columns = min(len(frames), SHEET_COLUMNS)
+    missing = -len(frames) % columns
+    cells = np.stack([*frames, *[blank(*frames[0].shape[:2])] * missing])
+    n, height, width, _ = cells.shape
+    rows = cells.reshape(n // columns, columns, height, width, 3).swapaxes(1, 2)
+    return rows.reshape(n // columns * height, columns * width, 3)
 
 
 def _of_one_size(frames: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:

@@ -256,6 +256,16 @@ def test_films_hold_every_frame(suffix: str, tmp_path: Path) -> None:
     assert [float(frame[..., :3].mean()) for frame in frames] == pytest.approx([0, 120, 240], abs=6)
 
 
+def test_a_sheet_holds_every_frame_at_half_size(tmp_path: Path) -> None:
+    write_video([*FRAMES, *FRAMES], tmp_path / "sheet.png")
+    sheet = imageio.imread(tmp_path / "sheet.png")
+    assert sheet.shape == (2 * 20, 4 * 30, 3)
+    cells = sheet.reshape(2, 20, 4, 30, 3)[:, 10, :, 15, 0]
+    assert cells[0].tolist() == [0, 120, 240, 0]
+    assert cells[1, :2].tolist() == [120, 240]
+    assert (sheet[20:, 60:] == sheet[20, 60]).all(), "what is left over is blank"
+
+
 def bad_suffix(folder: Path) -> None:
     write_video(FRAMES, folder / "film.avi")
 
@@ -271,7 +281,7 @@ def two_sizes(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (bad_suffix, "expected .gif, .mp4, or no suffix for a folder of PNG files, got '.avi'"),
+        (bad_suffix, "expected .gif, .mp4, .png for one sheet, or no suffix for a folder of PNG files, got '.avi'"),
         (no_frames, "there are no frames to write"),
         (two_sizes, r"expected frames of one size, got \(40, 60, 3\) and then \(20, 60, 3\)"),
     ],
