@@ -12,7 +12,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ import numpy as np
 from pymongo.errors import PyMongoError
 
 from analysis import figures
+from analysis.claims import Claim, load_claims, verdicts
 from analysis.collect import SCORES, Method, Task, collect
+from analysis.page import fill
 from analysis.statistics import LEVEL, RESAMPLES, Estimate, estimate, improvement, min_max_scaled, paired_difference
 from analysis.tables import Cell, Table
 from experiment import identity, load_experiment, plan
@@ -220,8 +222,8 @@ def chosen_runs(store: RunStore, arguments: argparse.Namespace) -> Sequence[RunR
     return records
 
 
-def write_report(tasks: Sequence[Task], metric: str, reference: str | None, out: Path) -> list[Table]:
-    """Every file of the report; returns the tables."""
+def make_tables(tasks: Sequence[Task], metric: str, reference: str | None, claims: Sequence[Claim]) -> dict[str, Table]:
+    """Every table of the report by its name. Raises RecordError for a reference or a claim about something else."""
     tables = {"results": results_table(tasks, metric)}
     if same_methods(tasks):
         tables["over_tasks"] = over_tasks_table(tasks, metric)
@@ -229,6 +231,15 @@ def write_report(tasks: Sequence[Task], metric: str, reference: str | None, out:
         tables["ablation"] = ablation_table(tasks, reference, metric)
         if same_methods(tasks):
             tables["over_tasks_ablation"] = over_tasks_ablation_table(tasks, reference, metric)
+    if claims:
+        tables["verdicts"] = verdicts(claims, tasks)
+    return tables
+
+
+def write_report(
+    tasks: Sequence[Task], tables: Mapping[str, Table], metric: str, reference: str | None, out: Path
+) -> None:
+    """Every file of the report."""
     out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         table.write(out / name)
@@ -242,7 +253,6 @@ def write_report(tasks: Sequence[Task], metric: str, reference: str | None, out:
         figures.write(figures.difference_bars(panels, metric, tables["ablation"].caption), out / "ablation")
     (out / "curves.csv").write_text(points(tasks))
     (out / "marl_eval.json").write_text(json.dumps(marl_eval(tasks, metric), indent=1))
-    return list(tables.values())
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -251,6 +261,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("filters", nargs="*", metavar="FILTER", help="'env=bar' 'name=hmf' ..., as in runs.py ls")
     parser.add_argument("--experiment", nargs="+", metavar="NAME", help="only runs of these experiments")
     parser.add_argument("--reference", metavar="METHOD", help="ablation table: differences to this method")
+    parser.add_argument("--claims", type=Path, metavar="YAML", help="table of verdicts on these claims")
+    parser.add_argument("--page", type=Path, metavar="MD", help="bring the tables of this page up to date")
     parser.add_argument("--metric", default="test_return_mean", help="default: %(default)s")
     parser.add_argument("--mongo-url", metavar="URL", help="read this MongoDB instead of files")
     parser.add_argument("--results", default="results", metavar="DIR", help="default: %(default)s")
@@ -266,7 +278,12 @@ def report(argv: Sequence[str]) -> None:
     tasks = collect(store, chosen_runs(store, arguments), arguments.metric)
     if not tasks:
         raise RecordError(f"--metric '{arguments.metric}': none of these runs logged it.")
-    for table in write_report(tasks, arguments.metric, arguments.reference, arguments.out):
+    claims = load_claims(arguments.claims) if arguments.claims else []
+    tables = make_tables(tasks, arguments.metric, arguments.reference, claims)
+    if arguments.page:
+        fill(arguments.page, tables)
+    write_report(tasks, tables, arguments.metric, arguments.reference, arguments.out)
+    for table in tables.values():
         print(table.markdown())
     print(f"written: {arguments.out}")
 
