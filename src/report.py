@@ -262,7 +262,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--experiment", nargs="+", metavar="NAME", help="only runs of these experiments")
     parser.add_argument("--reference", metavar="METHOD", help="ablation table: differences to this method")
     parser.add_argument("--claims", type=Path, metavar="YAML", help="table of verdicts on these claims")
-    parser.add_argument("--page", type=Path, metavar="MD", help="bring the tables of this page up to date")
+    parser.add_argument("--page", nargs="+", default=[], type=Path, metavar="MD", help="refresh these pages' tables")
     parser.add_argument("--metric", default="test_return_mean", help="default: %(default)s")
     parser.add_argument("--mongo-url", metavar="URL", help="read this MongoDB instead of files")
     parser.add_argument("--results", default="results", metavar="DIR", help="default: %(default)s")
@@ -280,9 +280,9 @@ def report(argv: Sequence[str]) -> None:
         raise RecordError(f"--metric '{arguments.metric}': none of these runs logged it.")
     claims = load_claims(arguments.claims) if arguments.claims else []
     tables = make_tables(tasks, arguments.metric, arguments.reference, claims)
-    if arguments.page:
-        fill(arguments.page, tables)
     write_report(tasks, tables, arguments.metric, arguments.reference, arguments.out)
+    for page in arguments.page:
+        fill(page)
     for table in tables.values():
         print(table.markdown())
     print(f"written: {arguments.out}")
