@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Every table, figure and video of results/paper and the pages that show them, from recorded runs (tools/paper_train.sh).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=.venv/bin/python
+out=results/paper
+
+report() { "$python" src/report.py "$@"; }
+
+# The id of a finished run of paper_battle, paper_lines ..., by its label in the plan.
+run_of() { "$python" src/sweep.py "$1" --dry-run | sed -n "s/^finished as run \([0-9]*\) *$2\$/\1/p"; }
+
+incumbent="hmf mean_field_action=expected top_level=own_head"
+report --experiment choose_default_game --reference "$incumbent" --out "$out/choose_default_game"
+report --experiment choose_default --reference "$incumbent" --out "$out/choose_default"
+report --experiment choose_attention --reference hmf --out "$out/choose_attention" --page docs/default_choice.md
+report --experiment printed_losses --reference hmf --out "$out/printed_losses" --page docs/printed_losses.md
+report --experiment paper_battle paper_bar paper_spread paper_pursuit paper_mfvfd paper_lines --reference hmf \
+    --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md"
+
+for player in "paper_lines frozen" "paper_battle hmf" "paper_battle iql"; do
+    read -r experiment name <<<"$player"
+    "$python" src/evaluate.py --run "$(run_of "$experiment" "$name battle seed=1")" --episodes 8 \
+        --every 6 --fps 10 --video "$out/videos/$name.gif" with env_args.swap_sides=never
+done
+ipc=$(run_of paper_battle "hmf_ipc battle seed=1")
+"$python" src/evaluate.py --run "$ipc" --episodes 2 --every 25 --colour group --video "$out/videos/groups_ipc.png" \
+    with env_args.swap_sides=never

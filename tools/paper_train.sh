@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Every run behind results/paper; finished ones are skipped, interrupted ones continue.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+for experiment in choose_default_game choose_default choose_attention printed_losses \
+    paper_lines paper_battle paper_bar paper_spread paper_pursuit paper_mfvfd; do
+    .venv/bin/python src/sweep.py "$experiment" "$@"
+done
