@@ -28,6 +28,7 @@ from envs.battle import BattleEnv
 from evaluate import checkpoint_folder, find_run
 from runners.vector_runner import VectorRunner
 from utils import checkpoint, seeding
+from utils.cli import exit_code
 
 CPU = torch.device("cpu")
 RANDOM = "random"
@@ -201,13 +202,8 @@ def crossplay(argv: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Play; bad input is one line and exit code 2."""
-    try:
-        crossplay(argv)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Play; see `exit_code` for what goes wrong."""
+    return exit_code(lambda: crossplay(argv))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from learners.hmf_learner import HMFLearner
 from runners.vector_runner import VectorRunner
 from utils import checkpoint, seeding
 from utils.atomic import write_atomic
+from utils.cli import exit_code
 from utils.recording.files import read_json
 from utils.registry import resolve
 
@@ -207,13 +208,8 @@ def evaluate(argv: list[str]) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Evaluate, turning bad input into one line and exit code 2."""
-    try:
-        evaluate(argv)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Evaluate; see `exit_code` for what goes wrong."""
+    return exit_code(lambda: evaluate(argv))
 
 
 if __name__ == "__main__":

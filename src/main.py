@@ -19,6 +19,7 @@ from config.loader import layers, parse_command_line, parse_overrides
 from config.schema import Config
 from run import LogScalar, Trainer, evaluate_once
 from utils import checkpoint
+from utils.cli import BAD_INPUT, INTERRUPTED
 from utils.recording.files import read_json
 from utils.recording.mongo import MongoCopy, MongoStore
 from utils.recording.observer import FileObserver
@@ -30,7 +31,7 @@ SETTINGS.HOST_INFO.CAPTURED_ENV = []
 SETTINGS.DISCOVER_SOURCES = "none"
 SETTINGS.DISCOVER_DEPENDENCIES = "none"
 
-BAD_INPUT, RECORDING_FAILED, INTERRUPTED = 2, 3, 130
+RECORDING_FAILED = 3  # exit code, beside those of utils.cli
 BEAT_SECONDS = 2  # at most this much of the metrics is lost by kill -9
 
 

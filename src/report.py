@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pymongo.errors import PyMongoError
 
 from analysis import figures
 from analysis.claims import Claim, load_claims, verdicts
@@ -26,8 +25,9 @@ from analysis.page import fill
 from analysis.statistics import LEVEL, RESAMPLES, Estimate, estimate, improvement, min_max_scaled, paired_difference
 from analysis.tables import Cell, Table
 from experiment import identity, load_experiment, plan
+from utils.cli import exit_code
 from utils.recording.files import RecordError
-from utils.recording.mongo import MongoStore, address, connect, short
+from utils.recording.mongo import MongoStore, address, connect
 from utils.recording.query import parse_condition
 from utils.recording.store import FileStore, RunRecord, RunStore
 from utils.registry import nearest
@@ -289,16 +289,8 @@ def report(argv: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Report; bad input and an absent database are one line and exit code 2."""
-    try:
-        report(argv)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except PyMongoError as error:
-        print(f"error: MongoDB does not answer: {short(error)}. Start it or correct the URL.", file=sys.stderr)
-        return 2
-    return 0
+    """Report; see `exit_code` for what goes wrong."""
+    return exit_code(lambda: report(argv))
 
 
 if __name__ == "__main__":

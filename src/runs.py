@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from pymongo.errors import PyMongoError
 
+from utils.cli import exit_code
 from utils.recording.files import Curve, RecordError
-from utils.recording.mongo import MongoStore, short
+from utils.recording.mongo import MongoStore
 from utils.recording.query import differing_keys, parse_condition, telling_keys
 from utils.recording.store import STATUSES, FileStore, RunRecord, RunStore, utc_now
 from utils.registry import nearest
@@ -213,17 +213,9 @@ def print_table(rows: Sequence[Sequence[Any]]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code; bad input and an absent database are one line and 2."""
+    """Do what is asked for; see `exit_code` for what goes wrong."""
     arguments = parse(argv)
-    try:
-        arguments.command(arguments)
-    except RecordError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except PyMongoError as error:
-        print(f"error: MongoDB does not answer: {short(error)}. Start it or correct the URL.", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: arguments.command(arguments))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from config.schema import ConfigError
 from experiment import PlannedRun, from_values, plan_run, word
 from run_index import RunIndex
 from sweep import Sweep
+from utils.cli import exit_code
 from utils.recording.query import flatten
 from utils.recording.store import FileStore
 from utils.workers import LocalWorkers, n_cores
@@ -184,22 +185,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def main(argv: Sequence[str]) -> int:
-    """Search; bad input is one line and exit code 2, Ctrl-C 130."""
+def search(argv: Sequence[str]) -> None:
+    """Every trial, then the best ones. Raises ConfigError with one clear message."""
     arguments = parse(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = arguments.results / "sweeps" / Path(arguments.space).stem
-    try:
-        search = Search(load_space(arguments.space), arguments.space, arguments.results, folder)
-        search.execute(arguments.trials, arguments.workers)
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        return 130
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(search.best())
-    return 0
+    studies = Search(load_space(arguments.space), arguments.space, arguments.results, folder)
+    studies.execute(arguments.trials, arguments.workers)
+    print(studies.best())
+
+
+def main(argv: Sequence[str]) -> int:
+    """Search; see `exit_code` for what goes wrong."""
+    return exit_code(lambda: search(argv), interrupted="interrupted; the same command continues")
 
 
 if __name__ == "__main__":

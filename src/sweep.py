@@ -16,6 +16,7 @@ from pathlib import Path
 
 from experiment import PlannedRun, load_experiment, plan
 from run_index import RunIndex, task_key
+from utils.cli import exit_code
 from utils.progress import clock
 from utils.recording.store import FileStore
 from utils.workers import LocalWorkers, RayWorkers, Workers, n_cores
@@ -215,15 +216,8 @@ def sweep(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run; bad input is one line and exit code 2, Ctrl-C 130."""
-    try:
-        return sweep(argv)
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        return 130
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """Run; see `exit_code` for what goes wrong."""
+    return exit_code(lambda: sweep(argv), interrupted="interrupted; the same command continues")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def test_hmf_finds_the_optimum_of_the_additive_game(tmp_path: Path) -> None:
 
 
 def test_the_printed_losses_find_its_worst_actions(tmp_path: Path) -> None:
-    """Local values learn the return with the wrong sign (docs/printed_losses.md), so that greedy play is the worst play."""
+    """Local values learn the return with the wrong sign (docs/printed_losses.md), so greedy play is the worst play."""
     assert trained(tmp_path, "hmf_literal", "matrix_game", seed=1, **ADDITIVE)[1] == 0.0
 
 

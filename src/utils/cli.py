@@ -1,0 +1,27 @@
+"""How commands end: bad input, an absent database and Ctrl-C are one line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from pymongo.errors import PyMongoError
+
+from utils.recording.mongo import short
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted") -> int:
+    """Run ``command``; its own exit code, 0 for None. Every error about input is a ValueError."""
+    try:
+        return command() or 0
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return INTERRUPTED
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except PyMongoError as error:
+        print(f"error: MongoDB does not answer: {short(error)}. Start it or correct the URL.", file=sys.stderr)
+    return BAD_INPUT

@@ -1,0 +1,41 @@
+"""How commands end."""
+
+from __future__ import annotations
+
+import pytest
+from pymongo.errors import ServerSelectionTimeoutError
+
+from utils.cli import exit_code
+
+
+def raising(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ValueError("bad"), 2, "error: bad\n"),
+        (
+            ServerSelectionTimeoutError("refused (configured timeouts: many)"),
+            2,
+            "error: MongoDB does not answer: refused. Start it or correct the URL.\n",
+        ),
+        (KeyboardInterrupt(), 130, "stopped\n"),
+    ],
+)
+def test_one_line_and_an_exit_code(
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(lambda: raising(error), interrupted="stopped") == code
+    assert capsys.readouterr().err == message
+
+
+def test_the_command_s_own_code_counts() -> None:
+    assert exit_code(lambda: None) == 0
+    assert exit_code(lambda: 1) == 1
+
+
+def test_a_mistake_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(KeyError):
+        exit_code(lambda: raising(KeyError("lost")))
