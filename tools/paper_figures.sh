@@ -15,7 +15,7 @@ report --experiment choose_default_game --reference "$incumbent" --out "$out/cho
 report --experiment choose_default --reference "$incumbent" --out "$out/choose_default"
 report --experiment choose_attention --reference hmf --out "$out/choose_attention" --page docs/default_choice.md
 report --experiment printed_losses --reference hmf --out "$out/printed_losses" --page docs/printed_losses.md
-report --experiment paper_battle paper_bar paper_spread paper_pursuit paper_mfvfd paper_lines --reference hmf \
+report --experiment paper_battle paper_bar paper_spread paper_pursuit paper_mfvfd paper_bar_capacities paper_lines --reference hmf \
     --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md"
 
 for player in "paper_lines frozen" "paper_battle hmf" "paper_battle iql"; do
@@ -26,3 +26,6 @@ done
 ipc=$(run_of paper_battle "hmf_ipc battle seed=1")
 "$python" src/evaluate.py --run "$ipc" --episodes 2 --every 25 --colour group --video "$out/videos/groups_ipc.png" \
     with env_args.swap_sides=never
+players=$("$python" src/sweep.py paper_crossplay --dry-run | sed -n 's/^finished as run \([0-9]*\) .*/\1/p')
+# shellcheck disable=SC2086  # one word per player
+"$python" src/crossplay.py $players opponents/battle.pt --episodes 8 --out "$out/crossplay"
