@@ -164,9 +164,12 @@ class Trainer:
 
 
 def evaluate_once(system: System, log_scalar: LogScalar) -> float:
-    """Evaluate the loaded networks, log every statistic, return the mean return."""
+    """Evaluate the loaded networks, log every statistic, return the mean return. Raises Stopped when asked to stop."""
     seed = seeding.derive_seed(system.config.seed, "evaluation")
-    means = system.test_runner.evaluate(seed, system.config.test_nepisode, lambda: False)
+    with StopRequest() as stop:
+        means = system.test_runner.evaluate(seed, system.config.test_nepisode, lambda: stop.requested)
+    if not means:
+        raise Stopped
     for name, value in means.items():
         log_scalar(f"test_{name}", value, 0)
         print(f"test_{name:24s} {value:10.4f}")

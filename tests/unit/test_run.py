@@ -20,6 +20,7 @@ from tests.smoke.test_matrix import run as run_main
 import build
 import main
 from run import Trainer
+from runners.vector_runner import VectorRunner
 from utils import checkpoint
 from utils.signals import Stopped, StopRequest
 
@@ -196,6 +197,21 @@ def test_a_run_that_saves_nothing_does_not_promise_to_continue(
     monkeypatch.setattr(Trainer, "_learn", lambda trainer: signal.raise_signal(signal.SIGTERM))
     assert run_main(tmp_path, "iql", "bar", save_replay="never") == main.INTERRUPTED
     assert "interrupted; nothing was saved to continue from." in capsys.readouterr().out
+
+
+def test_an_evaluation_that_is_stopped_is_recorded_as_interrupted(
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = VectorRunner.advance
+
+    def stopped_at_the_first_step(runner: VectorRunner, *args: Any, **kwargs: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return advance(runner, *args, **kwargs)
+
+    monkeypatch.setattr(VectorRunner, "advance", stopped_at_the_first_step)
+    loaded = {"evaluate": True, "checkpoint_path": str(finished / "checkpoints")}
+    assert run_main(tmp_path, "iql", "bar", **loaded) == main.INTERRUPTED
+    assert json.loads((tmp_path / "sacred" / "1" / "run.json").read_text())["status"] == "INTERRUPTED"
 
 
 @pytest.fixture(scope="module")
