@@ -1,4 +1,4 @@
-"""``python src/report.py [FILTER ...] [--experiment NAME ...] [--reference METHOD] [--out DIR]``: tables and curves.
+"""``python src/report.py [FILTER ...] [--experiment NAME]... [--reference METHOD] [--out DIR]``: tables and curves.
 
 Reads completed runs, as files or from MongoDB, and writes Markdown, CSV and LaTeX tables, learning curves as PNG and
 SVG, and every point of them as CSV and in the JSON format of marl-eval.
@@ -12,19 +12,22 @@ import io
 import json
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from analysis import figures
-from analysis.claims import Claim, load_claims, verdicts
+from analysis.claims import Claim, verdicts
 from analysis.collect import SCORES, Method, Task, collect
-from analysis.page import fill
+from analysis.page import check, fill
 from analysis.statistics import LEVEL, RESAMPLES, Estimate, estimate, improvement, min_max_scaled, paired_difference
 from analysis.tables import Cell, Table
-from experiment import identity, load_experiment, plan
+from config.schema import ConfigError
+from experiment import from_values, identity, load_experiment, plan
 from utils.cli import exit_code
 from utils.recording.files import RecordError
 from utils.recording.mongo import MongoStore, address, connect
@@ -57,32 +60,49 @@ def slug(label: str) -> str:
 def results_table(tasks: Sequence[Task], metric: str) -> Table:
     """Final, best and mean height of the curve of every method on every task."""
     caption = (
-        f"{described(metric)}. final: last evaluation; best: highest evaluation of a run, optimistic; auc: area under "
-        f"the curve over its span of steps. {IQM} with {INTERVAL}."
+        f"{described(metric)}. t_env: step of the last evaluation; final: that evaluation; best: highest evaluation of "
+        "a run, optimistic; auc: area under the curve over its span of steps. "
+        f"{IQM} with {INTERVAL}."
     )
     rows: list[list[Cell]] = [
-        [task.label, method.label, *(estimate([method.array(kind)]) for kind in SCORES)]
+        [task.label, method.label, method.last_step, *(estimate([method.array(kind)]) for kind in SCORES)]
         for task in tasks
         for method in task.methods
     ]
-    return Table(caption, ["task", "method", *SCORES], rows)
+    return Table(caption, ["task", "method", "t_env", *SCORES], rows)
 
 
-def ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
-    """Every method minus the reference, seed by seed. Raises RecordError when no task has the reference."""
+def against(tasks: Sequence[Task], reference: str) -> list[tuple[Task, Method, Method]]:
+    """(task, method, reference) for every other method on every task that has the reference.
+
+    Raises RecordError when no task has it.
+    """
     known = {method.label for task in tasks for method in task.methods}
     if reference not in known:
         raise RecordError(
             f"--reference '{reference}': not among these runs.{nearest(reference, known)} "
             f"Known: {', '.join(sorted(known))}."
         )
-    rows: list[list[Cell]] = [
-        [task.label, method.label, *comparison(method, base)]
+    return [
+        (task, method, base)
         for task in tasks
         for base in task.methods
         if base.label == reference
         for method in task.methods
         if method is not base
+    ]
+
+
+def ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
+    """Every method minus the reference, seed by seed. Raises RecordError when no task has the reference."""
+    rows: list[list[Cell]] = [
+        [
+            task.label,
+            method.label,
+            *(paired_difference(method.scores(kind), base.scores(kind)) for kind in ("final", "auc")),
+            improvement(method.array("final"), base.array("final")),
+        ]
+        for task, method, base in against(tasks, reference)
     ]
     caption = (
         f"Difference to {reference} in {described(metric)}: {IQM} of the differences between runs of the same seed, "
@@ -90,12 +110,6 @@ def ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
         "evaluation, over all pairs of runs; its n counts the runs of both."
     )
     return Table(caption, ["task", "method", "final", "auc", "P(final)"], rows)
-
-
-def comparison(method: Method, base: Method) -> list[Cell]:
-    """The cells of an ablation row."""
-    differences: list[Cell] = [paired_difference(method.scores(kind), base.scores(kind)) for kind in ("final", "auc")]
-    return [*differences, improvement(method.array("final"), base.array("final"))]
 
 
 def same_methods(tasks: Sequence[Task]) -> bool:
@@ -157,17 +171,11 @@ def pooled_difference(tasks: Sequence[dict[str, dict[int, float]]], name: str, r
 
 def bars(tasks: Sequence[Task], reference: str) -> dict[str, dict[str, Estimate]]:
     """Task -> method -> difference to the reference in the final evaluation, where there is one."""
-    found: dict[str, dict[str, Estimate]] = {}
-    for task in tasks:
-        base = next((method for method in task.methods if method.label == reference), None)
-        differences = (
-            (method.label, paired_difference(method.scores("final"), base.scores("final")))
-            for method in task.methods
-            if base is not None and method is not base
-        )
-        known = {label: difference for label, difference in differences if difference is not None}
-        if known:
-            found[task.label] = known
+    found: dict[str, dict[str, Estimate]] = defaultdict(dict)
+    for task, method, base in against(tasks, reference):
+        difference = paired_difference(method.scores("final"), base.scores("final"))
+        if difference is not None:
+            found[task.label][method.label] = difference
     return found
 
 
@@ -201,6 +209,17 @@ def marl_eval(tasks: Sequence[Task], metric: str) -> dict[str, Any]:
                 for seed, curve in sorted(method.curves.items())
             }
     return data
+
+
+def load_claims(path: Path) -> list[Claim]:
+    """A YAML list of mappings with the fields of `Claim`. Raises ConfigError for anything else."""
+    try:
+        entries = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"--claims {path}: cannot be read: {error}") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise ConfigError(f"--claims {path}: expected a list of mappings, such as '- {{claim: ..., task: bar}}'.")
+    return [from_values(Claim, entry, f"{path}, claim {number}") for number, entry in enumerate(entries, start=1)]
 
 
 def chosen_runs(store: RunStore, arguments: argparse.Namespace) -> Sequence[RunRecord]:
@@ -259,10 +278,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="report.py", description=__doc__, allow_abbrev=False)
     parser.add_argument("filters", nargs="*", metavar="FILTER", help="'env=bar' 'name=hmf' ..., as in runs.py ls")
-    parser.add_argument("--experiment", nargs="+", metavar="NAME", help="only runs of these experiments")
+    parser.add_argument("--experiment", action="append", metavar="NAME", help="only its runs; may be repeated")
     parser.add_argument("--reference", metavar="METHOD", help="ablation table: differences to this method")
     parser.add_argument("--claims", type=Path, metavar="YAML", help="table of verdicts on these claims")
-    parser.add_argument("--page", nargs="+", default=[], type=Path, metavar="MD", help="refresh these pages' tables")
+    parser.add_argument(
+        "--page", action="append", default=[], type=Path, metavar="MD", help="refresh its tables; may be repeated"
+    )
     parser.add_argument("--metric", default="test_return_mean", help="default: %(default)s")
     parser.add_argument("--mongo-url", metavar="URL", help="read this MongoDB instead of files")
     parser.add_argument("--results", default="results", metavar="DIR", help="default: %(default)s")
@@ -279,6 +300,8 @@ def report(argv: Sequence[str]) -> None:
     if not tasks:
         raise RecordError(f"--metric '{arguments.metric}': none of these runs logged it.")
     claims = load_claims(arguments.claims) if arguments.claims else []
+    for page in arguments.page:
+        check(page)
     tables = make_tables(tasks, arguments.metric, arguments.reference, claims)
     write_report(tasks, tables, arguments.metric, arguments.reference, arguments.out)
     for page in arguments.page:

@@ -38,6 +38,11 @@ class Method:
             return {seed: max(curve.values) for seed, curve in self.curves.items()}
         return {seed: area_under_curve(curve.steps, curve.values) for seed, curve in self.curves.items()}
 
+    @property
+    def last_step(self) -> int:
+        """t_env that all of its runs have reached."""
+        return min(curve.steps[-1] for curve in self.curves.values())
+
     def array(self, kind: str) -> Array:
         """``scores`` (n_seeds,) in the order of seeds."""
         return np.array([score for _, score in sorted(self.scores(kind).items())])

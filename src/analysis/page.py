@@ -8,27 +8,36 @@ from pathlib import Path
 from utils.atomic import write_atomic
 from utils.recording.files import RecordError
 
-PLACE = re.compile(r"(<!-- file: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARK = "<!-- file:"
+PLACE = re.compile(rf"^({MARK} (\S+) -->\n)((?:(?!{MARK}).)*?)(^<!-- end -->$)", re.DOTALL | re.MULTILINE)
 
 
-def read(path: Path, what: str) -> str:
-    """A text file. Raises RecordError, naming ``what`` asked for it."""
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"--page {what}: {path} cannot be read: {error}") from error
+def check(path: Path) -> str:
+    """The text of a page whose places are whole. Raises RecordError for another one."""
+    page = _read(path, path)
+    marks, places = page.count(MARK), len(PLACE.findall(page))
+    if marks == 0 or marks != places:
+        raise RecordError(
+            f"--page {path}: expected places of the form '<!-- file: PATH -->' and, further down, '<!-- end -->', each "
+            f"on a line of its own; {places} of its {marks} places are whole."
+        )
+    return page
 
 
 def fill(path: Path) -> None:
     """Put files between ``<!-- file: PATH -->`` and ``<!-- end -->``, paths relative to the page.
 
-    Raises RecordError when the page or a file cannot be read, or the page names none.
+    Raises RecordError when the page is not whole or a file cannot be read.
     """
-    page = read(path, str(path))
-    if not PLACE.search(page):
-        raise RecordError(f"--page {path}: expected at least one '<!-- file: PATH -->' ... '<!-- end -->'.")
 
     def filled(match: re.Match[str]) -> str:
-        return f"{match.group(1)}\n{read(path.parent / match.group(2), str(path)).strip()}\n\n{match.group(3)}"
+        return f"{match.group(1)}\n{_read(path.parent / match.group(2), path).strip()}\n\n{match.group(4)}"
 
-    write_atomic(path, PLACE.sub(filled, page).encode())
+    write_atomic(path, PLACE.sub(filled, check(path)).encode())
+
+
+def _read(path: Path, page: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"--page {page}: {path} cannot be read: {error}") from error

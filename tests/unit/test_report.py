@@ -87,11 +87,12 @@ def test_results_table(store: FileStore) -> None:
     assert table.rows[0] == [
         "bar",
         "hmf n_groups=2",
+        20,
         Estimate(4, 3, 5, 2),
         Estimate(4, 3, 5, 2),
         Estimate(2, 1.75, 2.25, 2),
     ]
-    assert table.rows[1][2] == Estimate(0.0, None, None, 1)
+    assert table.rows[1][3] == Estimate(0.0, None, None, 1)
     assert "mean over the initial agents" in table.caption
     assert "n is the number of seeds" in table.caption
 
@@ -217,9 +218,10 @@ def test_several_experiments_make_one_report(
     (tmp_path / "a.yaml").write_text("algorithms: [iql]\nenvironments: [bar]\nseeds: [1, 2, 3]")
     (tmp_path / "b.yaml").write_text("algorithms: [hmf]\nenvironments: [bar]\nseeds: [1, 2]\noverrides: {n_groups: 2}")
     names = [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]
-    assert main(["--experiment", *names, f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 0
+    both = [f"--experiment={name}" for name in names]
+    assert main([*both, "env=bar", f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 0
     printed = capsys.readouterr().out
-    assert f"1 of 3 runs of {names[0]} are not finished: src/sweep.py {names[0]}" in printed
+    assert f"1 of 3 runs of {names[0]} are not finished, or do not meet the filters: src/sweep.py {names[0]}" in printed
     assert names[1] not in printed
     assert "| bar | iql |" in printed
     assert "| bar | hmf |" in printed
@@ -231,7 +233,7 @@ def test_experiment_chooses_its_own_runs(tmp_path: Path, store: FileStore, capsy
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "1 of 3 runs" in printed
-    assert "| bar | iql | 3 [2, 4] (n=2) |" in printed
+    assert "| bar | iql | 20 | 3 [2, 4] (n=2) |" in printed
     assert "hmf" not in printed
 
 
