@@ -8,15 +8,19 @@ out=results/paper
 report() { "$python" src/report.py "$@"; }
 
 # The id of a finished run of paper_battle, paper_lines ..., by its label in the plan.
-run_of() { "$python" src/sweep.py "$1" --dry-run | sed -n "s/^finished as run \([0-9]*\) *$2\$/\1/p"; }
+run_of() {
+    id=$("$python" src/sweep.py "$1" --dry-run | sed -n "s/^finished as run \([0-9]*\) *$2\$/\1/p")
+    echo "${id:?$2 of $1 is not finished}"
+}
 
 incumbent="hmf mean_field_action=expected top_level=own_head"
 report --experiment choose_default_game --reference "$incumbent" --out "$out/choose_default_game"
 report --experiment choose_default --reference "$incumbent" --out "$out/choose_default"
 report --experiment choose_attention --reference hmf --out "$out/choose_attention" --page docs/default_choice.md
 report --experiment printed_losses --reference hmf --out "$out/printed_losses" --page docs/printed_losses.md
-report --experiment paper_battle paper_bar paper_spread paper_pursuit paper_mfvfd paper_bar_capacities paper_lines --reference hmf \
-    --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md"
+report --experiment paper_battle --experiment paper_bar --experiment paper_bar_capacities --experiment paper_spread \
+    --experiment paper_pursuit --experiment paper_mfvfd --experiment paper_lines \
+    --reference hmf --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md"
 
 for player in "paper_lines frozen" "paper_battle hmf" "paper_battle iql"; do
     read -r experiment name <<<"$player"
