@@ -29,6 +29,7 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
     n_rows = -(-len(tasks) // n_columns)
     figure = Figure(figsize=(5 * n_columns + 2, 4 * n_rows + 1), layout="constrained")
     axes = figure.subplots(n_rows, n_columns, squeeze=False).flat
+    handles = {}
     for axis, task in zip(axes, tasks, strict=False):
         longest = max(curve.steps[-1] for method in task.methods for curve in method.curves.values())
         for method in task.methods:
@@ -38,16 +39,23 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
             if steps[-1] < LEVEL_SHARE * longest:
                 style, steps = "--", np.array([0, longest])
                 middle, low, high = (np.full(2, bound[-1]) for bound in (middle, low, high))
-            label = f"{method.label} (n={len(values)})"
             mark = "o" if len(steps) == 1 else None  # a single point has no line
-            axis.plot(steps, middle, style, label=label, marker=mark, color=colour[method.label])
+            (line,) = axis.plot(steps, middle, style, marker=mark, color=colour[method.label])
+            handles[method.label] = line
             if len(values) > 1:
                 axis.fill_between(steps, low, high, alpha=0.2, color=colour[method.label], linewidth=0)
         axis.set(title=task.label, xlabel="t_env (environment steps)", ylabel=metric)
-        axis.legend(fontsize="x-small")
     for axis in list(axes)[len(tasks) :]:
         axis.set_axis_off()
+    names_n = [f"{name} (n={seeds(tasks, name)})" for name in names]
+    figure.legend([handles[name] for name in names], names_n, loc="outside right upper", fontsize="small")
     return captioned(figure, caption)
+
+
+def seeds(tasks: Sequence[Task], name: str) -> str:
+    """How many seeds a method has: one number, or the smallest and the largest over tasks."""
+    counts = {len(method.curves) for task in tasks for method in task.methods if method.label == name}
+    return "–".join(str(count) for count in sorted({min(counts), max(counts)}))
 
 
 def difference_bars(panels: Mapping[str, Mapping[str, Estimate]], metric: str, caption: str) -> Figure:

@@ -139,12 +139,19 @@ def test_points_are_every_evaluation_of_every_run(store: FileStore) -> None:
 def test_a_run_that_never_learned_is_a_level(store: FileStore) -> None:
     recorded.put(store, 8, config("random", "bar", 1), values=[1.5])
     recorded.put(store, 9, config("iql", "bar", 4), values=[0.0] * 200)
-    axis = learning_curves(tasks_of(store), METRIC, "").axes[0]
-    lines = {line.get_label(): line for line in axis.get_lines()}
-    assert lines["random (n=1)"].get_linestyle() == "--"
-    assert np.asarray(lines["random (n=1)"].get_xdata()).tolist() == [0, 1990]
-    assert np.asarray(lines["random (n=1)"].get_ydata()).tolist() == [1.5, 1.5]
-    assert lines["iql (n=3)"].get_linestyle() == "-"
+    figure = learning_curves(tasks_of(store), METRIC, "")
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["hmf n_groups=2 (n=2)", "hmf n_groups=5 (n=1)", "iql (n=3)", "random (n=1)"]
+    *_, iql, random = figure.axes[0].get_lines()
+    assert (iql.get_linestyle(), random.get_linestyle()) == ("-", "--")
+    assert np.asarray(random.get_xdata()).tolist() == [0, 1990]
+    assert np.asarray(random.get_ydata()).tolist() == [1.5, 1.5]
+
+
+def test_the_legend_of_several_tasks_says_how_many_seeds_there_are_at_least_and_at_most(store: FileStore) -> None:
+    recorded.put(store, 8, config("iql", "bar_30", 1), values=[0, 4])
+    names = [text.get_text() for text in learning_curves(tasks_of(store), METRIC, "").legends[0].get_texts()]
+    assert "iql (n=1–2)" in names
 
 
 def test_bars_are_differences_with_intervals(store: FileStore) -> None:
