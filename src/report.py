@@ -13,7 +13,7 @@ import json
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,44 @@ def points(tasks: Sequence[Task]) -> str:
     return file.getvalue()
 
 
+def runs_table(records: Sequence[RunRecord]) -> Table:
+    """What stands behind the report: how many runs, what they cost, which code and which machines."""
+    by_env: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        by_env[str(record.config["env"])].append(record)
+    rows: list[list[Cell]] = [
+        [
+            env,
+            len(group),
+            f"{sum((record.last_sign - record.started).total_seconds() for record in group) / 3600:.2f}",
+            distinct(f"{git['commit']}"[:7] + " with changes" * bool(git["dirty"]) for git in parts(group, "git")),
+            distinct(machine_name(host) for host in parts(group, "host")),
+            distinct(f"torch {versions['torch']}" for versions in parts(group, "versions")),
+        ]
+        for env, group in sorted(by_env.items())
+    ]
+    caption = (
+        "Runs behind this report. Hours: wall time of each run from start to end, summed; a resumed run counts its "
+        "last part. With changes: the working tree differed from the commit."
+    )
+    return Table(caption, ["environment", "runs", "hours", "commits", "machines", "versions"], rows)
+
+
+def parts(records: Sequence[RunRecord], key: str) -> list[Mapping[str, Any]]:
+    """One part of each run's entry, where it was recorded."""
+    return [record.entry[key] for record in records if record.entry.get(key)]
+
+
+def machine_name(host: Mapping[str, Any]) -> str:
+    """Processor, cores and accelerators of a recorded host."""
+    return f"{host['machine']}, {host['cpu_count']} cores, {', '.join(host['gpus']) or 'no GPU'}"
+
+
+def distinct(names: Iterable[str]) -> str:
+    """Each name once."""
+    return "; ".join(sorted(set(names)))
+
+
 def marl_eval(tasks: Sequence[Task], metric: str) -> dict[str, Any]:
     """The raw data in marl-eval's layout; the best evaluation stands in for its absolute metric."""
     data: dict[str, Any] = {}
@@ -296,13 +334,14 @@ def report(argv: Sequence[str]) -> None:
     arguments = parse(argv)
     url = arguments.mongo_url
     store = MongoStore(connect(url), address(url)) if url else FileStore(Path(arguments.results) / "sacred")
-    tasks = collect(store, chosen_runs(store, arguments), arguments.metric)
+    records = chosen_runs(store, arguments)
+    tasks = collect(store, records, arguments.metric)
     if not tasks:
         raise RecordError(f"--metric '{arguments.metric}': none of these runs logged it.")
     claims = load_claims(arguments.claims) if arguments.claims else []
     for page in arguments.page:
         check(page)
-    tables = make_tables(tasks, arguments.metric, arguments.reference, claims)
+    tables = make_tables(tasks, arguments.metric, arguments.reference, claims) | {"runs": runs_table(records)}
     write_report(tasks, tables, arguments.metric, arguments.reference, arguments.out)
     for page in arguments.page:
         fill(page)

@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from report import (
     over_tasks_table,
     points,
     results_table,
+    runs_table,
     same_methods,
 )
 from utils.recording.mongo import MongoStore, connect
@@ -136,6 +138,19 @@ def test_points_are_every_evaluation_of_every_run(store: FileStore) -> None:
     assert rows[-1] == {"task": "bar", "method": "iql", "seed": "2", "t_env": "20", "value": "4.0"}
 
 
+def test_runs_behind_a_report(store: FileStore) -> None:
+    git = [{"commit": "a" * 40, "dirty": False}, {"commit": "b" * 40, "dirty": True}]
+    host = {"machine": "x86_64", "cpu_count": 2, "gpus": []}
+    records = [
+        replace(record, entry={**record.entry, "git": git[record.id % 2], "host": host, "versions": {"torch": "2"}})
+        for record in store.list(status="COMPLETED")
+    ]
+    without = replace(records[0], entry={**records[0].entry, "git": None})
+    commits = "aaaaaaa; bbbbbbb with changes"
+    row = ["bar", 7, "0.12", commits, "x86_64, 2 cores, no GPU", "torch 2"]  # seven runs of a minute
+    assert runs_table([*records, without]).rows == [row]
+
+
 def test_a_run_that_never_learned_is_a_level(store: FileStore) -> None:
     recorded.put(store, 8, config("random", "bar", 1), values=[1.5])
     recorded.put(store, 9, config("iql", "bar", 4), values=[0.0] * 200)
@@ -199,7 +214,7 @@ def test_report_writes_everything(tmp_path: Path, store: FileStore, capsys: pyte
     arguments = ["env=bar", "name!=vdn", f"--results={tmp_path}", f"--out={out}", "--reference=iql"]
     assert main(arguments) == 0
     names = {path.name for path in out.iterdir()}
-    tables = {f"{name}{suffix}" for name in ("results", "ablation") for suffix in (".md", ".csv", ".tex")}
+    tables = {f"{name}{suffix}" for name in ("results", "ablation", "runs") for suffix in (".md", ".csv", ".tex")}
     pictures = {f"{name}{suffix}" for name in ("curves_bar", "ablation") for suffix in (".png", ".svg")}
     assert names == tables | pictures | {"curves.csv", "marl_eval.json"}
     assert "hmf n_groups=2 (n=2)" in (out / "curves_bar.svg").read_text()
