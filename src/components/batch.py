@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -114,6 +115,8 @@ def decode_obs(obs: Tensor, scale: float) -> Tensor:
     """Stored observation (any dtype) to float32 in natural units."""
     if scale == 1.0:
         return obs.to(torch.float32)
+    if obs.device.type == "cpu":  # NumPy converts and multiplies in one pass over memory
+        return torch.from_numpy(np.multiply(obs.numpy(), np.float32(scale), dtype=np.float32, casting="unsafe"))
     return obs.to(torch.float32, copy=True).mul_(scale)  # in place: the product needs no second block of memory
 
 

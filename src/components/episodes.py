@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,28 +37,31 @@ class EpisodeStats:
     """Accumulates E running episodes; `update` hands out the statistics of those that just ended.
 
     ``return_mean`` is the episode's return averaged over the N initial agents, ``return_sum`` its sum over them.
+    Totals are NumPy arrays: for numbers this few, a call costs several times less than torch's.
     """
 
     def __init__(self, info: EnvInfo, n_envs: int) -> None:
         self.info = info
-        self.returns = torch.zeros(n_envs, info.n_agents)
-        self.length = torch.zeros(n_envs)
-        self.actions = torch.zeros(n_envs, info.n_actions)
+        self.returns = np.zeros((n_envs, info.n_agents), dtype=np.float32)
+        self.length = np.zeros(n_envs, dtype=np.float32)
+        self.actions = np.zeros((n_envs, info.n_actions), dtype=np.float32)
+        self._first_bin = info.n_actions * np.arange(n_envs)[:, None]  # of each environment, in one histogram of all
 
     def update(self, before: Step, action: Tensor, after: Step) -> dict[str, Tensor]:
         """Add one transition; statistics (K,) of the K episodes that ended with it, in the order of environments.
 
         The transition from a row that ended an episode to the next episode's first row does not count.
         """
-        counted = ~before.done.cpu()
-        acted = before.alive.cpu() & counted[:, None]
-        self.returns += after.reward.cpu() * counted[:, None]
+        counted = ~before.done.cpu().numpy()
+        acted = before.alive.cpu().numpy() & counted[:, None]
+        self.returns += after.reward.cpu().numpy() * counted[:, None]
         self.length += counted
-        self.actions.scatter_add_(1, action.cpu(), acted.to(torch.float32))
-        ended = after.done.cpu() & counted
+        bins = (action.cpu().numpy() + self._first_bin)[acted]
+        self.actions += np.bincount(bins, minlength=self.actions.size).reshape(self.actions.shape)
+        ended = after.done.cpu().numpy() & counted
         if not ended.any():
             return {}
-        returns = self.returns[ended]
+        returns = torch.from_numpy(self.returns[ended])
         spread = torch.quantile(returns, torch.tensor([0.1, 0.5, 0.9]), dim=-1)
         statistics = {
             "return_mean": returns.mean(-1),
@@ -66,9 +70,9 @@ class EpisodeStats:
             "return_q10": spread[0],
             "return_q50": spread[1],
             "return_q90": spread[2],
-            "ep_length": self.length[ended].clone(),
-            "action_entropy": action_entropy(self.actions[ended]),
-            **{name: after.info[name].cpu()[ended] for name in self.info.stats},
+            "ep_length": torch.from_numpy(self.length[ended]),
+            "action_entropy": action_entropy(torch.from_numpy(self.actions[ended])),
+            **{name: after.info[name].cpu()[torch.from_numpy(ended)] for name in self.info.stats},
         }
         for total in (self.returns, self.length, self.actions):
             total[ended] = 0.0
@@ -76,11 +80,13 @@ class EpisodeStats:
 
     def state_dict(self) -> dict[str, Any]:
         """Running totals."""
-        return {"returns": self.returns, "length": self.length, "actions": self.actions}
+        totals = {"returns": self.returns, "length": self.length, "actions": self.actions}
+        return {name: torch.from_numpy(total) for name, total in totals.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        self.returns, self.length, self.actions = (state[key].clone() for key in ("returns", "length", "actions"))
+        totals = (state[key].numpy().copy() for key in ("returns", "length", "actions"))
+        self.returns, self.length, self.actions = totals
 
 
 class EpisodeLog:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -98,7 +99,7 @@ class Replay:
 
         Raises ReplayError if a reward is not finite.
         """
-        if not torch.isfinite(step.reward).all():
+        if not np.isfinite(step.reward.cpu().numpy()).all():
             raise ReplayError("replay: a reward is NaN or infinite; nothing was stored. Check the environment.")
         row = {
             "obs": step.obs,
@@ -114,22 +115,23 @@ class Replay:
             value = row[name]
             assert value is not None, name
             array[self.head].copy_(value, non_blocking=True)
-        self.done[self.head] = step.done
-        self._update_valid()
+        self._update_flags(step.done.cpu().numpy())
         self.head = (self.head + 1) % self.rows
         self.stored += 1
 
-    def _update_valid(self) -> None:
+    def _update_flags(self, newest_done: np.ndarray) -> None:
         """The newest row has no successor yet; the row that got one may start; rows too close to the tail may not."""
-        self.valid[self.head] = False
+        done, valid = self.done.numpy(), self.valid.numpy()
+        done[self.head] = newest_done
+        valid[self.head] = False
         last_start = self.stored - self.length  # newest row with `length` successors
         if last_start >= 0:
             row = last_start % self.rows
-            self.valid[row] = ~self.done[row]
+            valid[row] = ~done[row]
         if self.stored >= self.rows:
             # Rows before a start are read too (the previous action, the burn-in): keep clear of the overwritten tail.
-            tail = (self.head + torch.arange(1, self.burn_in + 1)) % self.rows
-            self.valid[tail] = False
+            for distance in range(1, self.burn_in + 1):
+                valid[(self.head + distance) % self.rows] = False
 
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Batch:
         """``batch_size`` transitions, uniformly; sequences of ``length`` transitions for recurrent agents.

@@ -19,7 +19,7 @@ def mask_unavailable(q: Tensor, avail: Tensor | None) -> Tensor:
 
 def greedy_action(q: Tensor, avail: Tensor | None) -> Tensor:
     """(..., A) -> (...) int64, the first best available action."""
-    return mask_unavailable(q, avail).argmax(-1)
+    return mask_unavailable(q, avail).max(-1).indices  # torch's argmax takes nearly twice as long
 
 
 class ActionSelector(ABC):
@@ -37,9 +37,10 @@ class ActionSelector(ABC):
             return greedy_action(q, avail)
         probabilities = self.probabilities(q, avail, t_env)
         # Inverse transform sampling: one uniform number per agent, far cheaper than torch.multinomial.
-        uniform = torch.rand(q.shape[:-1], generator=generator, device=generator.device).to(q.device)
+        uniform = torch.rand(*q.shape[:-1], 1, generator=generator, device=generator.device).to(q.device)
         cumulative = probabilities.cumsum(-1)
-        return (cumulative < uniform[..., None] * cumulative[..., -1:]).sum(-1).clamp_(max=q.shape[-1] - 1)
+        action = torch.searchsorted(cumulative, uniform.mul_(cumulative[..., -1:]))
+        return action.squeeze(-1).clamp_(max=q.shape[-1] - 1)
 
 
 class EpsilonGreedySelector(ActionSelector):
@@ -51,13 +52,13 @@ class EpsilonGreedySelector(ActionSelector):
     def probabilities(self, q: Tensor, avail: Tensor | None, t_env: int) -> Tensor:
         epsilon = self.schedule.value(t_env)
         if avail is None:
-            uniform = torch.full_like(q, 1.0 / q.shape[-1])
+            probabilities = torch.full_like(q, 1.0 / q.shape[-1])
         else:
             allowed = (avail | ~avail.any(-1, keepdim=True)).to(q.dtype)
-            uniform = allowed / allowed.sum(-1, keepdim=True)
-        probabilities = epsilon * uniform
+            probabilities = allowed / allowed.sum(-1, keepdim=True)
+        probabilities *= epsilon
         best = greedy_action(q, avail)[..., None]
-        return probabilities.scatter_add_(-1, best, torch.full_like(best, 1.0 - epsilon, dtype=q.dtype))
+        return probabilities.scatter_(-1, best, 1.0 - epsilon, reduce="add")
 
 
 class BoltzmannSelector(ActionSelector):

@@ -88,20 +88,17 @@ class Battle:
         self.sides = world.sides
         self.episode_limit = episode_limit
         self.t = 0
+        self.terminated = False  # a side is wiped out
+        self.truncated = False  # the time limit came first
         n, m = (side.n_agents for side in self.sides)
         self._blocks = (facing_blocks(world.map_size, n, m), facing_blocks(world.map_size, m, n)[::-1])
         self._history = np.zeros((episode_limit, n + m), dtype=np.int32)
         self._begin: tuple[int, int, int] = (1, 0, 0)
 
     @property
-    def terminated(self) -> bool:
-        """A side is wiped out."""
-        return any(len(side.rows) == 0 for side in self.sides)
-
-    @property
-    def truncated(self) -> bool:
-        """The time limit came first."""
-        return self.t >= self.episode_limit and not self.terminated
+    def done(self) -> bool:
+        """The episode has ended."""
+        return self.terminated or self.truncated
 
     def stats(self) -> tuple[float, ...]:
         """The totals named in STATS."""
@@ -113,6 +110,7 @@ class Battle:
         """A new episode; ``swapped`` 1: learners on the right; ``leader``: the side that moves first in even steps."""
         self._begin = (seed, swapped, leader)
         self.t = 0
+        self.terminated = self.truncated = False
         self.world.reset(seed, self._blocks[swapped])
 
     def advance(self, actions: tuple[np.ndarray, np.ndarray], reward: np.ndarray) -> None:
@@ -120,6 +118,8 @@ class Battle:
         np.concatenate(actions, out=self._history[self.t])
         self.world.step(actions, (self.t + self._begin[2]) % 2, reward)
         self.t += 1
+        self.terminated = any(len(side.rows) == 0 for side in self.sides)
+        self.truncated = self.t >= self.episode_limit and not self.terminated
 
     def last_action(self, side: int) -> np.ndarray:
         """(n,) int32 actions of the step that led here; the row must not be an episode's first."""
@@ -273,7 +273,7 @@ class BattleEnv(Env):
         enemy_actions = self._checked(self._opponent.act(self._look_as_enemies, self._opponent_stream), 1)
         reward = self._no_reward(0)
         for battle, own, other, earned in zip(self._battles, actions, enemy_actions, reward.numpy(), strict=True):
-            if battle.terminated or battle.truncated:
+            if battle.done:
                 self._start(battle, self._episode_stream)
             else:
                 battle.advance((own, other), earned)
@@ -341,23 +341,24 @@ class BattleEnv(Env):
         battle.start(seed, {"random": swapped, "never": 0, "always": 1}[self._swap_sides], leader)
 
     def _checked(self, action: Tensor, side: int) -> np.ndarray:
-        """(E, n) int32 actions of ``side`` for the engine, 0 where nobody acts; EnvError before it can do harm."""
+        """(E, n) int32 actions of ``side`` for the engine; EnvError before it can do harm."""
         who = ("action", "opponent's action")[side]
         shape = (self.n_envs, self._battles[0].sides[side].n_agents)
         n_actions = self._battles[0].sides[side].n_actions
         if tuple(action.shape) != shape or action.dtype != torch.int64:
             raise EnvError(f"{who}: expected {shape} int64, got {tuple(action.shape)} {action.dtype}.")
-        acts = self._alive(side)
-        acts[[battle.terminated or battle.truncated for battle in self._battles]] = False
-        used = np.where(acts, action.cpu().numpy(), 0)
-        if used.min() < 0 or used.max() >= n_actions:
-            env, agent = np.argwhere((used < 0) | (used >= n_actions))[0]
-            raise EnvError(f"{who}: expected 0 .. {n_actions - 1}, got {used[env, agent]} (copy {env}, agent {agent}).")
-        return used.astype(np.int32)
+        asked = action.cpu().numpy()
+        if asked.min() < 0 or asked.max() >= n_actions:
+            acts = self._alive(side) & ~np.array([[battle.done] for battle in self._battles])
+            for env, agent in np.argwhere(acts & ((asked < 0) | (asked >= n_actions))):
+                raise EnvError(
+                    f"{who}: expected 0 .. {n_actions - 1}, got {asked[env, agent]} (copy {env}, agent {agent})."
+                )
+        return asked.astype(np.int32)
 
     def _alive(self, side: int) -> np.ndarray:
         """(E, n) bool, a copy."""
-        return np.stack([battle.sides[side].alive for battle in self._battles])
+        return np.array([battle.sides[side].alive for battle in self._battles])
 
     def _no_reward(self, side: int) -> Tensor:
         return torch.zeros(self.n_envs, self._battles[0].sides[side].n_agents)
@@ -365,13 +366,13 @@ class BattleEnv(Env):
     def _look(self, index: int, reward: Tensor, info: dict[str, Tensor]) -> Step:
         """The present row as side ``index`` sees it."""
         sides = [battle.sides[index] for battle in self._battles]
-        obs = torch.zeros(*reward.shape, *sides[0].obs_shape, dtype=torch.uint8, pin_memory=self._pin)
+        obs = torch.empty(*reward.shape, *sides[0].obs_shape, dtype=torch.uint8, pin_memory=self._pin)
         position = torch.zeros(*reward.shape, 2)
         for side, obs_NO, position_N2 in zip(sides, obs.numpy(), position.numpy(), strict=True):
             side.read_obs(obs_NO)
             side.read_position(position_N2)
-        ends = [(battle.terminated, battle.truncated) for battle in self._battles]
-        terminated, truncated = torch.tensor(ends).unbind(1)
+        ends = np.array([(battle.terminated, battle.truncated) for battle in self._battles])
+        terminated, truncated = torch.from_numpy(ends).unbind(1)
         return Step(
             obs=obs,
             alive=torch.from_numpy(self._alive(index)),
@@ -387,5 +388,5 @@ class BattleEnv(Env):
         return self._look(1, self._no_reward(1), {}), first
 
     def _row(self, reward: Tensor) -> Step:
-        stats = torch.tensor([battle.stats() for battle in self._battles], dtype=torch.float32)
-        return self._look(0, reward, dict(zip(STATS, stats.unbind(1), strict=True)))
+        stats = np.array([battle.stats() for battle in self._battles], dtype=np.float32)
+        return self._look(0, reward, dict(zip(STATS, torch.from_numpy(stats).unbind(1), strict=True)))

@@ -153,7 +153,7 @@ class Side:
     def act(self, action: np.ndarray) -> None:
         """Set this step's actions, (n_agents,) int32 in [0, n_actions); those of the dead are ignored."""
         n = len(self.rows)
-        np.take(action, self.rows, out=self._action[:n], mode="clip")
+        action.take(self.rows, out=self._action[:n], mode="clip")
         self._lib.env_set_action(*self._address, self._pointer["action"])
 
     def read_reward(self, out: np.ndarray) -> None:
@@ -175,11 +175,12 @@ class Side:
         return self._view[: len(self.rows)]
 
     def read_obs(self, out: np.ndarray) -> None:
-        """Write the views into ``out`` (n_agents, *obs_shape) uint8, in units of OBS_SCALE; the dead's untouched."""
+        """Write the views into ``out`` (n_agents, *obs_shape) uint8, in units of OBS_SCALE, zeros for the dead."""
         view = self._look()
         np.multiply(view, 1 / OBS_SCALE, out=view)
         np.rint(view, out=view)
         out[self.rows] = view
+        out[~self.alive] = 0
 
     def read_position(self, out: np.ndarray) -> None:
         """Write the cells (x, y) into ``out`` (n_agents, 2) of any number type; those of the dead untouched."""

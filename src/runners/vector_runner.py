@@ -43,7 +43,7 @@ class VectorRunner:
             replay.insert(self.row, action, memory.group)
         after = self.env.step(action.to(self.env.device))
         ended = self.stats.update(self.row, action, after)
-        made = int((~self.row.done).sum())
+        made = self.env.n_envs - int(self.row.done.count_nonzero())
         self.row, self.memory = after, memory
         return made, ended
 

@@ -109,7 +109,7 @@ def test_actions_reach_their_slots_after_deaths() -> None:
     play(world, [99, UP, LEFT, -7, RIGHT, DOWN], [STAY, STAY])  # what the dead ask for reaches nobody
     moved = cells(world, 0)
     np.testing.assert_array_equal(moved, [[-1, -1], [5, 9], [4, 15], [-1, -1], [6, 25], [5, 31]])
-    obs = np.zeros((6, 7, 7, 5), np.uint8)
+    obs = np.full((6, 7, 7, 5), 255, np.uint8)
     world.sides[0].read_obs(obs)
     np.testing.assert_array_equal(obs[:, 3, 3, 1], [0, 100, 100, 0, 100, 100])
     assert obs[[0, 3]].max() == 0
@@ -173,8 +173,8 @@ def test_reset_in_the_middle_of_an_episode_revives_all() -> None:
     world = world_of([[6, 5]], [[5, 5]], (GLASS, HALF))
     play(world, [STAY], [HIT_RIGHT])
     assert len(world.sides[0].rows) == 0
-    view = np.zeros((1, 7, 7, 5), np.uint8)
-    world.sides[0].read_obs(view)  # nobody left: nothing is written
+    view = np.full((1, 7, 7, 5), 255, np.uint8)
+    world.sides[0].read_obs(view)  # nobody left
     assert view.max() == 0
     world.reset(1, (np.array([[6, 5]]), np.array([[5, 5]])))
     assert world.sides[0].alive.all()

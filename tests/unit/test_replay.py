@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from components.batch import EnvInfo, Step
+from components.batch import EnvInfo, Step, decode_obs
 from components.replay import Replay, ReplayError, check_memory, replay_bytes
 
 CPU = torch.device("cpu")
@@ -156,3 +156,12 @@ def test_a_checkpoint_of_another_shape_is_refused() -> None:
     other, _ = filled(10, 60, n_envs=1)
     with pytest.raises(ReplayError, match="Resume with the buffer_size and batch_size_run of the first run"):
         replay.load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float32])
+def test_observations_are_decoded_to_the_nearest_product(dtype: torch.dtype) -> None:
+    stored = torch.arange(120).view(2, 60).to(dtype)
+    decoded = decode_obs(stored, 0.01)
+    assert decoded.dtype == torch.float32
+    assert torch.equal(decoded, torch.tensor([float(value) for value in range(120)]).view(2, 60) * 0.01)
+    assert stored.max() == 119, "what is stored stays as it is"

@@ -83,6 +83,16 @@ def test_samples_follow_the_distribution(selector: ActionSelector) -> None:
 
 
 @both
+def test_an_action_is_the_first_whose_cumulative_probability_reaches_a_uniform_number(selector: ActionSelector) -> None:
+    q = torch.randn(50, 9, generator=torch.Generator().manual_seed(1))
+    uniform = torch.rand(50, generator=torch.Generator().manual_seed(2)).tolist()
+    expected = []
+    for row, number in zip(selector.probabilities(q, None, 40).cumsum(-1).tolist(), uniform, strict=True):
+        expected.append(next(action for action, total in enumerate(row) if total >= number * row[-1]))
+    assert selector.select(q, None, 40, False, torch.Generator().manual_seed(2)).tolist() == expected
+
+
+@both
 def test_the_generator_decides(selector: ActionSelector) -> None:
     q = torch.zeros(50, 4)
     first, again, other = (
