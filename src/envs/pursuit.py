@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from components.batch import EnvInfo
 from envs.pursuit_laws import PURSUER_MOVES, WORLD_SIZE, evader_direction, wrap
@@ -78,13 +79,16 @@ class Pursuit(TorchEnv):
     def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
         fleeing = evader_direction(wrap(state["pursuers"] - state["evader"].unsqueeze(1)))
         evader = torch.remainder(state["evader"] + EVADER_SPEED * fleeing, WORLD_SIZE)
-        moved = turned(self._moves[action], state["heading"])
+        moved, heading = functional.embedding(action, self._moves), state["heading"]
+        if self._drives:
+            moved = turned(moved, heading)
+            heading = torch.remainder(heading + self._turns[action], 2 * math.pi)
         pursuers = torch.remainder(state["pursuers"] + moved, WORLD_SIZE)
         distance = smallest_distance(pursuers, evader)
         caught = distance < CAPTURE_DISTANCE
         played = {
             "pursuers": pursuers,
-            "heading": torch.remainder(state["heading"] + self._turns[action], 2 * math.pi),
+            "heading": heading,
             "evader": evader,
             "caught": caught,
             "min_distance": torch.minimum(state["min_distance"], distance),
@@ -94,10 +98,11 @@ class Pursuit(TorchEnv):
 
     def _observe(self, state: State) -> Tensor:
         relative = wrap(relative_to_agents(state["evader"].unsqueeze(1), state["pursuers"], self._seen))
-        parts = [relative.flatten(2) / (WORLD_SIZE / 2)]
-        if self._drives:
-            parts += [state["heading"].cos().unsqueeze(2), state["heading"].sin().unsqueeze(2)]
-        return torch.cat(parts, dim=2)
+        places = relative.div_(WORLD_SIZE / 2).flatten(2)
+        if not self._drives:
+            return places
+        heading = state["heading"].unsqueeze(2)
+        return torch.cat([places, heading.cos(), heading.sin()], dim=2)
 
     def _position(self, state: State) -> Tensor:
         return state["pursuers"]

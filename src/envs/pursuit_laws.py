@@ -20,20 +20,24 @@ UNLIMITED = 1e6  # instead of infinity, so that an evader exactly on a pursuer m
 
 def wrap(relative: Tensor) -> Tensor:
     """The shortest of the equivalent differences on the torus, each coordinate in [-50, 50]."""
-    return (relative / WORLD_SIZE).round_().mul_(-WORLD_SIZE).add_(relative)
+    turns = (relative / WORLD_SIZE).round_()
+    return torch.sub(relative, turns, alpha=WORLD_SIZE, out=turns)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Products of vectors (..., 2); far cheaper than a sum over so short an axis."""
-    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1]
+    """Products of vectors (2, ...); far cheaper than a sum over so short an axis."""
+    return a[0] * b[0] + a[1] * b[1]
 
 
 def images(sites: Tensor) -> Tensor:
-    """(E, K, 2) sites and the evader at the origin -> (E, 9 (K + 1), 2) with their torus images."""
+    """(E, K, 2) sites and the evader at the origin -> (E, 9 (K + 1), 2) with their torus images.
+
+    In memory all x come before all y.
+    """
     shift = WORLD_SIZE * torch.arange(-1, 2, dtype=sites.dtype, device=sites.device)
-    shifts = torch.cartesian_prod(shift, shift)
-    with_evader = functional.pad(sites, (0, 0, 0, 1))
-    return (with_evader.unsqueeze(1) + shifts.unsqueeze(1)).flatten(1, 2)
+    shifts = torch.cartesian_prod(shift, shift).T
+    with_evader = functional.pad(sites.movedim(2, 0), (0, 1))
+    return (with_evader.unsqueeze(2) + shifts[:, None, :, None]).flatten(2).movedim(0, 2)
 
 
 def shared_border(p: Tensor, sites: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,10 +46,14 @@ def shared_border(p: Tensor, sites: Tensor) -> tuple[Tensor, Tensor]:
     ``sites`` (..., K, 2) may hold p and the evader: neither limits their common border.
     """
     normal = torch.stack([-p[..., 1], p[..., 0]], dim=-1)
-    along = 2 * dot(normal.unsqueeze(-2), sites)  # exactly 0 for q = p and q = 0
-    limit = (dot(sites, sites) - dot(p.unsqueeze(-2), sites)) / along
-    high = torch.where(along > 0, limit, UNLIMITED).amin(dim=-1)
-    low = torch.where(along < 0, limit, -UNLIMITED).amax(dim=-1)
+    q = sites.movedim(-1, 0)
+    along = 2 * dot(normal.movedim(-1, 0).unsqueeze(-1), q)  # exactly 0 for q = p and q = 0
+    limit = (dot(q, q) - dot(p.movedim(-1, 0).unsqueeze(-1), q)).div_(along)
+    # q with along > 0 limit s from above, with along < 0 from below, with 0 not at all. torch.where would take several
+    # times as long as these bounds: the processor cannot guess the sides.
+    bound = along.sign_().mul_(-UNLIMITED)
+    high = torch.maximum(limit.nan_to_num(nan=UNLIMITED, posinf=UNLIMITED, neginf=UNLIMITED), bound).amin(dim=-1)
+    low = torch.minimum(limit.nan_to_num_(nan=-UNLIMITED, posinf=-UNLIMITED, neginf=-UNLIMITED), bound).amax(dim=-1)
     return p / 2 + ((low + high) / 2).unsqueeze(-1) * normal, low < high
 
 
