@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import statistics
 import sys
 import time
 from collections import deque
@@ -150,10 +151,13 @@ def say(text: str) -> None:
 
 
 def weights(runs: Sequence[PlannedRun], index: RunIndex) -> list[float]:
-    """What each run costs relative to the others: seconds where the records tell, the mean per step elsewhere."""
+    """What each run costs relative to the others: seconds where the records tell, elsewhere the median per step.
+
+    A mean would follow runs of a step or two, such as those of random play, which are all evaluation.
+    """
     seconds = index.seconds_per_step()
-    mean = sum(seconds.values()) / len(seconds) if seconds else 1.0
-    return [seconds.get(task_key(run.config.to_dict()), mean) * run.config.t_max for run in runs]
+    median = statistics.median(seconds.values()) if seconds else 1.0
+    return [seconds.get(task_key(run.config.to_dict()), median) * run.config.t_max for run in runs]
 
 
 def print_plan(runs: Sequence[PlannedRun], index: RunIndex, n_slots: int) -> None:

@@ -23,7 +23,7 @@ from config.loader import available, layers, parse_command_line
 from config.schema import ConfigError
 from experiment import PlannedRun, identity, load_experiment, plan, word
 from run_index import RunIndex
-from sweep import Sweep, main
+from sweep import Sweep, main, weights
 from utils.recording.store import FileStore
 
 SWEEP = Path(sweep_module.__file__)
@@ -205,6 +205,16 @@ class FakeWorkers:
 
     def stop(self, handle: int) -> None:
         self.stopped.append(handle)
+
+
+def test_runs_of_unknown_cost_weigh_the_median(tmp_path: Path) -> None:
+    """A minute in one step, as random play takes, says nothing about a step of training."""
+    store = FileStore(tmp_path / "sacred")
+    recorded_runs = planned(tmp_path, algorithms=["random", "iql", "vdn"], overrides={"t_max": 600})
+    for number, run in enumerate(recorded_runs, start=1):
+        recorded.put(store, number, replace(run.config, t_max=1) if number == 1 else run.config, seconds=60.0)
+    wanted = planned(tmp_path, algorithms=["iql", "hmf"], overrides={"t_max": 600})
+    assert weights(wanted, RunIndex(store)) == [60.0, 60.0]
 
 
 @pytest.fixture
