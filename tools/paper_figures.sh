@@ -18,9 +18,15 @@ report --experiment choose_default_game --reference "$incumbent" --out "$out/cho
 report --experiment choose_default --reference "$incumbent" --out "$out/choose_default"
 report --experiment choose_attention --reference hmf --out "$out/choose_attention" --page docs/default_choice.md
 report --experiment printed_losses --reference hmf --out "$out/printed_losses" --page docs/printed_losses.md
-report --experiment paper_battle --experiment paper_bar --experiment paper_bar_capacities --experiment paper_spread \
-    --experiment paper_pursuit --experiment paper_mfvfd --experiment paper_lines \
-    --reference hmf --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md"
+everything=(--experiment paper_battle --experiment paper_bar --experiment paper_bar_capacities --experiment paper_spread
+    --experiment paper_pursuit --experiment paper_mfvfd --experiment paper_lines)
+mkdir -p "$out/diagnostics"
+for metric in slope_alignment attention_entropy; do
+    report "${everything[@]}" learner=hmf_learner --metric "$metric" --out "results/tmp/$metric"
+    cp "results/tmp/$metric/results.md" "$out/diagnostics/$metric.md"
+done
+report --experiment diagnose_ipc --reference hmf --out "$out/diagnose_ipc"
+report "${everything[@]}" --reference hmf --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md"
 
 for player in "paper_lines frozen" "paper_battle hmf" "paper_battle iql"; do
     read -r experiment name <<<"$player"
