@@ -9,6 +9,7 @@ from typing import Literal
 from analysis.collect import Method, Task
 from analysis.statistics import Estimate, paired_difference
 from analysis.tables import Cell, Table
+from utils.recording.files import RecordError
 
 MIN_SEEDS = 4
 
@@ -18,7 +19,7 @@ class Claim:
     """``better`` ends above ``worse`` on ``task``: methods, compared by runs of the same seed; one may be a level."""
 
     claim: str
-    task: str
+    task: str  # see `Task.fits`
     better: str | float
     worse: str | float
     by: Literal["final", "auc"] = "final"
@@ -48,8 +49,17 @@ def gain(claim: Claim, methods: Mapping[str, Method]) -> Estimate | None:
     )
 
 
+def methods_on(described: str, tasks: Sequence[Task]) -> dict[str, Method]:
+    """Methods of the task that is meant, by label; none without runs. Raises RecordError when several tasks are."""
+    fitting = [task for task in tasks if task.fits(described)]
+    if len(fitting) > 1:
+        labels = ", ".join(task.label for task in fitting)
+        raise RecordError(f"--claims: the task '{described}' may be {labels}. Add an argument that tells them apart.")
+    return {method.label: method for task in fitting for method in task.methods}
+
+
 def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
-    """One line per claim; without runs it is not decided."""
+    """One line per claim; without runs it is not decided. Raises RecordError for an ambiguous task."""
     caption = (
         "Each claim: the first ends above the second. Gain: interquartile mean over seeds of the difference in the "
         "final evaluation (auc: in the mean height of the curve) between runs of the same seed, with its bootstrap "
@@ -59,7 +69,7 @@ def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
     )
     rows: list[list[Cell]] = []
     for claim in claims:
-        methods = {method.label: method for task in tasks if task.label == claim.task for method in task.methods}
+        methods = methods_on(claim.task, tasks)
         found = gain(claim, methods)
         who = f"{claim.better} > {claim.worse}" + (f" ({claim.by})" if claim.by != "final" else "")
         rows.append([claim.claim, claim.task, who, found, verdict(found)])

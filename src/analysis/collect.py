@@ -6,7 +6,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,13 @@ class Task:
     env: str
     label: str  # its name, and the arguments in which tasks of this name differ
     methods: Sequence[Method]
+    config: Mapping[str, Any] = field(default_factory=dict)  # flat, of one of its runs
+
+    def fits(self, described: str) -> bool:
+        """Whether it is meant by ``ENV KEY=VALUE ...``, whatever other tasks its label has to differ from."""
+        env, *conditions = described.split()
+        wanted = dict(condition.split("=", maxsplit=1) for condition in conditions)
+        return env == self.env and all(str(self.config.get(key)) == value for key, value in wanted.items())
 
 
 def is_task_key(key: str) -> bool:
@@ -86,7 +93,7 @@ def collect(store: RunStore, records: Sequence[RunRecord], metric: str) -> list[
     tasks = grouped(records, is_task_key)
     names = labels([group[0].flat_config for group in tasks], "env", is_task_key)
     found = [
-        Task(str(group[0].config["env"]), name, methods(store, group, metric))
+        Task(str(group[0].config["env"]), name, methods(store, group, metric), group[0].flat_config)
         for group, name in zip(tasks, names, strict=True)
     ]
     return sorted((task for task in found if task.methods), key=lambda task: task.label)

@@ -72,6 +72,16 @@ def test_a_task_without_runs_is_not_decided(store: FileStore) -> None:
     assert row[3:] == [None, "not decided: fewer than 4 seeds"]
 
 
+def test_a_task_is_found_by_its_arguments_whatever_else_is_in_the_report(store: FileStore) -> None:
+    claims = [Claim("...", f"bar env_args.capacity={capacity}", "hmf", "iql") for capacity in (60, 30)]
+    rows = verdicts(claims, tasks_of(store)).rows
+    assert [row[-1] for row in rows] == ["reproduced", "not decided: fewer than 4 seeds"]
+    recorded.put(store, 99, config("iql", "bar_30", 1))
+    assert verdicts(claims, tasks_of(store)).rows == rows
+    with pytest.raises(RecordError, match=r"the task 'bar' may be bar env_args.capacity=30, bar env_args.capacity=60"):
+        verdicts([Claim("...", "bar", "hmf", "iql")], tasks_of(store))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
