@@ -34,7 +34,7 @@ for player in "paper_lines frozen" "paper_battle hmf" "paper_battle iql"; do
         --every 6 --fps 10 --video "$out/videos/$name.gif" with env_args.swap_sides=never
 done
 ipc=$(run_of paper_battle "hmf_ipc battle seed=1")
-"$python" src/evaluate.py --run "$ipc" --episodes 2 --every 25 --colour group --video "$out/videos/groups_ipc.png" \
+"$python" src/evaluate.py --run "$ipc" --episodes 2 --every 50 --colour group --video "$out/videos/groups_ipc.png" \
     with env_args.swap_sides=never
 players=$("$python" src/sweep.py paper_crossplay --dry-run | sed -n 's/^finished as run \([0-9]*\) .*/\1/p')
 # shellcheck disable=SC2086  # one word per player
