@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from analysis.collect import Task
 from analysis.statistics import Array, Estimate, curve_band, on_common_steps
@@ -45,6 +46,7 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
             if len(values) > 1:
                 axis.fill_between(steps, low, high, alpha=0.2, color=colour[method.label], linewidth=0)
         axis.set(title=task.label, xlabel="t_env (environment steps)", ylabel=metric)
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))  # 160k: long numbers would run into one another
     for axis in list(axes)[len(tasks) :]:
         axis.set_axis_off()
     names_n = [f"{name} (n={seeds(tasks, name)})" for name in names]
