@@ -39,3 +39,13 @@ ipc=$(run_of paper_battle "hmf_ipc battle seed=1")
 players=$("$python" src/sweep.py paper_crossplay --dry-run | sed -n 's/^finished as run \([0-9]*\) .*/\1/p')
 # shellcheck disable=SC2086  # one word per player
 "$python" src/crossplay.py $players opponents/battle.pt --episodes 8 --out "$out/crossplay"
+
+# The records of all these runs, without checkpoints: what the tables and curves are made of.
+experiments="choose_default_game choose_default choose_attention printed_losses diagnose_ipc paper_lines paper_battle paper_bar
+    paper_bar_capacities paper_spread paper_pursuit paper_mfvfd paper_crossplay"
+files=()
+for id in $(for name in $experiments; do "$python" src/sweep.py "$name" --dry-run; done |
+    sed -n 's/^finished as run \([0-9]*\) .*/\1/p' | sort -nu); do
+    files+=("$id/config.json" "$id/run.json" "$id/info.json" "$id/metrics.jsonl")
+done
+tar -cJf "$out/records.tar.xz" -C results/sacred "${files[@]}"
