@@ -73,16 +73,7 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
 
 
 def against(tasks: Sequence[Task], reference: str) -> list[tuple[Task, Method, Method]]:
-    """(task, method, reference) for every other method on every task that has the reference.
-
-    Raises RecordError when no task has it.
-    """
-    known = {method.label for task in tasks for method in task.methods}
-    if reference not in known:
-        raise RecordError(
-            f"--reference '{reference}': not among these runs.{nearest(reference, known)} "
-            f"Known: {', '.join(sorted(known))}."
-        )
+    """(task, method, reference) for every other method on every task that has the reference."""
     return [
         (task, method, base)
         for task in tasks
@@ -93,8 +84,29 @@ def against(tasks: Sequence[Task], reference: str) -> list[tuple[Task, Method, M
     ]
 
 
+def with_reference(tasks: Sequence[Task], reference: str) -> list[Task]:
+    """The tasks that have the reference: a comparison says nothing about others. Raises RecordError when none has."""
+    known = {method.label for task in tasks for method in task.methods}
+    if reference not in known:
+        raise RecordError(
+            f"--reference '{reference}': not among these runs.{nearest(reference, known)} "
+            f"Known: {', '.join(sorted(known))}."
+        )
+    found = [task for task in tasks if any(method.label == reference for method in task.methods)]
+    missing = [task.label for task in tasks if task not in found]
+    if missing:
+        print(f"left out, no finished run of {reference} there: {', '.join(missing)}")
+    return found
+
+
+def budget(tasks: Sequence[Task]) -> str:
+    """How long runs were, per task, as a sentence."""
+    steps = (f"{task.label} {max(method.last_step for method in task.methods):,}" for task in tasks)
+    return f"Budget in environment steps: {', '.join(steps)}."
+
+
 def ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
-    """Every method minus the reference, seed by seed. Raises RecordError when no task has the reference."""
+    """Every method minus the reference, seed by seed."""
     rows: list[list[Cell]] = [
         [
             task.label,
@@ -280,7 +292,7 @@ def chosen_runs(store: RunStore, arguments: argparse.Namespace) -> Sequence[RunR
 
 
 def make_tables(tasks: Sequence[Task], metric: str, reference: str | None, claims: Sequence[Claim]) -> dict[str, Table]:
-    """Every table of the report by its name. Raises RecordError for a reference or a claim about something else."""
+    """Every table of the report by its name. Raises RecordError for a claim about an ambiguous task."""
     tables = {"results": results_table(tasks, metric)}
     if same_methods(tasks):
         tables["over_tasks"] = over_tasks_table(tasks, metric)
@@ -302,12 +314,14 @@ def write_report(
         table.write(out / name)
     caption = f"{described(metric)}. Line: {IQM}. Band: {INTERVAL}, at each point separately."
     for task in tasks:
-        figures.write(figures.learning_curves([task], metric, caption), out / f"curves_{slug(task.label)}")
+        one = figures.learning_curves([task], metric, f"{caption} {budget([task])}")
+        figures.write(one, out / f"curves_{slug(task.label)}")
     if len(tasks) > 1:
-        figures.write(figures.learning_curves(tasks, metric, caption), out / "curves")
+        figures.write(figures.learning_curves(tasks, metric, f"{caption} {budget(tasks)}"), out / "curves")
     panels = bars(tasks, reference) if reference is not None else {}
     if panels:
-        figures.write(figures.difference_bars(panels, metric, tables["ablation"].caption), out / "ablation")
+        bars_caption = f"{tables['ablation'].caption} {budget(tasks)}"
+        figures.write(figures.difference_bars(panels, metric, bars_caption), out / "ablation")
     (out / "curves.csv").write_text(points(tasks))
     (out / "marl_eval.json").write_text(json.dumps(marl_eval(tasks, metric), indent=1))
 
@@ -338,6 +352,8 @@ def report(argv: Sequence[str]) -> None:
     tasks = collect(store, records, arguments.metric)
     if not tasks:
         raise RecordError(f"--metric '{arguments.metric}': none of these runs logged it.")
+    if arguments.reference:
+        tasks = with_reference(tasks, arguments.reference)
     claims = load_claims(arguments.claims) if arguments.claims else []
     for page in arguments.page:
         check(page)

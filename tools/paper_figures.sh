@@ -7,11 +7,8 @@ out=results/paper
 
 report() { "$python" src/report.py "$@"; }
 
-# The id of a finished run of paper_battle, paper_lines ..., by its label in the plan.
-run_of() {
-    id=$("$python" src/sweep.py "$1" --dry-run | sed -n "s/^finished as run \([0-9]*\) *$2\$/\1/p")
-    echo "${id:?$2 of $1 is not finished}"
-}
+# Ids of the finished runs of an experiment; of the one with a label.
+finished() { "$python" src/sweep.py "$1" --dry-run | sed -n "s/^finished as run \([0-9]*\) *${2:-.*}\$/\1/p"; }
 
 incumbent="hmf mean_field_action=expected top_level=own_head"
 report --experiment choose_default_game --reference "$incumbent" --out "$out/choose_default_game"
@@ -25,27 +22,36 @@ for metric in slope_alignment attention_entropy; do
     report "${everything[@]}" learner=hmf_learner --metric "$metric" --out "results/tmp/$metric"
     cp "results/tmp/$metric/results.md" "$out/diagnostics/$metric.md"
 done
-report --experiment diagnose_ipc --reference hmf --out "$out/diagnose_ipc"
 report "${everything[@]}" --reference hmf --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md"
 
-for player in "paper_lines frozen" "paper_battle hmf" "paper_battle iql"; do
-    read -r experiment name <<<"$player"
-    "$python" src/evaluate.py --run "$(run_of "$experiment" "$name battle seed=1")" --episodes 8 \
-        --every 6 --fps 10 --video "$out/videos/$name.gif" with env_args.swap_sides=never
-done
-ipc=$(run_of paper_battle "hmf_ipc battle seed=1")
-"$python" src/evaluate.py --run "$ipc" --episodes 2 --every 50 --colour group --video "$out/videos/groups_ipc.png" \
-    with env_args.swap_sides=never
-players=$("$python" src/sweep.py paper_crossplay --dry-run | sed -n 's/^finished as run \([0-9]*\) .*/\1/p')
-# shellcheck disable=SC2086  # one word per player
-"$python" src/crossplay.py $players opponents/battle.pt --episodes 8 --out "$out/crossplay"
+# Where policies are at hand, which the archive of records below does not hold.
+video() { # experiment, name, options of evaluate.py ...
+    local id
+    id=$(finished "$1" "$2 battle seed=1")
+    [ -d "results/sacred/$id/checkpoints" ] || return 0
+    "$python" src/evaluate.py --run "$id" --episodes 8 "${@:3}" with env_args.swap_sides=never
+}
+video paper_lines frozen --every 6 --fps 10 --video "$out/videos/frozen.gif"
+video paper_battle hmf --every 6 --fps 10 --video "$out/videos/hmf.gif"
+video paper_battle iql --every 6 --fps 10 --video "$out/videos/iql.gif"
+video paper_battle hmf_ipc --every 50 --colour group --video "$out/videos/groups_ipc.png"
+
+# Runs that may still be missing.
+if [ -n "$(finished diagnose_ipc)" ]; then
+    report --experiment diagnose_ipc --reference hmf --out "$out/diagnose_ipc"
+fi
+players=$(finished paper_crossplay)
+if [ -n "$players" ]; then
+    # shellcheck disable=SC2086  # one word per player
+    "$python" src/crossplay.py $players opponents/battle.pt --episodes 8 --out "$out/crossplay"
+fi
 
 # The records of all these runs, without checkpoints: what the tables and curves are made of.
-experiments="choose_default_game choose_default choose_attention printed_losses diagnose_ipc paper_lines paper_battle paper_bar
-    paper_bar_capacities paper_spread paper_pursuit paper_mfvfd paper_crossplay"
 files=()
-for id in $(for name in $experiments; do "$python" src/sweep.py "$name" --dry-run; done |
-    sed -n 's/^finished as run \([0-9]*\) .*/\1/p' | sort -nu); do
+for id in $(for name in choose_default_game choose_default choose_attention printed_losses diagnose_ipc paper_lines \
+    paper_battle paper_bar paper_bar_capacities paper_spread paper_pursuit paper_mfvfd paper_crossplay; do
+    finished "$name"
+done | sort -nu); do
     files+=("$id/config.json" "$id/run.json" "$id/info.json" "$id/metrics.jsonl")
 done
 tar -cJf "$out/records.tar.xz" -C results/sacred "${files[@]}"

@@ -25,6 +25,7 @@ from config.schema import Config
 from report import (
     ablation_table,
     bars,
+    budget,
     described,
     main,
     marl_eval,
@@ -232,6 +233,22 @@ def test_several_tasks_share_a_figure_and_are_pooled(tmp_path: Path, store: File
     assert not (out / "over_tasks_ablation.csv").exists()
     assert main([*filters, "--reference=iql"]) == 0
     assert {"over_tasks_ablation.csv"} <= {path.name for path in out.iterdir()}
+
+
+def test_tasks_without_the_reference_are_left_out(
+    tmp_path: Path, store: FileStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded.put(store, 8, config("random", "bar_30", 1), values=[0, 4])
+    words = [f"--results={tmp_path}", f"--out={tmp_path / 'out'}", "--reference=iql"]
+    assert main(["env=bar", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "left out, no finished run of iql there: bar env_args.capacity=30" in printed
+    assert "| bar env_args.capacity=60 | iql |" in printed
+    assert "| bar env_args.capacity=30 |" not in printed
+
+
+def test_captions_of_figures_say_the_budget(store: FileStore) -> None:
+    assert budget(tasks_of(store)) == "Budget in environment steps: bar 20."
 
 
 def test_several_experiments_make_one_report(
