@@ -111,13 +111,22 @@ class Batch:
     window: Window | None = None  # recurrent agents only
 
 
-def decode_obs(obs: Tensor, scale: float) -> Tensor:
-    """Stored observation (any dtype) to float32 in natural units."""
+def decode_obs(obs: Tensor, scale: float, rows: Tensor | None = None) -> Tensor:
+    """Stored observation (any dtype) to float32 in natural units; only ``rows`` (n,) int64 of its first axis if given.
+
+    On an accelerator nothing waits for the host.
+    """
+    if obs.device.type == "cpu" and scale != 1.0:
+        from components.decoding import decode_rows  # compiles, which takes a second
+
+        picked = torch.arange(len(obs)) if rows is None else rows
+        out = torch.empty(len(picked), *obs.shape[1:])
+        decode_rows(obs.flatten(1).numpy(), picked.numpy(), np.float32(scale), out.flatten(1).numpy())
+        return out
+    picked = obs if rows is None else obs.index_select(0, rows)
     if scale == 1.0:
-        return obs.to(torch.float32)
-    if obs.device.type == "cpu":  # NumPy converts and multiplies in one pass over memory
-        return torch.from_numpy(np.multiply(obs.numpy(), np.float32(scale), dtype=np.float32, casting="unsafe"))
-    return obs.to(torch.float32, copy=True).mul_(scale)  # in place: the product needs no second block of memory
+        return picked.to(torch.float32)
+    return picked.to(torch.float32, copy=True).mul_(scale)  # in place: the product needs no second block of memory
 
 
 def to_device(record: R, device: torch.device) -> R:

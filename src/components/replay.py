@@ -210,13 +210,19 @@ class Replay:
         """Rows whose predecessor was never stored (only until the ring has filled once)."""
         return (row == 0) if self.stored <= self.rows else torch.zeros_like(row, dtype=torch.bool)
 
+    def _flat(self, name: str) -> Tensor:
+        """All rows of all environments along one axis, as `_index` counts them."""
+        return self.arrays[name].flatten(0, 1)
+
+    def _index(self, row: Tensor, env: Tensor) -> Tensor:
+        return row * self.n_envs + env
+
     def _read(self, name: str, row: Tensor, env: Tensor) -> Tensor:
-        array = self.arrays[name]
-        index = (row * self.n_envs + env).to(array.device, non_blocking=True)
-        flat = array.view(self.rows * self.n_envs, *array.shape[2:])
-        shape = (index.numel(), *array.shape[2:])
+        flat = self._flat(name)
+        index = self._index(row, env).to(flat.device, non_blocking=True)
+        shape = (index.numel(), *flat.shape[1:])
         # Pinned memory when the learner is elsewhere: the copy then overlaps with whatever the device does.
-        picked = torch.empty(shape, dtype=array.dtype, device=array.device, pin_memory=self.pin)
+        picked = torch.empty(shape, dtype=flat.dtype, device=flat.device, pin_memory=self.pin)
         torch.index_select(flat, 0, index.flatten(), out=picked)
         return picked.unflatten(0, index.shape).to(self.device, non_blocking=True)
 
@@ -224,7 +230,10 @@ class Replay:
         return self._read(name, row, env) if name in self.arrays else None
 
     def _decoded(self, row: Tensor, env: Tensor) -> Tensor:
-        return decode_obs(self._read("obs", row, env), self.info.obs_scale)
+        if self.pin:  # stored bytes travel, the device decodes
+            return decode_obs(self._read("obs", row, env), self.info.obs_scale)
+        index = self._index(row, env).to(self.device, non_blocking=True)
+        return decode_obs(self._flat("obs"), self.info.obs_scale, index.flatten()).unflatten(0, index.shape)
 
     def state_dict(self) -> dict[str, Any]:
         """Filled rows, positions and the random stream."""

@@ -311,9 +311,7 @@ class BattleEnv(Env):
         battle = self._battles[env_index]
         position, attack = [], []
         for index, side in enumerate(battle.sides):
-            cell = np.zeros((side.n_agents, 2), dtype=np.int32)
-            side.read_position(cell)
-            position.append(cell[side.rows])
+            position.append(side.cell.copy())
             if battle.t > 0:
                 offset = np.concatenate(
                     [
@@ -329,7 +327,7 @@ class BattleEnv(Env):
             population=(n, m),
             map_size=battle.world.map_size,
             position=np.concatenate(position),
-            hp=np.concatenate([side.hp() / side.unit.hp for side in battle.sides]),
+            hp=np.concatenate([side.health for side in battle.sides]),
             side=np.repeat(np.arange(2, dtype=np.int32), [len(side.rows) for side in battle.sides]),
             slot=np.concatenate([side.rows for side in battle.sides]),
             attack=np.concatenate(attack) if attack else None,
@@ -365,14 +363,14 @@ class BattleEnv(Env):
 
     def _look(self, index: int, reward: Tensor, info: dict[str, Tensor]) -> Step:
         """The present row as side ``index`` sees it."""
-        sides = [battle.sides[index] for battle in self._battles]
-        obs = torch.empty(*reward.shape, *sides[0].obs_shape, dtype=torch.uint8, pin_memory=self._pin)
+        obs_shape = self._battles[0].sides[index].obs_shape
+        obs = torch.empty(*reward.shape, *obs_shape, dtype=torch.uint8, pin_memory=self._pin)
         position = torch.zeros(*reward.shape, 2)
-        for side, obs_NO, position_N2 in zip(sides, obs.numpy(), position.numpy(), strict=True):
-            side.read_obs(obs_NO)
-            side.read_position(position_N2)
-        ends = np.array([(battle.terminated, battle.truncated) for battle in self._battles])
-        terminated, truncated = torch.from_numpy(ends).unbind(1)
+        for battle, obs_NO, position_N2 in zip(self._battles, obs.numpy(), position.numpy(), strict=True):
+            battle.world.read_obs(index, obs_NO)
+            battle.sides[index].read_position(position_N2)
+        terminated = torch.tensor([battle.terminated for battle in self._battles])
+        truncated = torch.tensor([battle.truncated for battle in self._battles])
         return Step(
             obs=obs,
             alive=torch.from_numpy(self._alive(index)),
@@ -388,5 +386,5 @@ class BattleEnv(Env):
         return self._look(1, self._no_reward(1), {}), first
 
     def _row(self, reward: Tensor) -> Step:
-        stats = np.array([battle.stats() for battle in self._battles], dtype=np.float32)
-        return self._look(0, reward, dict(zip(STATS, torch.from_numpy(stats).unbind(1), strict=True)))
+        stats = torch.tensor([battle.stats() for battle in self._battles], dtype=torch.float32)
+        return self._look(0, reward, dict(zip(STATS, stats.unbind(1), strict=True)))

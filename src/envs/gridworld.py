@@ -1,7 +1,8 @@
 """A validated wrapper around MAgent2's C++ grid world for two sides that fight.
 
 The engine ends the process on requests that it does not understand, so everything is checked here first. Its raw
-functions are called with cached ctypes arguments and write into buffers that belong to the caller.
+functions are called with cached ctypes arguments and write into buffers that belong to the caller. Views are not the
+engine's: it shows each agent its own cell only, which holds its health, and `envs.views` cuts the rest out of a map.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from envs.base import EnvError
 
 OBS_SCALE = 0.01  # presence is 0 or 1, health a multiple of 1 % (UnitType.check sees to it): uint8 holds both exactly
 MAX_SEED = 2**31 - 2  # the engine's linear congruential generator takes 1 .. 2^31 - 2; it reads 0 as 1
-OWN_HP_CHANNEL = 2  # of wall, own, own hp, other, other hp
+N_CHANNELS = 5  # wall, own presence, own health, other presence, other health
 
 
 def import_engine() -> tuple[ModuleType, Any]:
@@ -102,6 +103,15 @@ def circle_offsets(radius: float, with_centre: bool) -> np.ndarray:
     return np.stack([x[inside], y[inside]], axis=1).astype(np.int32)
 
 
+def circle_mask(radius: float, n_channels: int) -> np.ndarray:
+    """(height, height * n_channels) uint8: all bits of the cells that a circular view shows, row by row."""
+    reach = int(radius + 1e-8)
+    inside = np.zeros((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
+    x, y = circle_offsets(radius, with_centre=True).T
+    inside[y + reach, x + reach] = 255
+    return np.repeat(inside, n_channels, axis=1)
+
+
 class Side:
     """One side of a ``GridWorld``. Agents keep their slot for the whole episode; the engine lists the living only.
 
@@ -111,7 +121,8 @@ class Side:
     def __init__(self, lib: Any, world: Any, handle: ctypes.c_int32, n_agents: int, unit: UnitType) -> None:
         self.unit = unit
         self.n_agents = n_agents
-        self.obs_shape: tuple[int, ...] = tuple(int(size) for size in world.get_view_space(handle))
+        self.mask = circle_mask(unit.view_radius, N_CHANNELS)
+        self.obs_shape = (len(self.mask), len(self.mask), N_CHANNELS)
         self.n_actions = int(world.get_action_space(handle)[0])
         self.alive = np.zeros(n_agents, dtype=bool)
         self.rows = np.arange(0)
@@ -121,7 +132,7 @@ class Side:
         self._reward = np.zeros(n_agents, dtype=np.float32)
         self._living = np.zeros(n_agents, dtype=bool)
         self._position = np.zeros((n_agents, 2), dtype=np.int32)
-        self._view = np.zeros((n_agents, *self.obs_shape), dtype=np.float32)
+        self._view = np.zeros((n_agents, *world.get_view_space(handle)), dtype=np.float32)
         self._feature = np.zeros((n_agents, *world.get_feature_space(handle)), dtype=np.float32)
         self._views = (ctypes.c_void_p * 2)(self._view.ctypes.data, self._feature.ctypes.data)
         self._pointer = {
@@ -169,28 +180,25 @@ class Side:
             self.alive[self.rows] = living
             self.rows = self.rows[living]
 
-    def _look(self) -> np.ndarray:
-        """(living, *obs_shape) float32 view, valid until the next call."""
+    def observe(self) -> None:
+        """Ask the engine where the living are and how they fare: `cell` and `health` show it until the next call."""
         self._lib.env_get_observation(*self._address, self._views)
-        return self._view[: len(self.rows)]
+        self._lib.env_get_info(*self._address, b"pos", self._pointer["pos"])
 
-    def read_obs(self, out: np.ndarray) -> None:
-        """Write the views into ``out`` (n_agents, *obs_shape) uint8, in units of OBS_SCALE, zeros for the dead."""
-        view = self._look()
-        np.multiply(view, 1 / OBS_SCALE, out=view)
-        np.rint(view, out=view)
-        out[self.rows] = view
-        out[~self.alive] = 0
+    @property
+    def cell(self) -> np.ndarray:
+        """(living, 2) int32, (x, y)."""
+        return self._position[: len(self.rows)]
+
+    @property
+    def health(self) -> np.ndarray:
+        """(living,) float32, as a fraction of ``unit.hp``. The engine shows it in views only, the own at the centre."""
+        centre = self._view.shape[1] // 2
+        return self._view[: len(self.rows), centre, centre, 2]
 
     def read_position(self, out: np.ndarray) -> None:
         """Write the cells (x, y) into ``out`` (n_agents, 2) of any number type; those of the dead untouched."""
-        self._lib.env_get_info(*self._address, b"pos", self._pointer["pos"])
-        out[self.rows] = self._position[: len(self.rows)]
-
-    def hp(self) -> np.ndarray:
-        """(living,) float32 health points. The engine shows them in views only: everybody's own is at the centre."""
-        centre = self.obs_shape[0] // 2
-        return self._look()[:, centre, centre, OWN_HP_CHANNEL] * np.float32(self.unit.hp)
+        out[self.rows] = self.cell
 
 
 class GridWorld:
@@ -200,10 +208,21 @@ class GridWorld:
     """
 
     def __init__(
-        self, map_size: int, n_agents: tuple[int, int], units: tuple[UnitType, UnitType], rewards: Rewards
+        self,
+        map_size: int,
+        n_agents: tuple[int, int],
+        units: tuple[UnitType, UnitType],
+        rewards: Rewards,
+        engine_views: bool = False,
     ) -> None:
-        """Build the engine; the caller has run the ``check`` methods of ``units`` and ``rewards``."""
+        """Build the engine; the caller has run the ``check`` methods of ``units`` and ``rewards``.
+
+        ``engine_views``: the engine computes whole views too, which only comparisons with it need.
+        """
+        from envs import views  # compiles, which takes a second that only this environment shall cost
+
         engine, self._lib = import_engine()
+        self._draw_views = views.draw_views
         config = engine.Config()
         config.set({"map_width": map_size, "map_height": map_size})
         config.set({"embedding_size": 1})  # the binary id, which nothing here reads; an empty one is undefined in C++
@@ -214,7 +233,7 @@ class GridWorld:
                 "length": 1,
                 "hp": unit.hp,
                 "speed": unit.speed,
-                "view_range": engine.CircleRange(unit.view_radius),
+                "view_range": engine.CircleRange(unit.view_radius if engine_views else 0),
                 "attack_range": engine.CircleRange(unit.attack_radius),
                 "damage": unit.damage,
                 "step_recover": unit.step_recover,
@@ -230,12 +249,19 @@ class GridWorld:
             rule = engine.Event(attacker, "attack", victim)
             config.add_reward_rule(rule, receiver=attacker, value=rewards.hit_reward)
         self.map_size = map_size
+        self._parts = (n_agents, units, rewards)
         self._world = engine.GridWorld(config)  # owns the engine and frees it
         self._done = ctypes.c_int32()
         self.sides = tuple(
             Side(self._lib, self._world, handle, n, unit)
             for handle, n, unit in zip(self._world.get_handles(), n_agents, units, strict=True)
         )
+        self._empty = [views.empty_board(map_size, margin=len(side.mask) // 2) for side in self.sides]
+        self._board = [board.copy() for board in self._empty]
+
+    def with_engine_views(self) -> GridWorld:
+        """Another world of the same kind whose engine computes whole views too."""
+        return GridWorld(self.map_size, *self._parts, engine_views=True)
 
     def reset(self, seed: int, positions: tuple[np.ndarray, np.ndarray]) -> None:
         """Start an episode: ``seed`` in [1, MAX_SEED], ``positions`` one (n_agents, 2) integer array per side."""
@@ -243,6 +269,7 @@ class GridWorld:
         self._world.reset()
         for side, position in zip(self.sides, positions, strict=True):
             side.place(position)
+        self._observe()
 
     def step(self, actions: tuple[np.ndarray, np.ndarray], first: int, reward: np.ndarray) -> None:
         """One step with ``actions``, one (n_agents,) int32 array per side; side 0's rewards go into ``reward``.
@@ -256,3 +283,26 @@ class GridWorld:
         for side in self.sides:
             side.read_alive()
         self._lib.gridworld_clear_dead(self._world.game)
+        self._observe()
+
+    def read_obs(self, index: int, out: np.ndarray) -> None:
+        """Write what side ``index`` sees into ``out`` (n_agents, *obs_shape) uint8, in units of OBS_SCALE.
+
+        Contiguous; zeros for the dead.
+        """
+        own, other = self.sides[index], self.sides[1 - index]
+        self._draw_views(
+            self._empty[index],
+            self._board[index],
+            own.mask,
+            own.cell,
+            own.health,
+            own.rows,
+            other.cell,
+            other.health,
+            out.reshape(own.n_agents, len(own.mask), -1),
+        )
+
+    def _observe(self) -> None:
+        for side in self.sides:
+            side.observe()

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from components.batch import EnvInfo
-from envs.pursuit_laws import PURSUER_MOVES, WORLD_SIZE, evader_direction, wrap
-from envs.torch_env import State, TorchEnv, relative_to_agents, seen_by_agents
+from envs.pursuit_laws import PURSUER_MOVES, WORLD_SIZE, evader_direction, relative, wrap
+from envs.torch_env import State, TorchEnv, relative_to_agents
 
 MARGIN = 5.0  # of the square in which an episode begins
 EVADER_SPEED = 2.0  # units per step of 0.1 s; pursuers move 1
@@ -61,7 +61,6 @@ class Pursuit(TorchEnv):
         super().__init__(n_envs, device, info)
         moves, turns = unicycle_moves() if self._drives else (PURSUER_MOVES, [0.0] * len(PURSUER_MOVES))
         self._moves, self._turns = torch.tensor(moves, device=device), torch.tensor(turns, device=device)
-        self._seen = seen_by_agents(1, n_agents, device)
 
     def _start(self) -> State:
         n_agents, device = self.info.n_agents, self.device
@@ -77,7 +76,7 @@ class Pursuit(TorchEnv):
         }
 
     def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
-        fleeing = evader_direction(wrap(state["pursuers"] - state["evader"].unsqueeze(1)))
+        fleeing = evader_direction(relative(state["pursuers"], state["evader"]))
         evader = torch.remainder(state["evader"] + EVADER_SPEED * fleeing, WORLD_SIZE)
         moved, heading = functional.embedding(action, self._moves), state["heading"]
         if self._drives:
@@ -97,8 +96,8 @@ class Pursuit(TorchEnv):
         return played, reward, caught
 
     def _observe(self, state: State) -> Tensor:
-        relative = wrap(relative_to_agents(state["evader"].unsqueeze(1), state["pursuers"], self._seen))
-        places = relative.div_(WORLD_SIZE / 2).flatten(2)
+        seen = wrap(relative_to_agents(state["evader"].unsqueeze(1), state["pursuers"]))
+        places = seen.div_(WORLD_SIZE / 2).flatten(2)
         if not self._drives:
             return places
         heading = state["heading"].unsqueeze(2)
@@ -118,7 +117,7 @@ class Pursuit(TorchEnv):
 
 def smallest_distance(pursuers: Tensor, evader: Tensor) -> Tensor:
     """(E,) on the torus, from pursuers (E, N, 2) to the evader (E, 2)."""
-    return wrap(pursuers - evader.unsqueeze(1)).norm(dim=2).amin(dim=1)
+    return relative(pursuers, evader).norm(dim=2).amin(dim=1)
 
 
 def turned(vector: Tensor, angle: Tensor) -> Tensor:

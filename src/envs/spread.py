@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from components.batch import EnvInfo
 from envs.base import EnvError
-from envs.torch_env import State, TorchEnv, relative_to_agents, seen_by_agents
+from envs.torch_env import State, TorchEnv, relative_to_agents
 
 TIME_STEP = 0.1
 DAMPING = 0.25
@@ -62,7 +62,6 @@ class Spread(TorchEnv):
         self.local_ratio = local_ratio
         self._forces = FORCE * torch.tensor(DIRECTIONS, dtype=torch.float64, device=device)
         self._self = torch.eye(n_agents, device=device)
-        self._seen = seen_by_agents(n_agents, n_agents, device)
 
     def _start(self) -> State:
         shape = (2, self.n_envs, self.info.n_agents, 2)
@@ -105,7 +104,7 @@ class Spread(TorchEnv):
 
     def _observe(self, state: State) -> Tensor:
         position, velocity, landmark = (state[key].to(torch.float32) for key in ("position", "velocity", "landmark"))
-        relative = relative_to_agents(landmark, position, self._seen)
+        relative = relative_to_agents(landmark, position)
         silence = position.new_zeros(self.n_envs, self.info.n_agents, self._silence)
         return torch.cat([velocity, position, relative.flatten(2), silence], dim=2)
 

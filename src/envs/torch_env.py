@@ -75,7 +75,7 @@ class TorchEnv(Env):
         truncated = (t >= self.info.episode_limit) & ~terminated
         self._state = {key: _where(first, new[key], played[key]) for key in new}
         self._state |= {"t": t, "done": terminated | truncated}
-        return self._row(_where(first, torch.zeros_like(reward), reward), terminated, truncated)
+        return self._row(reward.masked_fill(first.unsqueeze(1), 0.0), terminated, truncated)
 
     def state_dict(self) -> dict[str, Any]:
         return {"generator": self._generator.get_state(), "state": dict(self._state)}
@@ -128,18 +128,17 @@ def _where(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     return torch.where(condition.view(-1, *[1] * (yes.ndim - 1)), yes, no)
 
 
-def seen_by_agents(n_objects: int, n_agents: int, device: torch.device) -> Tensor:
-    """For each agent the indices of all objects, then of all agents but itself, in one row: (N (objects + N - 1),)."""
-    entity = torch.arange(n_objects + n_agents, device=device).repeat(n_agents, 1)
-    oneself = n_objects + torch.arange(n_agents, device=device).unsqueeze(1)
-    return entity[entity != oneself]
-
-
-def relative_to_agents(objects: Tensor, agents: Tensor, seen: Tensor) -> Tensor:
-    """(E, N, objects + N - 1, 2) places of what ``seen_by_agents`` lists, minus the agent's own.
+def relative_to_agents(objects: Tensor, agents: Tensor) -> Tensor:
+    """(E, N, K + N - 1, 2) places of objects (E, K, 2), then of all agents (E, N, 2) but oneself, minus one's own.
 
     Places are complex numbers meanwhile: arithmetic over a last axis of length 2 is several times slower.
     """
+    own = torch.view_as_complex(agents).unsqueeze(2)
     entities = torch.view_as_complex(torch.cat([objects, agents], dim=1))
-    places = entities.gather(1, seen.expand(len(entities), -1)).view(*agents.shape[:2], -1)
-    return torch.view_as_real(places.sub_(torch.view_as_complex(agents).unsqueeze(2)))
+    difference = (entities.unsqueeze(1) - own).flatten(1)
+    # Oneself stands at K, and from there on again after each K + N + 1.
+    (n_envs, n), m, k = agents.shape[:2], entities.shape[1], objects.shape[1]
+    others = torch.empty(n_envs, n * (m - 1), dtype=difference.dtype, device=difference.device)
+    others[:, :k] = difference[:, :k]
+    others[:, k:].view(n_envs, n - 1, m).copy_(difference[:, k + 1 :].view(n_envs, n - 1, m + 1)[:, :, :-1])
+    return torch.view_as_real(others.view(n_envs, n, m - 1))

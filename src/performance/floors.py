@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
-from envs.battle import BattleEnv
+from envs.battle import Battle, BattleEnv
 from envs.gridworld import GridWorld
 from learners.base import Learner
 
@@ -26,6 +26,7 @@ def bare_engine(env: Env) -> Callable[[], None]:
     their own ``step``.
     """
     if isinstance(env, BattleEnv):
+        env._battles = [Battle(battle.world.with_engine_views(), battle.episode_limit) for battle in env._battles]
         steps = [_bare_battle(battle.world) for battle in env._battles]
         count = 0
 

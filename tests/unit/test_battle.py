@@ -12,7 +12,7 @@ import torch
 from components.batch import Step
 from config.loader import available, named_layer
 from envs.base import EnvError
-from envs.battle import SPACING, BattleEnv, block_rows, facing_blocks, smallest_map
+from envs.battle import SPACING, Battle, BattleEnv, block_rows, facing_blocks, smallest_map
 from utils.registry import config_keys
 
 PRESETS = [name for name in available("envs") if name.startswith("battle")]
@@ -139,6 +139,7 @@ def test_sides_are_swapped_on_request_and_at_random() -> None:
 
 def test_observations_equal_the_engines_cell_by_cell() -> None:
     env = BattleEnv(1, CPU, **env_args("battle_symmetric", n_agents=40, n_enemies=40, map_size=32, hp=5, enemy_hp=5))
+    env._battles = [Battle(env._battles[0].world.with_engine_views(), 400)]
     row, stream = env.reset(1), torch.Generator().manual_seed(1)
     engine = env._battles[0].world._world
     deaths = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import subprocess
@@ -110,7 +111,7 @@ def test_actions_reach_their_slots_after_deaths() -> None:
     moved = cells(world, 0)
     np.testing.assert_array_equal(moved, [[-1, -1], [5, 9], [4, 15], [-1, -1], [6, 25], [5, 31]])
     obs = np.full((6, 7, 7, 5), 255, np.uint8)
-    world.sides[0].read_obs(obs)
+    world.read_obs(0, obs)
     np.testing.assert_array_equal(obs[:, 3, 3, 1], [0, 100, 100, 0, 100, 100])
     assert obs[[0, 3]].max() == 0
     reward = play(world, [HIT_UP, STAY, HIT_UP, HIT_UP, STAY, HIT_UP], [STAY, STAY])
@@ -121,22 +122,45 @@ def test_observation_axes_and_channels() -> None:
     world = world_of([[1, 10], [2, 10]], [[1, 12]], (HALF, UnitType(3, 1, 1, 20, 2, 0)))
     play(world, [STAY, STAY], [STAY])
     view = np.zeros((2, 7, 7, 5), np.uint8)
-    world.sides[0].read_obs(view)
+    world.read_obs(0, view)
     assert view[0, 3, 2, 0] == 100  # the wall, one cell to the left: axis 1 is y, axis 2 is x
     assert view[0, 3, 4].tolist() == [0, 100, 100, 0, 0]  # a friend to the right
     assert view[0, 5, 3].tolist() == [0, 0, 0, 100, 100]  # the enemy, two cells below
     assert view[0, 0, 0].max() == 0  # corners lie outside the circle
     enemy = np.zeros((1, 7, 7, 5), np.uint8)
-    world.sides[1].read_obs(enemy)
+    world.read_obs(1, enemy)
     assert enemy[0, 3, 3].tolist() == [0, 100, 100, 0, 0]  # the observer's own side comes first for both
     assert enemy[0, 1, 3].tolist() == [0, 0, 0, 100, 100]
+
+
+@pytest.mark.parametrize(("radius", "enemy_radius"), [(1, 6), (3, 3), (1.5, 2.3), (3.61, 7)])
+def test_views_equal_the_engines_cell_by_cell(radius: float, enemy_radius: float) -> None:
+    """Both sides' views, near walls and corners and among the dying, against the engine's own."""
+    units = (UnitType(radius, 1, 1, 5, 2, 0.1), UnitType(enemy_radius, 2, 1, 4, 2, 0.2))
+    world = GridWorld(14, (30, 30), units, REWARDS, engine_views=True)
+    cells = np.array(list(itertools.product(range(1, 13), repeat=2)))
+    rng = np.random.default_rng(0)
+    for seed in range(1, 6):
+        places = rng.permutation(cells)
+        world.reset(seed, (places[:30], places[30:60]))
+        for _ in range(30):
+            for index, side in enumerate(world.sides):
+                out = np.full((30, *side.obs_shape), 255, np.uint8)
+                world.read_obs(index, out)
+                living = len(side.rows)
+                np.testing.assert_allclose(out[side.rows] / 100, side._view[:living], rtol=0, atol=5e-6)
+                assert not out[~side.alive].any()
+            if not all(len(side.rows) for side in world.sides):
+                break
+            play(world, *(rng.integers(side.n_actions, size=30).tolist() for side in world.sides))
+        assert any(len(side.rows) < 30 for side in world.sides)
 
 
 def test_health_is_read_from_the_view() -> None:
     world = world_of([[5, 5]], [[6, 5]])
     play(world, [HIT_RIGHT], [6])
-    assert world.sides[0].hp() == pytest.approx([10])
-    assert world.sides[1].hp() == pytest.approx([8.1])
+    assert world.sides[0].health == pytest.approx([1])
+    assert world.sides[1].health == pytest.approx([0.81])
 
 
 def test_the_seed_decides_who_strikes_first() -> None:
@@ -174,7 +198,7 @@ def test_reset_in_the_middle_of_an_episode_revives_all() -> None:
     play(world, [STAY], [HIT_RIGHT])
     assert len(world.sides[0].rows) == 0
     view = np.full((1, 7, 7, 5), 255, np.uint8)
-    world.sides[0].read_obs(view)  # nobody left
+    world.read_obs(0, view)  # nobody left
     assert view.max() == 0
     world.reset(1, (np.array([[6, 5]]), np.array([[5, 5]])))
     assert world.sides[0].alive.all()
