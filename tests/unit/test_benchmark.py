@@ -101,6 +101,7 @@ def test_the_bare_engine_plays_battles() -> None:
         step()
     for battle, view in zip(env._battles, start, strict=True):  # type: ignore[attr-defined]
         assert (battle.sides[0]._view != view).any()
+        assert view.shape[1:] == battle.sides[0].obs_shape, "the floor is the engine's own, whole observation"
 
 
 def test_a_measurement_is_complete_and_consistent() -> None:
