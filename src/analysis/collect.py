@@ -89,18 +89,32 @@ def labels(configs: Sequence[Mapping[str, Any]], name_key: str, keys_of: Callabl
 
 
 def collect(store: RunStore, records: Sequence[RunRecord], metric: str) -> list[Task]:
-    """Tasks with their methods, by name. Runs that never logged ``metric`` are left out, with a warning."""
+    """Tasks with their methods, by name. Runs that never logged ``metric`` are left out, with one warning."""
     tasks = grouped(records, is_task_key)
     names = labels([group[0].flat_config for group in tasks], "env", is_task_key)
+    curves = curves_of(store, records, metric)
     found = [
-        Task(str(group[0].config["env"]), name, methods(store, group, metric), group[0].flat_config)
+        Task(str(group[0].config["env"]), name, methods(group, curves), group[0].flat_config)
         for group, name in zip(tasks, names, strict=True)
     ]
     return sorted((task for task in found if task.methods), key=lambda task: task.label)
 
 
-def methods(store: RunStore, records: Sequence[RunRecord], metric: str) -> list[Method]:
-    """The methods of one task."""
+def curves_of(store: RunStore, records: Sequence[RunRecord], metric: str) -> dict[int, Curve]:
+    """Run id -> its curve of ``metric``, for those that logged it."""
+    curves, errors = {}, []
+    for record in records:
+        try:
+            curves[record.id] = store.metrics(record.id, [metric])[metric]
+        except RecordError as error:
+            errors.append(error)
+    if errors:
+        logger.warning("left out: %d of %d runs; the first is %s", len(errors), len(records), errors[0])
+    return curves
+
+
+def methods(records: Sequence[RunRecord], curves: Mapping[int, Curve]) -> list[Method]:
+    """The methods of one task, from its runs that have a curve."""
 
     def compared(key: str) -> bool:
         return key not in NOT_COMPARED and not is_task_key(key)
@@ -109,12 +123,8 @@ def methods(store: RunStore, records: Sequence[RunRecord], metric: str) -> list[
     names = labels([group[0].flat_config for group in groups], "name", compared)
     found = []
     for group, name in zip(groups, names, strict=True):
-        curves = {}
-        for record in group:  # by id: a repeated seed counts once, and the newest run is the one that counts
-            try:
-                curves[int(record.config["seed"])] = store.metrics(record.id, [metric])[metric]
-            except RecordError as error:
-                logger.warning("left out: %s", error)
-        if curves:
-            found.append(Method(name, curves))
+        # By id: a repeated seed counts once, and the newest run is the one that counts.
+        seeds = {int(record.config["seed"]): curves[record.id] for record in group if record.id in curves}
+        if seeds:
+            found.append(Method(name, seeds))
     return sorted(found, key=lambda method: method.label)

@@ -311,4 +311,4 @@ def test_a_run_without_the_metric_is_left_out_with_a_warning(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         assert collect(store, store.list(status="COMPLETED"), "loss") == []
-    assert "left out: run 1: no metric 'loss'" in caplog.text
+    assert "the first is run 1: no metric 'loss'" in caplog.text
