@@ -7,6 +7,7 @@ m groups, O observation shape. A tensor with three or more axes carries its lett
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -49,7 +50,7 @@ class Step:
     avail: Tensor | None = None  # (E, N, A) bool; None: every action is always available
     position: Tensor | None = None  # (E, N, 2) float32
 
-    @property
+    @cached_property  # asked for five times in a step of a rollout
     def done(self) -> Tensor:
         """(E,) bool, this row ends an episode."""
         return self.terminated | self.truncated

@@ -346,7 +346,7 @@ class BattleEnv(Env):
         if tuple(action.shape) != shape or action.dtype != torch.int64:
             raise EnvError(f"{who}: expected {shape} int64, got {tuple(action.shape)} {action.dtype}.")
         asked = action.cpu().numpy()
-        if asked.min() < 0 or asked.max() >= n_actions:
+        if asked.view(np.uint64).max() >= n_actions:  # negative numbers are large ones without a sign
             acts = self._alive(side) & ~np.array([[battle.done] for battle in self._battles])
             for env, agent in np.argwhere(acts & ((asked < 0) | (asked >= n_actions))):
                 raise EnvError(

@@ -62,15 +62,17 @@ def shared_border(p: Tensor, sites: Tensor) -> tuple[Tensor, Tensor]:
     return p / 2 + ((low + high) / 2).unsqueeze(-1) * normal, low < high
 
 
-def evader_direction(pursuers: Tensor) -> Tensor:
-    """(E, 2) unit direction of the evader's flight from pursuers (E, N, 2), relative to it and wrapped.
+def evader_direction(pursuers: Tensor, distance: Tensor) -> Tensor:
+    """(E, 2) unit direction of the evader's flight.
+
+    Pursuers (E, N, 2) are relative to it and wrapped, ``distance`` (E, N) are their norms.
 
     Zhou et al. give, for the nearest pursuer at distance R in direction h with v = h turned by 90 degrees and a border
     of length L from t_lo to t_hi along v: -(L / 2) h + (t_hi^2 - t_lo^2) / (2 R) v. That is parallel to the way from
     this pursuer to the border's midpoint.
     """
     k = min(EVADER_NEIGHBOURS, pursuers.shape[1])
-    nearest = pursuers.norm(dim=2).topk(k, largest=False).indices
+    nearest = distance.topk(k, largest=False).indices
     sites = torch.view_as_real(torch.view_as_complex(pursuers).gather(1, nearest))
     p = sites[:, 0]
     midpoint, _ = shared_border(p, images(sites))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -71,7 +71,7 @@ class Play:
 
     def _keep(self, row: Step) -> None:
         self.rows.append(row)
-        self.record.append(replace(row, **{name: _clone(value) for name, value in vars(row).items()}))
+        self.record.append(replace(row, **{name: _clone(value) for name, value in _parts(row).items()}))
 
     def _legal_action(self) -> Tensor:
         info, row = self.env.info, self.record[-1]
@@ -83,6 +83,10 @@ class Play:
         return scores.argmax(dim=2).expand(self.env.n_envs, -1).contiguous()
 
 
+def _parts(row: Step) -> dict[str, Any]:
+    return {part.name: getattr(row, part.name) for part in fields(row)}
+
+
 def _clone(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: tensor.clone() for key, tensor in value.items()}
@@ -91,8 +95,8 @@ def _clone(value: Any) -> Any:
 
 def _tensors(row: Step) -> dict[str, Tensor]:
     """Field -> tensor, statistics as info[key], without the fields that are None."""
-    fields = {name: value for name, value in vars(row).items() if isinstance(value, Tensor)}
-    return fields | {f"info[{key}]": value for key, value in row.info.items()}
+    tensors = {name: value for name, value in _parts(row).items() if isinstance(value, Tensor)}
+    return tensors | {f"info[{key}]": value for key, value in row.info.items()}
 
 
 def difference(a: list[Step], b: list[Step]) -> str:

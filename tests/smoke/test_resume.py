@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def differences(left: Any, right: Any, where: str = "") -> list[str]:
     if isinstance(left, Tensor):
         return [] if torch.equal(left, right) and left.dtype == right.dtype else [where]
     if is_dataclass(left):
-        left, right = vars(left), vars(right)
+        left, right = ({part.name: getattr(side, part.name) for part in fields(left)} for side in (left, right))
     if isinstance(left, (list, tuple)):
         left, right = dict(enumerate(left)), dict(enumerate(right))
     if isinstance(left, dict):
