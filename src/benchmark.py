@@ -19,12 +19,16 @@ from matplotlib.figure import Figure
 
 import build
 from analysis.figures import write
+from analysis.page import check, fill
 from analysis.tables import Cell, Table
 from config.loader import Layer, layers
 from config.schema import Config
+from performance import targets
 from performance.measure import SECTIONS, Measurement, measure, population
-from performance.tasks import task_speeds, two_cores
+from performance.tasks import MPE2, task_speeds, two_cores
+from utils.cli import exit_code
 
+ROLLOUTS = (2, 8, 32)  # battles at once
 HEAD = [
     *("algorithm", "env", "N", "E"),
     *("env_steps/s", "agent_steps/s", "updates/s", "rollout_us", "train_us", "update_ms"),
@@ -39,7 +43,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--env-config", default="battle", metavar="ENVIRONMENT")
     parser.add_argument("--agents", nargs="+", type=int, default=[20, 64, 200, 500, 1000, 2000], metavar="N")
     parser.add_argument("--seconds", type=float, default=10.0, help="about half as long as one table row takes")
-    parser.add_argument("--tasks", action="store_true", help="also batched tasks beside mpe2, and two cores beside one")
+    parser.add_argument(
+        "--targets",
+        action="store_true",
+        help="also rollouts of 64 against 64, batched tasks beside mpe2 and two cores beside one, and what is asked",
+    )
+    parser.add_argument("--page", type=Path, action="append", default=[], help="bring its tables up to date")
     parser.add_argument("--out", type=Path, default=Path("results/tmp/benchmark"), metavar="DIR")
     split = argv.index("with") if "with" in argv else len(argv)
     arguments = parser.parse_args(argv[:split])
@@ -93,11 +102,10 @@ def split_table(rows: Sequence[Measurement]) -> Table:
     return Table("Shares of training time.", ["algorithm", "env", "N", *SECTIONS], cells)
 
 
-def tasks_table(speeds: dict[str, float], ratio: float, n_envs: int) -> Table:
-    """Batched tasks beside mpe2, and two cores beside one."""
-    base = next(iter(speeds.values()))
+def tasks_table(speeds: dict[str, float], n_envs: int) -> Table:
+    """Batched tasks beside mpe2."""
+    base = speeds[MPE2]
     cells: list[list[Cell]] = [[name, f"{speed:.0f}", f"{speed / base:.1f}"] for name, speed in speeds.items()]
-    cells.append(["Battle 64v64, two processes over one", "", f"{ratio:.2f}"])
     return Table(f"{n_envs} environments at once on one core.", ["task", "env_steps/s", "ratio"], cells)
 
 
@@ -125,31 +133,55 @@ def machine() -> str:
     return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}."
 
 
-def main(argv: Sequence[str]) -> int:
+def measured(cases: Sequence[Config], environment: str, seconds: float) -> list[Measurement]:
+    """Each in a process of its own."""
+    rows = []
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        for number, config in enumerate(cases):
+            rows.append(pool.submit(measure, config.to_dict(), environment, seconds).result())
+            done = f"{number + 1} of {len(cases)}"
+            print(f"{done}: {config.name}, {rows[-1].n_agents} agents, {rows[-1].n_envs} at once", file=sys.stderr)
+    return rows
+
+
+def rollout_config(n_envs: int) -> Config:
+    """Battle, 64 against 64, with the small network whose rollout has a target."""
+    return config_for("iql", "battle_symmetric", 64, ["hidden_dims=[64,64]", f"batch_size_run={n_envs}"])
+
+
+def benchmark(argv: Sequence[str]) -> None:
     """Measure every algorithm at every population, each in a process of its own; write and print the tables."""
     arguments = parse(argv)
+    for page in arguments.page:
+        check(page)
     cases = [
         config_for(algorithm, arguments.env_config, n, arguments.overrides)
         for algorithm in arguments.config
         for n in arguments.agents
     ]
-    rows = []
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        for number, config in enumerate(cases):
-            rows.append(pool.submit(measure, config.to_dict(), arguments.env_config, arguments.seconds).result())
-            print(f"{number + 1} of {len(cases)}: {config.name}, {rows[-1].n_agents} agents", file=sys.stderr)
+    rows = measured(cases, arguments.env_config, arguments.seconds)
     tables = {"benchmark": population_table(rows), "split": split_table(rows)}
-    if arguments.tasks:
-        config = config_for("iql", "battle_symmetric", 64, [])
-        tables["tasks"] = tasks_table(task_speeds(1000, arguments.seconds), two_cores(config, 2.0, 5), 1000)
+    if arguments.targets:
+        rollouts = [rollout_config(n_envs) for n_envs in ROLLOUTS]
+        alone = measured(rollouts, "battle_symmetric", arguments.seconds)
+        speeds = task_speeds(1000, arguments.seconds)
+        both = two_cores(config_for("iql", "battle_symmetric", 64, []), 2.0, 5)
+        tables["tasks"] = tasks_table(speeds, 1000)
+        asked = [*targets.of_rollouts(alone), *targets.of_training(rows), *targets.of_tasks(speeds, both)]
+        tables["targets"] = targets.table(asked)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         (arguments.out / f"{name}.csv").write_text(table.csv())
-    text = "\n".join(table.markdown() for table in tables.values())
-    (arguments.out / "benchmark.md").write_text(text)
+        (arguments.out / f"{name}.md").write_text(table.markdown())
+        print(table.markdown())
     write(picture(rows), arguments.out / "benchmark", (".png",))
-    print(text)
-    return 0
+    for page in arguments.page:
+        fill(page)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure; see `exit_code` for what goes wrong."""
+    return exit_code(lambda: benchmark(argv))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from config.loader import layers, parse_command_line, parse_overrides
 from config.schema import Config
 from run import LogScalar, Trainer, evaluate_once
 from utils import checkpoint
-from utils.cli import BAD_INPUT, INTERRUPTED
+from utils.cli import INTERRUPTED, refuse
 from utils.recording.files import read_json
 from utils.recording.mongo import MongoCopy, MongoStore
 from utils.recording.observer import FileObserver
@@ -133,8 +133,7 @@ def main(argv: list[str]) -> int:
         system = build.build(config)
         observer, observers = recorders(Path(config.local_results_path) / "sacred")
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return refuse(error)
     for note in notes:
         print(note)
     code = 0

@@ -19,6 +19,7 @@ from utils.allocator import keep_freed_memory
 from utils.timing import alternate, clock
 
 CPU = torch.device("cpu")
+MPE2 = "mpe2 simple_spread_v3, N = 6"
 
 
 def make_config(algorithm: str, environment: str, values: dict[str, Any]) -> Config:
@@ -53,14 +54,14 @@ def task_speeds(n_envs: int, seconds: float) -> dict[str, float]:
     torch.set_num_threads(1)
     keep_freed_memory()  # as build.build does
     tasks = {
-        "mpe2 simple_spread_v3, N = 6": mpe2_step(),
+        MPE2: mpe2_step(),
         "spread, N = 6": batched_step("spread", n_envs),
         "spread, N = 100": batched_step("spread", n_envs, n_agents=100),
         "pursuit": batched_step("pursuit", n_envs),
         "bar": batched_step("bar", n_envs),
     }
     medians = alternate(tasks, seconds, clock(CPU))
-    return {name: (1 if name.startswith("mpe2") else n_envs) / median for name, median in medians.items()}
+    return {name: (1 if name == MPE2 else n_envs) / median for name, median in medians.items()}
 
 
 def rollout_speed(values: dict[str, Any], seconds: float) -> float:

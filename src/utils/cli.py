@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from pymongo.errors import PyMongoError
@@ -13,6 +15,14 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 
+def refuse(error: ValueError) -> int:
+    """Print the error in one line, after its traceback if $HMF_TRACEBACK is set; BAD_INPUT."""
+    if os.environ.get("HMF_TRACEBACK"):
+        traceback.print_exception(error)
+    print(f"error: {error}", file=sys.stderr)
+    return BAD_INPUT
+
+
 def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Run ``command``; its own exit code, 0 for None. Every error about input is a ValueError."""
     try:
@@ -21,7 +31,7 @@ def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted
         print(interrupted, file=sys.stderr)
         return INTERRUPTED
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        return refuse(error)
     except PyMongoError as error:
         print(f"error: MongoDB does not answer: {short(error)}. Start it or correct the URL.", file=sys.stderr)
     return BAD_INPUT

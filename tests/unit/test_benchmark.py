@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ from tests.factory import config_for, info_for, learner_for, random_batch
 import benchmark
 import build
 from analysis.tables import Table
-from performance import compare
+from performance import compare, targets
 from performance.floors import NetworkCalls, bare_engine, networks
-from performance.measure import SECTIONS, measure
+from performance.measure import SECTIONS, Measurement, measure
+from performance.tasks import MPE2
 from utils.timing import MIN_ROUNDS, Stopwatch, alternate
 
 BATTLE = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "random"}
@@ -119,14 +121,70 @@ def test_a_measurement_is_complete_and_consistent() -> None:
 
 
 def test_the_command_writes_tables_and_a_picture(tmp_path: Path) -> None:
-    options = ["--config", "iql", "--agents", "4", "--seconds", "0.1", "--out", str(tmp_path)]
+    page = tmp_path / "page.md"
+    page.write_text("<!-- file: benchmark.md -->\n<!-- end -->\n")
+    options = ["--config", "iql", "--agents", "4", "--seconds", "0.1", "--out", str(tmp_path), "--page", str(page)]
     assert benchmark.main([*options, "with", "batch_size=8", "hidden_dims=[8]"]) == 0
     with (tmp_path / "benchmark.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["algorithm"], row["env"], row["N"]) for row in rows] == [("iql", "battle", "4")]
     assert all(float(row["agent_steps/s"]) > 0 for row in rows)
-    assert "| iql | battle | 4 |" in (tmp_path / "benchmark.md").read_text()
+    assert "| iql | battle | 4 |" in page.read_text()
     assert (tmp_path / "benchmark.png").stat().st_size > 0
+
+
+def measurement(name: str, n_agents: int, n_envs: int = 2, **seconds: float) -> Measurement:
+    medians = {"rollout": 4.0, "engine": 1.0, "forward": 1.0, "sample": 1.0, "update": 12.0, "arithmetic": 10.0}
+    sizes = {"replay_bytes": 100.0, "obs_bytes": 84, "peak_bytes": 1}
+    values: dict[str, Any] = {**medians, "training": 16.0, "split": {}, **sizes, "steps_per_update": 2.0, **seconds}
+    return Measurement(algorithm=name, environment="battle", n_agents=n_agents, n_envs=n_envs, **values)
+
+
+def test_targets_by_hand() -> None:
+    rows = [
+        measurement("iql", 64),
+        measurement("iql", 200),
+        measurement("hmf", 200, update=18.0, training=30.0),
+        measurement("iql", 1000, rollout=100.0, update=187.5, replay_bytes=120.0),
+    ]
+    training = {target.what: target for target in targets.of_training(rows)}
+    expected = {
+        "iql: share of training that is neither engine nor networks, N = 200": (0.125, True),  # 1 - (2 x 2 + 10) / 16
+        "hmf: share of training that is neither engine nor networks, N = 200": (16 / 30, False),
+        "iql: update over its networks' arithmetic, N = 200": (1.2, True),
+        "hmf: update over its networks' arithmetic, N = 200": (1.8, False),
+        "iql: rollout per agent step, N = 1000 over N = 64": (1.6, False),  # 100 / 4 x 64 / 1000
+        "iql: update per agent step, N = 1000 over N = 64": (1.0, True),
+        "hmf: update over iql's, N = 200": (1.5, False),
+        "replay memory over one stored observation and 16 bytes, the largest": (1.2, False),
+    }
+    assert training.keys() == expected.keys()
+    for what, (measured, met) in expected.items():
+        assert training[what].measured == pytest.approx(measured), what
+        assert training[what].met is met, what
+
+    (rollout,) = targets.of_rollouts([measurement("iql", 64, n_envs=8)])
+    assert "8 battles at once" in rollout.what
+    assert (rollout.measured, rollout.met) == (0.5, False)
+
+    speeds = {MPE2: 2.0, "spread, N = 6": 600.0, "spread, N = 100": 2.0, "pursuit": 599.0, "bar": 700.0}
+    tasks = targets.of_tasks(speeds, two_cores=1.7)
+    assert [(target.measured, target.met) for target in tasks] == [
+        (1.7, True),
+        (300.0, True),
+        (299.5, False),
+        (350.0, True),
+        (300.0, False),  # (100 / 6)^2 is 278
+    ]
+    assert "| pursuit, 1,000 at once, over one of" in targets.table(tasks).markdown()
+
+
+def test_a_page_is_checked_before_anything_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("no place for a table")
+    assert benchmark.main(["--page", str(page), "--out", str(tmp_path / "out")]) == 2
+    assert "expected places of the form" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_comparison_pairs_rounds_and_inverts_costs(tmp_path: Path) -> None:

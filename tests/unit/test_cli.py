@@ -31,6 +31,15 @@ def test_one_line_and_an_exit_code(
     assert capsys.readouterr().err == message
 
 
+def test_the_traceback_is_there_on_request(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("HMF_TRACEBACK", "1")
+    assert exit_code(lambda: raising(ValueError("bad"))) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback")
+    assert "in raising" in error
+    assert error.endswith("error: bad\n")
+
+
 def test_the_command_s_own_code_counts() -> None:
     assert exit_code(lambda: None) == 0
     assert exit_code(lambda: 1) == 1

@@ -1,0 +1,92 @@
+"""What the framework asks of its own speed, as ratios inside one run of the benchmark, and whether it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.tables import Cell, Table
+from performance.measure import Measurement
+from performance.tasks import MPE2
+
+DISTANCES = (100 / 6) ** 2  # what O(N^2) distances cost at N = 100 over N = 6
+
+
+@dataclass(frozen=True)
+class Target:
+    """A measured ratio and its bound."""
+
+    what: str
+    measured: float
+    asked: float
+    at_most: bool  # the bound is an upper one
+
+    @property
+    def met(self) -> bool:
+        """Whether the ratio keeps to its bound."""
+        return self.measured <= self.asked if self.at_most else self.measured >= self.asked
+
+
+def of_training(rows: Sequence[Measurement]) -> list[Target]:
+    """What training at N = 64, 200 and 1000 is asked for, by every algorithm that was measured there."""
+    at = {(row.algorithm, row.n_agents): row for row in rows}
+    found = []
+    for (name, n), row in at.items():
+        if n == 200:
+            found += [
+                Target(
+                    f"{name}: share of training that is neither engine nor networks, N = 200", row.overhead, 0.2, True
+                ),
+                Target(f"{name}: update over its networks' arithmetic, N = 200", row.update_ratio, 1.25, True),
+            ]
+        if n == 1000 and (small := at.get((name, 64))):
+            per_agent = {
+                "rollout": row.rollout / small.rollout * 64 / n,
+                "update": row.update / small.update * 64 / n,
+            }
+            found += [
+                Target(f"{name}: {part} per agent step, N = 1000 over N = 64", ratio, 1.3, True)
+                for part, ratio in per_agent.items()
+            ]
+    if ("iql", 200) in at and ("hmf", 200) in at:
+        ratio = at["hmf", 200].update / at["iql", 200].update
+        found.append(Target("hmf: update over iql's, N = 200", ratio, 1.4, True))
+    replay = max(row.replay_ratio for row in rows)
+    found.append(Target("replay memory over one stored observation and 16 bytes, the largest", replay, 1.15, True))
+    return found
+
+
+def of_rollouts(rollouts: Sequence[Measurement]) -> list[Target]:
+    """Battle, 64 against 64, MLP 64-64: speed over what the two floors allow together."""
+    return [
+        Target(
+            f"rollout of 64 against 64, {row.n_envs} battles at once, over its floors", row.rollout_share, 0.6, False
+        )
+        for row in rollouts
+    ]
+
+
+def of_tasks(speeds: Mapping[str, float], two_cores: float) -> list[Target]:
+    """Batched tasks over mpe2's, their growth with N, and two processes with a battle each over one."""
+    found = [Target("two battles on two cores (processes) over one on one", two_cores, 1.6, False)]
+    found += [
+        Target(f"{name}, 1,000 at once, over one of {MPE2}", speeds[name] / speeds[MPE2], 300, False)
+        for name in ("spread, N = 6", "pursuit", "bar")
+    ]
+    growth = speeds["spread, N = 6"] / speeds["spread, N = 100"]
+    found.append(Target("spread's step, N = 100 over N = 6", growth, DISTANCES, True))
+    return found
+
+
+def table(targets: Sequence[Target]) -> Table:
+    """One row per target."""
+    rows: list[list[Cell]] = [
+        [
+            target.what,
+            f"{'at most' if target.at_most else 'at least'} {target.asked:.3g}",
+            f"{target.measured:.4g}",
+            "met" if target.met else "missed",
+        ]
+        for target in targets
+    ]
+    return Table("Targets, all measured in this run.", ["ratio", "asked", "measured", ""], rows)
