@@ -56,6 +56,7 @@ class Task:
     label: str  # its name, and the arguments in which tasks of this name differ
     methods: Sequence[Method]
     config: Mapping[str, Any] = field(default_factory=dict)  # flat, of one of its runs
+    agents: str = ""  # what tells agents apart: ids or own parameters; empty where methods differ in it
 
     def fits(self, described: str) -> bool:
         """Whether it is meant by ``ENV KEY=VALUE ...``, whatever other tasks its label has to differ from."""
@@ -94,7 +95,7 @@ def collect(store: RunStore, records: Sequence[RunRecord], metric: str) -> list[
     names = labels([group[0].flat_config for group in tasks], "env", is_task_key)
     curves = curves_of(store, records, metric)
     found = [
-        Task(str(group[0].config["env"]), name, methods(group, curves), group[0].flat_config)
+        Task(str(group[0].config["env"]), name, methods(group, curves), group[0].flat_config, agents(group))
         for group, name in zip(tasks, names, strict=True)
     ]
     return sorted((task for task in found if task.methods), key=lambda task: task.label)
@@ -111,6 +112,19 @@ def curves_of(store: RunStore, records: Sequence[RunRecord], metric: str) -> dic
     if errors:
         logger.warning("left out: %d of %d runs; the first is %s", len(errors), len(records), errors[0])
     return curves
+
+
+def agents(records: Sequence[RunRecord]) -> str:
+    """What tells the agents of these runs apart, in words; empty where the runs differ in it."""
+    found = {
+        "own parameters"
+        if not record.config.get("share_params", True)
+        else "shared parameters with ids"
+        if record.config.get("obs_agent_id")
+        else "shared parameters"
+        for record in records
+    }
+    return found.pop() if len(found) == 1 else ""
 
 
 def methods(records: Sequence[RunRecord], curves: Mapping[int, Curve]) -> list[Method]:

@@ -45,7 +45,8 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
             handles[method.label] = line
             if len(values) > 1:
                 axis.fill_between(steps, low, high, alpha=0.2, color=colour[method.label], linewidth=0)
-        axis.set(title=task.label, xlabel="t_env (environment steps)", ylabel=metric)
+        title = f"{task.label}\n({task.agents})" if task.agents else task.label
+        axis.set(title=title, xlabel="t_env (environment steps)", ylabel=metric)
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))  # 160k: long numbers would run into one another
     for axis in list(axes)[len(tasks) :]:
         axis.set_axis_off()

@@ -247,6 +247,16 @@ def test_tasks_without_the_reference_are_left_out(
     assert "| bar env_args.capacity=30 |" not in printed
 
 
+def test_panels_say_what_tells_agents_apart(store: FileStore) -> None:
+    axis = learning_curves(tasks_of(store), METRIC, "").axes[0]
+    assert axis.get_title() == "bar\n(own parameters)"
+    recorded.put(store, 8, config("vdn", "bar", 1, "share_params=true", "obs_agent_id=true"), values=[0, 1, 2])
+    assert learning_curves(tasks_of(store), METRIC, "").axes[0].get_title() == "bar"  # methods differ: labels tell
+    recorded.put(store, 9, config("iql", "spread", 1), values=[0, 1])
+    recorded.put(store, 10, config("iql", "pursuit", 1), values=[0, 1])
+    assert [task.agents for task in tasks_of(store)] == ["", "shared parameters", "shared parameters with ids"]
+
+
 def test_captions_of_figures_say_the_budget(store: FileStore) -> None:
     assert budget(tasks_of(store)) == "Budget in environment steps: bar 20."
 
