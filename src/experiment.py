@@ -9,11 +9,10 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-import yaml
-
 import build
 from config.loader import Layer, layers, named_layer, parse_overrides
 from config.schema import Config, ConfigError, check_value
+from utils.cli import word
 from utils.recording.query import flatten
 from utils.registry import nearest
 
@@ -86,11 +85,6 @@ def load_experiment(name: str) -> tuple[Experiment, str]:
         if not isinstance(choices, list) or not choices:
             raise ConfigError(f"{where}: factors.{key} expects a list of values, got {choices!r}.")
     return experiment, where
-
-
-def word(key: str, value: Any) -> str:
-    """``key=value`` as main.py reads it back: YAML on one line."""
-    return f"{key}={yaml.safe_dump([value], default_flow_style=True, width=float('inf')).strip()[1:-1]}"
 
 
 def plan_run(algorithm: str, environment: str, overrides: Mapping[str, Any], where: str, label: str) -> PlannedRun:

@@ -19,10 +19,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from config.loader import named_layer
 from config.schema import ConfigError
-from experiment import PlannedRun, from_values, plan_run, word
+from experiment import PlannedRun, from_values, plan_run
 from run_index import RunIndex
 from sweep import Sweep
-from utils.cli import exit_code
+from utils.cli import exit_code, word
 from utils.recording.query import flatten
 from utils.recording.store import FileStore
 from utils.workers import LocalWorkers, n_cores

@@ -22,6 +22,16 @@ for metric in slope_alignment attention_entropy; do
     report "${everything[@]}" learner=hmf_learner --metric "$metric" --out "results/tmp/$metric"
     cp "results/tmp/$metric/results.md" "$out/diagnostics/$metric.md"
 done
+report --experiment paper_pursuit --experiment paper_lines env=pursuit --metric test_capture --out results/tmp/capture
+cp results/tmp/capture/results.md "$out/diagnostics/capture.md"
+if [ -n "$(finished diagnose_ipc)" ]; then
+    report --experiment diagnose_ipc --reference "hmf share_gmf=false" --out "$out/diagnose_ipc"
+fi
+players=$(finished paper_crossplay)
+if [ -n "$players" ] && [ -d "results/sacred/${players%%[!0-9]*}/checkpoints" ]; then
+    # shellcheck disable=SC2086  # one word per player
+    "$python" src/crossplay.py $players opponents/battle.pt --episodes 8 --out "$out/crossplay"
+fi
 report "${everything[@]}" --reference hmf --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md"
 
 # Where policies are at hand, which the archive of records below does not hold.
@@ -35,16 +45,6 @@ video paper_lines frozen --every 6 --fps 10 --video "$out/videos/frozen.gif"
 video paper_battle hmf --every 6 --fps 10 --video "$out/videos/hmf.gif"
 video paper_battle iql --every 6 --fps 10 --video "$out/videos/iql.gif"
 video paper_battle hmf_ipc --every 50 --colour group --video "$out/videos/groups_ipc.png"
-
-# Runs that may still be missing.
-if [ -n "$(finished diagnose_ipc)" ]; then
-    report --experiment diagnose_ipc --reference hmf --out "$out/diagnose_ipc"
-fi
-players=$(finished paper_crossplay)
-if [ -n "$players" ]; then
-    # shellcheck disable=SC2086  # one word per player
-    "$python" src/crossplay.py $players opponents/battle.pt --episodes 8 --out "$out/crossplay"
-fi
 
 # The records of all these runs, without checkpoints: what the tables and curves are made of.
 files=()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from analysis.statistics import Array, area_under_curve
+from utils.cli import word
 from utils.recording.files import Curve, RecordError
 from utils.recording.query import telling_keys
 from utils.recording.store import RunRecord, RunStore
@@ -85,7 +86,7 @@ def labels(configs: Sequence[Mapping[str, Any]], name_key: str, keys_of: Callabl
     for config in configs:
         namesakes = [other for other in configs if other[name_key] == config[name_key]]
         keys = [key for key in telling_keys(namesakes) if keys_of(key)]
-        found.append(" ".join([str(config[name_key]), *(f"{key}={config[key]}" for key in keys)]))
+        found.append(" ".join([str(config[name_key]), *(word(key, config[key]) for key in keys)]))
     return found
 
 

@@ -1,4 +1,7 @@
-"""How commands end: bad input, an absent database and Ctrl-C are one line and an exit code, never a traceback."""
+"""The command line: its words, and how commands end.
+
+Bad input, an absent database and Ctrl-C are one line and an exit code, never a traceback.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,20 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
+import yaml
 from pymongo.errors import PyMongoError
 
 from utils.recording.mongo import short
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+
+
+def word(key: str, value: Any) -> str:
+    """``key=value`` as main.py reads it back: YAML on one line."""
+    return f"{key}={yaml.safe_dump([value], default_flow_style=True, width=float('inf')).strip()[1:-1]}"
 
 
 def refuse(error: ValueError) -> int:

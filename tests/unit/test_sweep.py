@@ -21,9 +21,10 @@ import build
 import sweep as sweep_module
 from config.loader import available, layers, parse_command_line
 from config.schema import ConfigError
-from experiment import PlannedRun, identity, load_experiment, plan, word
+from experiment import PlannedRun, identity, load_experiment, plan
 from run_index import RunIndex
 from sweep import Sweep, main, weights
+from utils.cli import word
 from utils.recording.store import FileStore
 
 SWEEP = Path(sweep_module.__file__)
