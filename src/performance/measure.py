@@ -102,15 +102,17 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
             trainer.counters.t_env += runner.collect(0, replay)
             trainer._learn()
 
-    tasks: dict[str, Callable[[], Any]] = {
+    playing: dict[str, Callable[[], Any]] = {
         "rollout": lambda: runner.collect(0, replay),
         "engine": bare_engine(build.make_env(config, config.batch_size_run, test=False)),
         "forward": acting,
+    }
+    updating: dict[str, Callable[[], Any]] = {
         "sample": lambda: replay.sample(config.batch_size),
         "update": lambda: learner.train(batch, 0),
         "arithmetic": learning,
     }
-    medians = alternate(tasks, seconds, now)
+    medians = alternate(playing, seconds / 2, now) | alternate(updating, seconds / 2, now)
     trainer.counters.t_env = config.learning_starts + learner.n_updates * config.train_interval
     medians |= alternate({"training": train}, seconds / 2, now)
     split = sections(system, train, seconds / 2)
