@@ -18,6 +18,7 @@ from utils.recording.mongo import short
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+READER_GONE = 141  # what shells report for SIGPIPE
 
 
 def word(key: str, value: Any) -> str:
@@ -36,7 +37,12 @@ def refuse(error: ValueError) -> int:
 def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Run ``command``; its own exit code, 0 for None. Every error about input is a ValueError."""
     try:
-        return command() or 0
+        code = command() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's own last flush would complain
+        return READER_GONE
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED

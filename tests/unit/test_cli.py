@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from pymongo.errors import ServerSelectionTimeoutError
 
@@ -38,6 +43,19 @@ def test_the_traceback_is_there_on_request(monkeypatch: pytest.MonkeyPatch, caps
     assert error.startswith("Traceback")
     assert "in raising" in error
     assert error.endswith("error: bad\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    code = "import sys\nfrom utils.cli import exit_code\nsys.exit(exit_code(lambda: print('line\\n' * 100_000)))"
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_the_command_s_own_code_counts() -> None:
