@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -22,22 +23,22 @@ LEVEL_SHARE = 0.01  # of the longest run's steps: shorter runs are drawn as leve
 def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
     """A panel per task with one line per method over t_env: the IQM of its seeds, its interval as a band where n > 1.
 
-    A method has one colour in all panels. One whose runs are far shorter than the longest (random play) is a level.
+    A method has one colour in all panels. Runs far shorter than the longest (random play) are a grey level.
     """
     names = sorted({method.label for task in tasks for method in task.methods})
-    colour = {name: colormaps["tab10" if len(names) <= 10 else "tab20"](index) for index, name in enumerate(names)}
+    colour = palette(tasks, names)
     n_columns = min(len(tasks), COLUMNS)
     n_rows = -(-len(tasks) // n_columns)
     figure = Figure(figsize=(5 * n_columns + 2, 4 * n_rows + 1), layout="constrained")
     axes = figure.subplots(n_rows, n_columns, squeeze=False).flat
     handles = {}
     for axis, task in zip(axes, tasks, strict=False):
-        longest = max(curve.steps[-1] for method in task.methods for curve in method.curves.values())
+        longest = longest_run(task)
         for method in task.methods:
             steps, values = on_common_steps([(curve.steps, curve.values) for curve in method.curves.values()])
             middle, low, high = curve_band(values)
             style = "-"
-            if steps[-1] < LEVEL_SHARE * longest:
+            if method.last_step < LEVEL_SHARE * longest:
                 style, steps = "--", np.array([0, longest])
                 middle, low, high = (np.full(2, bound[-1]) for bound in (middle, low, high))
             mark = "o" if len(steps) == 1 else None  # a single point has no line
@@ -53,6 +54,23 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
     names_n = [f"{name} (n={seeds(tasks, name)})" for name in names]
     figure.legend([handles[name] for name in names], names_n, loc="outside right upper", fontsize="small")
     return captioned(figure, caption)
+
+
+def longest_run(task: Task) -> int:
+    """Steps of the longest run."""
+    return max(curve.steps[-1] for method in task.methods for curve in method.curves.values())
+
+
+def palette(tasks: Sequence[Task], names: Sequence[str]) -> dict[str, Any]:
+    """Name -> colour: greys for what is a level wherever it stands, colours for the rest."""
+    learns = {
+        method.label for task in tasks for method in task.methods if method.last_step >= LEVEL_SHARE * longest_run(task)
+    }
+    levels = [name for name in names if name not in learns]
+    coloured = [name for name in names if name in learns]
+    colours = colormaps["tab10" if len(coloured) <= 10 else "tab20"]
+    greys = {name: str(0.2 + 0.5 * index / len(levels)) for index, name in enumerate(levels)}
+    return greys | {name: colours(index) for index, name in enumerate(coloured)}
 
 
 def seeds(tasks: Sequence[Task], name: str) -> str:

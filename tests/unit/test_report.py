@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from matplotlib.patches import Rectangle
 from tests.unit import recorded
 
@@ -160,6 +161,8 @@ def test_a_run_that_never_learned_is_a_level(store: FileStore) -> None:
     assert names == ["hmf n_groups=2 (n=2)", "hmf n_groups=5 (n=1)", "iql (n=3)", "random (n=1)"]
     *_, iql, random = figure.axes[0].get_lines()
     assert (iql.get_linestyle(), random.get_linestyle()) == ("-", "--")
+    assert random.get_color() == "0.2"
+    assert iql.get_color() == colormaps["tab10"](2)
     assert np.asarray(random.get_xdata()).tolist() == [0, 1990]
     assert np.asarray(random.get_ydata()).tolist() == [1.5, 1.5]
 
