@@ -17,6 +17,7 @@ from analysis.statistics import Array, Estimate, curve_band, on_common_steps
 
 COLUMNS = 3  # panels side by side
 LABEL_LENGTH = 32  # characters of an axis label
+DISTINCT = [colormaps["tab10"](index) for index in range(10) if index != 7]  # without grey
 LEVEL_SHARE = 0.01  # of the longest run's steps: shorter runs are drawn as levels
 
 
@@ -68,9 +69,9 @@ def palette(tasks: Sequence[Task], names: Sequence[str]) -> dict[str, Any]:
     }
     levels = [name for name in names if name not in learns]
     coloured = [name for name in names if name in learns]
-    colours = colormaps["tab10" if len(coloured) <= 10 else "tab20"]
+    colours = DISTINCT if len(coloured) <= len(DISTINCT) else [colormaps["tab20"](index) for index in range(20)]
     greys = {name: str(0.2 + 0.5 * index / len(levels)) for index, name in enumerate(levels)}
-    return greys | {name: colours(index) for index, name in enumerate(coloured)}
+    return greys | {name: colours[index % len(colours)] for index, name in enumerate(coloured)}
 
 
 def seeds(tasks: Sequence[Task], name: str) -> str:
