@@ -89,6 +89,15 @@ def test_evader_on_a_pursuer_and_pursuers_in_one_place_stay_finite() -> None:
     assert flight(torch.tensor([[[10.0, 0.0]] * 3])).tolist() == [[-1.0, 0.0]]
 
 
+def test_the_smallest_distance_counts_the_beginning() -> None:
+    env = pursuit()
+    env.reset(seed=0)
+    place(env, pursuers=[[50.0, 50.0]], evader=[55.0, 50.0])
+    for _ in range(3):  # the evader flees: it was nearest before the first step
+        row = env.step(torch.tensor([[STAY]]))
+    assert row.info["min_distance"].tolist() == [5.0]
+
+
 def test_wrap_takes_the_short_way() -> None:
     assert wrap(torch.tensor([60.0, -60.0, 40.0, 99.0, -100.0])).tolist() == [-40.0, 40.0, 40.0, -1.0, 0.0]
 
