@@ -24,9 +24,7 @@ for metric in slope_alignment attention_entropy; do
 done
 report --experiment paper_pursuit --experiment paper_lines env=pursuit --metric test_capture --out results/tmp/capture
 cp results/tmp/capture/results.md "$out/diagnostics/capture.md"
-if [ -n "$(finished diagnose_ipc)" ]; then  # planned, and no page shows it yet
-    report --experiment diagnose_ipc --reference "hmf share_gmf=false" --out "$out/diagnose_ipc"
-fi
+report --experiment diagnose_ipc --reference "hmf share_gmf=false" --out "$out/diagnose_ipc"
 players=$(finished paper_crossplay)  # needs policies, which the archive of records below does not hold
 if [ -n "$players" ] && [ -d "results/sacred/${players%%[!0-9]*}/checkpoints" ]; then
     # shellcheck disable=SC2086  # one word per player

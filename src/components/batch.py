@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.kernels import decode_rows
+
 R = TypeVar("R")
 
 
@@ -112,22 +114,22 @@ class Batch:
     window: Window | None = None  # recurrent agents only
 
 
-def decode_obs(obs: Tensor, scale: float, rows: Tensor | None = None) -> Tensor:
+def decode_obs(obs: Tensor, scale: float, rows: Tensor | None = None, out: Tensor | None = None) -> Tensor:
     """Stored observation (any dtype) to float32 in natural units; only ``rows`` (n,) int64 of its first axis if given.
 
-    On an accelerator nothing waits for the host.
+    ``out``: float32 memory of the result's shape to use, unless nothing has to be decoded. On an accelerator nothing
+    waits for the host.
     """
-    if obs.device.type == "cpu" and scale != 1.0:
-        from components.decoding import decode_rows  # compiles, which takes a second
-
-        picked = torch.arange(len(obs)) if rows is None else rows
-        out = torch.empty(len(picked), *obs.shape[1:])
-        decode_rows(obs.flatten(1).numpy(), picked.numpy(), np.float32(scale), out.flatten(1).numpy())
-        return out
-    picked = obs if rows is None else obs.index_select(0, rows)
     if scale == 1.0:
-        return picked.to(torch.float32)
-    return picked.to(torch.float32, copy=True).mul_(scale)  # in place: the product needs no second block of memory
+        return (obs if rows is None else obs.index_select(0, rows)).to(torch.float32)
+    if out is None:
+        n_rows = len(obs) if rows is None else len(rows)
+        out = torch.empty(n_rows, *obs.shape[1:], device=obs.device)
+    if obs.device.type == "cpu":
+        picked = np.arange(len(obs)) if rows is None else rows.numpy()
+        decode_rows(obs.flatten(1).numpy(), picked, np.float32(scale), out.flatten(1).numpy())
+        return out
+    return out.copy_(obs if rows is None else obs.index_select(0, rows)).mul_(scale)
 
 
 def to_device(record: R, device: torch.device) -> R:

@@ -114,7 +114,10 @@ class Replay:
         for name, array in self.arrays.items():
             value = row[name]
             assert value is not None, name
-            array[self.head].copy_(value, non_blocking=True)
+            if array.device.type == "cpu":  # many small rows, for which NumPy's assignment is cheaper than torch's
+                array.numpy()[self.head] = value.cpu().numpy()
+            else:
+                array[self.head].copy_(value, non_blocking=True)
         self._update_flags(step.done.cpu().numpy())
         self.head = (self.head + 1) % self.rows
         self.stored += 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from components.kernels import epsilon_greedy
 from components.schedules import LinearSchedule
 
 
@@ -59,6 +61,20 @@ class EpsilonGreedySelector(ActionSelector):
         probabilities *= epsilon
         best = greedy_action(q, avail)[..., None]
         return probabilities.scatter_(-1, best, 1.0 - epsilon, reduce="add")
+
+    def select(
+        self, q: Tensor, avail: Tensor | None, t_env: int, test_mode: bool, generator: torch.Generator
+    ) -> Tensor:
+        if test_mode or avail is not None or q.device.type != "cpu":
+            return super().select(q, avail, t_env, test_mode, generator)
+        # The same actions from the same numbers, in one compiled call.
+        epsilon, n_actions = self.schedule.value(t_env), q.shape[-1]
+        uniform = torch.rand(q.shape[:-1], generator=generator)
+        action = torch.empty(q.shape[:-1], dtype=torch.int64)
+        share, greedy = np.float32(1.0 / n_actions) * np.float32(epsilon), np.float32(1.0 - epsilon)
+        flat = q.detach().reshape(-1, n_actions).numpy()
+        epsilon_greedy(flat, share, greedy, uniform.view(-1).numpy(), action.view(-1).numpy())
+        return action
 
 
 class BoltzmannSelector(ActionSelector):

@@ -16,12 +16,16 @@ from modules.agents.base import Agent
 class BasicMAC(nn.Module):
     """Multi-agent controller over a shared (or stacked) `Agent`."""
 
+    _anchor: Tensor
+
     def __init__(self, info: EnvInfo, agent: Agent, selector: ActionSelector, *, obs_last_action: bool) -> None:
         super().__init__()
         self.info = info
         self.agent = agent
         self.selector = selector
         self.obs_last_action = obs_last_action
+        self._decoded: Tensor | None = None
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)  # moves with the networks
 
     @classmethod
     def extra_dim(cls, info: EnvInfo, obs_last_action: bool) -> int:
@@ -31,7 +35,7 @@ class BasicMAC(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the networks live."""
-        return next(self.agent.parameters()).device
+        return self._anchor.device
 
     def init_memory(self, n_envs: int) -> Memory:
         """Memory before the first step of E environments."""
@@ -53,7 +57,7 @@ class BasicMAC(nn.Module):
         ``memory.group`` of the result is the grouping that this row was played under.
         """
         device = self.device
-        obs = decode_obs(step.obs.to(device, non_blocking=True), self.info.obs_scale)
+        obs = self._decode(step.obs.to(device, non_blocking=True))
         alive = step.alive.to(device)
         avail = None if step.avail is None else step.avail.to(device)
         q_ENA, hidden = self.agent(obs, self.extra(memory.prev_action, alive), memory.hidden)
@@ -61,7 +65,14 @@ class BasicMAC(nn.Module):
         position = None if step.position is None else step.position.to(device)
         memory = self.remember(memory, obs, action, alive, position, test_mode, generator)
         memory = replace(memory, age=memory.age + 1, prev_action=action.masked_fill(~alive, -1), hidden=hidden)
-        return action, self.restart(memory, step.done.to(device))
+        return action, self.restart(memory, step.done.to(device)) if step.done.any() else memory
+
+    def _decode(self, stored: Tensor) -> Tensor:
+        """Decoded observations (E, N, *O), until the next call: the same memory again stays in the cache."""
+        new = self._decoded is None or self._decoded.shape != stored.shape
+        if new and self.info.obs_scale != 1.0:  # otherwise nothing has to be decoded
+            self._decoded = torch.empty(stored.shape, device=stored.device)
+        return decode_obs(stored, self.info.obs_scale, out=self._decoded)
 
     def extra(self, prev_action: Tensor, alive: Tensor) -> Tensor | None:
         """The inputs beside the observation: (E, N) int64 previous actions, alive (E, N) -> (E, N, X) or None."""

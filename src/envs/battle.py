@@ -17,7 +17,7 @@ from torch import Tensor
 
 from components.batch import EnvInfo, Step
 from envs.base import Env, EnvError
-from envs.gridworld import MAX_SEED, OBS_SCALE, GridWorld, Rewards, UnitType, circle_offsets
+from envs.gridworld import MAX_SEED, OBS_SCALE, GridWorld, Rewards, Side, UnitType, circle_offsets
 from envs.opponents import Policy, PolicyOpponent, RandomOpponent, check_opponent
 from utils.seeding import generator
 
@@ -80,69 +80,81 @@ class BattleFrame:
     attack: np.ndarray | None  # (n, 2) int32, cell attacked in the step that led here, (-1, -1) for none; None at t = 0
 
 
-class Battle:
-    """One engine and its running episode. The engine cannot be copied, so its past actions are kept for a replay."""
+class Battles:
+    """E worlds and their running episodes. Engines cannot be copied, so past actions are kept for a replay."""
 
     def __init__(self, world: GridWorld, episode_limit: int) -> None:
         self.world = world
-        self.sides = world.sides
         self.episode_limit = episode_limit
-        self.t = 0
-        self.terminated = False  # a side is wiped out
-        self.truncated = False  # the time limit came first
-        n, m = (side.n_agents for side in self.sides)
+        n_envs, (n, m) = world.n_envs, (side.n_agents for side in world.sides)
+        self.t = np.zeros(n_envs, dtype=np.int64)
+        self.terminated = np.zeros(n_envs, dtype=bool)  # a side is wiped out
+        self.truncated = np.zeros(n_envs, dtype=bool)  # the time limit came first
         self._blocks = (facing_blocks(world.map_size, n, m), facing_blocks(world.map_size, m, n)[::-1])
-        self._history = np.zeros((episode_limit, n + m), dtype=np.int32)
-        self._begin: tuple[int, int, int] = (1, 0, 0)
+        self._history = np.zeros((n_envs, episode_limit, n + m), dtype=np.int32)
+        self._begin = np.tile([1, 0, 0], (n_envs, 1))  # seed, swapped, leader
 
     @property
-    def done(self) -> bool:
-        """The episode has ended."""
-        return self.terminated or self.truncated
+    def done(self) -> np.ndarray:
+        """(E,) bool, the episode has ended."""
+        return self.terminated | self.truncated
 
-    def stats(self) -> tuple[float, ...]:
-        """The totals named in STATS."""
-        survivors, enemy_survivors = (len(side.rows) for side in self.sides)
-        deaths, kills = self.sides[0].n_agents - survivors, self.sides[1].n_agents - enemy_survivors
-        return kills, deaths, survivors, enemy_survivors, kills > deaths, enemy_survivors == 0
+    def stats(self) -> np.ndarray:
+        """(len(STATS), E) float32."""
+        own, other = self.world.sides
+        deaths, kills = own.n_agents - own.survivors, other.n_agents - other.survivors
+        totals = (kills, deaths, own.survivors, other.survivors, kills > deaths, other.survivors == 0)
+        return np.array(totals, dtype=np.float32)
 
-    def start(self, seed: int, swapped: int, leader: int) -> None:
+    def start(self, env: int, seed: int, swapped: int, leader: int) -> None:
         """A new episode; ``swapped`` 1: learners on the right; ``leader``: the side that moves first in even steps."""
-        self._begin = (seed, swapped, leader)
-        self.t = 0
-        self.terminated = self.truncated = False
-        self.world.reset(seed, self._blocks[swapped])
+        self._begin[env] = seed, swapped, leader
+        self.t[env] = 0
+        self.terminated[env] = self.truncated[env] = False
+        self.world.reset(env, seed, self._blocks[swapped])
 
-    def advance(self, actions: tuple[np.ndarray, np.ndarray], reward: np.ndarray) -> None:
-        """One step with the sides' actions, (n,) int32 each; the learners' rewards are written into ``reward``."""
-        np.concatenate(actions, out=self._history[self.t])
-        self.world.step(actions, (self.t + self._begin[2]) % 2, reward)
-        self.t += 1
-        self.terminated = any(len(side.rows) == 0 for side in self.sides)
-        self.truncated = self.t >= self.episode_limit and not self.terminated
+    def advance(self, actions: tuple[np.ndarray, np.ndarray], moving: np.ndarray, reward: np.ndarray) -> None:
+        """One step of the episodes that are ``moving`` (E,) bool, which must not be done.
 
-    def last_action(self, side: int) -> np.ndarray:
+        ``actions``: (E, n) int64 of either side. The learners' rewards are written into ``reward`` (E, n).
+        """
+        self._history[moving, self.t[moving]] = np.concatenate(actions, axis=1)[moving]
+        self.world.step(actions, (self.t + self._begin[:, 2]) % 2, moving, reward)
+        self.t += moving
+        own, other = self.world.sides
+        self.terminated = (own.survivors == 0) | (other.survivors == 0)
+        self.truncated = (self.t >= self.episode_limit) & ~self.terminated
+
+    def last_action(self, env: int, side: int) -> np.ndarray:
         """(n,) int32 actions of the step that led here; the row must not be an episode's first."""
-        n = self.sides[0].n_agents
-        return self._history[self.t - 1, :n] if side == 0 else self._history[self.t - 1, n:]
+        n = self.world.sides[0].n_agents
+        return self._history[env, self.t[env] - 1][slice(n) if side == 0 else slice(n, None)]
 
-    def state_dict(self) -> dict[str, Any]:
-        """How the episode began and both sides' actions since."""
-        return {"begin": self._begin, "history": torch.from_numpy(self._history[: self.t].copy())}
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Of every episode: how it began, and both sides' actions since."""
+        return [
+            {"begin": tuple(begin.tolist()), "history": torch.from_numpy(history[:t].copy())}
+            for begin, history, t in zip(self._begin, self._history, self.t, strict=True)
+        ]
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Play the recorded episode again. Raises EnvError when it is not one of this battle's."""
-        history = state["history"].numpy()
-        n, m = (side.n_agents for side in self.sides)
-        if history.shape[1] != n + m or len(history) > self.episode_limit:
-            raise EnvError(
-                f"Battle state: it records {len(history)} steps of {history.shape[1]} agents, but this environment has "
-                f"{n} + {m} agents and at most {self.episode_limit} steps. Resume with the run's own env_args."
-            )
-        self.start(*state["begin"])
-        unused = np.zeros(n, dtype=np.float32)
-        for row in history:
-            self.advance((row[:n], row[n:]), unused)
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        """Play the recorded episodes again. Raises EnvError when they are not of such battles."""
+        n, m = (side.n_agents for side in self.world.sides)
+        for saved in state:
+            length, recorded = saved["history"].shape
+            if recorded != n + m or length > self.episode_limit:
+                raise EnvError(
+                    f"Battle state: it records {length} steps of {recorded} agents, but this environment has "
+                    f"{n} + {m} agents and at most {self.episode_limit} steps. Resume with the run's own env_args."
+                )
+        unused = np.zeros((self.world.n_envs, n), dtype=np.float32)
+        lengths = np.array([len(saved["history"]) for saved in state])
+        own, other = (np.zeros((lengths.max(initial=0), self.world.n_envs, k), dtype=np.int64) for k in (n, m))
+        for env, saved in enumerate(state):
+            self.start(env, *saved["begin"])
+            own[: lengths[env], env], other[: lengths[env], env] = np.split(saved["history"].numpy(), [n], axis=1)
+        for t, actions in enumerate(zip(own, other, strict=True)):
+            self.advance(actions, t < lengths, unused)
 
 
 class BattleEnv(Env):
@@ -211,10 +223,8 @@ class BattleEnv(Env):
         rewards = Rewards(step_reward, attack_penalty, hit_reward, kill_reward, dead_penalty)
         rewards.check()
         counts = (n_agents, n_enemies)
-        self._battles = [
-            Battle(GridWorld(map_size, counts, (unit, enemy), rewards), episode_limit) for _ in range(n_envs)
-        ]
-        own, other = self._battles[0].sides
+        self._battles = Battles(GridWorld(n_envs, map_size, counts, (unit, enemy), rewards), episode_limit)
+        own, other = self._sides
         self.info = EnvInfo(
             name="battle",
             n_agents=n_agents,
@@ -235,14 +245,18 @@ class BattleEnv(Env):
         self._opponent_stream = torch.Generator()
 
     @property
+    def _sides(self) -> tuple[Side, ...]:
+        return self._battles.world.sides
+
+    @property
     def enemy_obs_shape(self) -> tuple[int, ...]:
         """Shape of what one enemy observes."""
-        return self._battles[0].sides[1].obs_shape
+        return self._sides[1].obs_shape
 
     @property
     def enemy_n_actions(self) -> int:
         """Number of an enemy's actions."""
-        return self._battles[0].sides[1].n_actions
+        return self._sides[1].n_actions
 
     def set_opponent(self, policy: Policy) -> None:
         """Let ``policy`` play the enemies. Raises EnvError when it does not fit them or none is wanted."""
@@ -256,8 +270,8 @@ class BattleEnv(Env):
             raise EnvError(f"reset: expected a seed of at least 0, got {seed}.")
         self._episode_stream = generator(seed, "battle episodes")
         self._opponent_stream = generator(seed, "battle opponent")
-        for battle in self._battles:
-            self._start(battle, self._episode_stream)
+        for env in range(self.n_envs):
+            self._start(env, self._episode_stream)
         return self._row(self._no_reward(0))
 
     def step(self, action: Tensor) -> Step:
@@ -272,11 +286,10 @@ class BattleEnv(Env):
         actions = self._checked(action, 0)
         enemy_actions = self._checked(self._opponent.act(self._look_as_enemies, self._opponent_stream), 1)
         reward = self._no_reward(0)
-        for battle, own, other, earned in zip(self._battles, actions, enemy_actions, reward.numpy(), strict=True):
-            if battle.done:
-                self._start(battle, self._episode_stream)
-            else:
-                battle.advance((own, other), earned)
+        done = self._battles.done
+        self._battles.advance((actions, enemy_actions), ~done, reward.numpy())
+        for env in done.nonzero()[0]:
+            self._start(int(env), self._episode_stream)
         return self._row(reward)
 
     def state_dict(self) -> dict[str, Any]:
@@ -287,7 +300,7 @@ class BattleEnv(Env):
             "episode_stream": self._episode_stream.get_state(),
             "opponent_stream": self._opponent_stream.get_state(),
             "opponent": self._opponent.state_dict(),
-            "battles": [battle.state_dict() for battle in self._battles],
+            "battles": self._battles.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -299,8 +312,7 @@ class BattleEnv(Env):
                 f"Battle state: it holds {len(state['battles'])} parallel environments, this one has {self.n_envs}. "
                 "Resume with the same batch_size_run."
             )
-        for battle, saved in zip(self._battles, state["battles"], strict=True):
-            battle.load_state_dict(saved)
+        self._battles.load_state_dict(state["battles"])
         self._episode_stream = torch.Generator()
         self._episode_stream.set_state(state["episode_stream"])
         self._opponent_stream.set_state(state["opponent_stream"])
@@ -308,83 +320,74 @@ class BattleEnv(Env):
 
     def frame_state(self, env_index: int) -> BattleFrame:
         """What to draw of battle ``env_index`` as it stands."""
-        battle = self._battles[env_index]
+        battles = self._battles
         position, attack = [], []
-        for index, side in enumerate(battle.sides):
-            position.append(side.cell.copy())
-            if battle.t > 0:
+        for index, side in enumerate(self._sides):
+            position.append(side.cells(env_index).copy())
+            if battles.t[env_index] > 0:
                 offset = np.concatenate(
                     [
                         move := circle_offsets(side.unit.speed, with_centre=True),
                         circle_offsets(side.unit.attack_radius, with_centre=False),
                     ]
                 )
-                action = battle.last_action(index)[side.rows]
+                action = battles.last_action(env_index, index)[side.slots(env_index)]
                 attack.append(np.where((action >= len(move))[:, None], position[-1] + offset[action], -1))
-        n, m = (side.n_agents for side in battle.sides)
+        n, m = (side.n_agents for side in self._sides)
         return BattleFrame(
-            t=battle.t,
+            t=int(battles.t[env_index]),
             population=(n, m),
-            map_size=battle.world.map_size,
+            map_size=battles.world.map_size,
             position=np.concatenate(position),
-            hp=np.concatenate([side.health for side in battle.sides]),
-            side=np.repeat(np.arange(2, dtype=np.int32), [len(side.rows) for side in battle.sides]),
-            slot=np.concatenate([side.rows for side in battle.sides]),
+            hp=np.concatenate([side.health(env_index) for side in self._sides]),
+            side=np.repeat(np.arange(2, dtype=np.int32), [side.survivors[env_index] for side in self._sides]),
+            slot=np.concatenate([side.slots(env_index) for side in self._sides]),
             attack=np.concatenate(attack) if attack else None,
         )
 
-    def _start(self, battle: Battle, stream: torch.Generator) -> None:
+    def _start(self, env: int, stream: torch.Generator) -> None:
         seed = int(torch.randint(1, MAX_SEED + 1, (), generator=stream))
         swapped, leader = torch.randint(2, (2,), generator=stream).tolist()
-        battle.start(seed, {"random": swapped, "never": 0, "always": 1}[self._swap_sides], leader)
+        self._battles.start(env, seed, {"random": swapped, "never": 0, "always": 1}[self._swap_sides], leader)
 
     def _checked(self, action: Tensor, side: int) -> np.ndarray:
-        """(E, n) int32 actions of ``side`` for the engine; EnvError before it can do harm."""
+        """(E, n) int64 actions of ``side`` for the engine; EnvError before it can do harm."""
         who = ("action", "opponent's action")[side]
-        shape = (self.n_envs, self._battles[0].sides[side].n_agents)
-        n_actions = self._battles[0].sides[side].n_actions
+        shape = (self.n_envs, self._sides[side].n_agents)
+        n_actions = self._sides[side].n_actions
         if tuple(action.shape) != shape or action.dtype != torch.int64:
             raise EnvError(f"{who}: expected {shape} int64, got {tuple(action.shape)} {action.dtype}.")
         asked = action.cpu().numpy()
         if asked.view(np.uint64).max() >= n_actions:  # negative numbers are large ones without a sign
-            acts = self._alive(side) & ~np.array([[battle.done] for battle in self._battles])
+            acts = self._sides[side].alive & ~self._battles.done[:, None]
             for env, agent in np.argwhere(acts & ((asked < 0) | (asked >= n_actions))):
                 raise EnvError(
                     f"{who}: expected 0 .. {n_actions - 1}, got {asked[env, agent]} (copy {env}, agent {agent})."
                 )
-        return asked.astype(np.int32)
-
-    def _alive(self, side: int) -> np.ndarray:
-        """(E, n) bool, a copy."""
-        return np.array([battle.sides[side].alive for battle in self._battles])
+        return asked
 
     def _no_reward(self, side: int) -> Tensor:
-        return torch.zeros(self.n_envs, self._battles[0].sides[side].n_agents)
+        return torch.zeros(self.n_envs, self._sides[side].n_agents)
 
     def _look(self, index: int, reward: Tensor, info: dict[str, Tensor]) -> Step:
         """The present row as side ``index`` sees it."""
-        obs_shape = self._battles[0].sides[index].obs_shape
-        obs = torch.empty(*reward.shape, *obs_shape, dtype=torch.uint8, pin_memory=self._pin)
-        position = torch.zeros(*reward.shape, 2)
-        for battle, obs_NO, position_N2 in zip(self._battles, obs.numpy(), position.numpy(), strict=True):
-            battle.world.read_obs(index, obs_NO)
-            battle.sides[index].read_position(position_N2)
-        terminated = torch.tensor([battle.terminated for battle in self._battles])
-        truncated = torch.tensor([battle.truncated for battle in self._battles])
+        side = self._sides[index]
+        obs = torch.empty(*reward.shape, *side.obs_shape, dtype=torch.uint8, pin_memory=self._pin)
+        position = torch.empty(*reward.shape, 2)
+        self._battles.world.look(index, obs.numpy(), position.numpy())
         return Step(
             obs=obs,
-            alive=torch.from_numpy(self._alive(index)),
+            alive=torch.from_numpy(side.alive.copy()),
             reward=reward,
-            terminated=terminated,
-            truncated=truncated,
+            terminated=torch.from_numpy(self._battles.terminated.copy()),
+            truncated=torch.from_numpy(self._battles.truncated.copy()),
             info=info,
             position=position,
         )
 
     def _look_as_enemies(self) -> tuple[Step, Tensor]:
-        first = torch.tensor([battle.t == 0 for battle in self._battles])
-        return self._look(1, self._no_reward(1), {}), first
+        return self._look(1, self._no_reward(1), {}), torch.from_numpy(self._battles.t == 0)
 
     def _row(self, reward: Tensor) -> Step:
-        stats = torch.tensor([battle.stats() for battle in self._battles], dtype=torch.float32)
-        return self._look(0, reward, dict(zip(STATS, stats.unbind(1), strict=True)))
+        stats = torch.from_numpy(self._battles.stats())
+        return self._look(0, reward, dict(zip(STATS, stats.unbind(0), strict=True)))

@@ -1,27 +1,33 @@
-"""A validated wrapper around MAgent2's C++ grid world for two sides that fight.
+"""A validated wrapper around MAgent2's C++ grid worlds for two sides that fight.
 
-The engine ends the process on requests that it does not understand, so everything is checked here first. Its raw
-functions are called with cached ctypes arguments and write into buffers that belong to the caller. Views are not the
-engine's: it shows each agent its own cell only, which holds its health, and `envs.views` cuts the rest out of a map.
+The engine ends the process on requests that it does not understand, so everything is checked here first. Steps run in
+the compiled loops of `envs.engine`. Views are not the engine's: it shows each agent its own cell only, which holds its
+health, and `envs.views` cuts the rest out of a map.
 """
 
 from __future__ import annotations
 
-import ctypes
+import itertools
 import math
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch  # noqa: F401  (before magent2: torch reads OMP_NUM_THREADS once, and magent2 sets it)
+import torch  # before magent2: torch reads OMP_NUM_THREADS once, and magent2 sets it
 
 from envs.base import EnvError
+
+if TYPE_CHECKING:
+    from envs.engine import Roster
 
 OBS_SCALE = 0.01  # presence is 0 or 1, health a multiple of 1 % (UnitType.check sees to it): uint8 holds both exactly
 MAX_SEED = 2**31 - 2  # the engine's linear congruential generator takes 1 .. 2^31 - 2; it reads 0 as 1
 N_CHANNELS = 5  # wall, own presence, own health, other presence, other health
+WORTH_A_THREAD = 2000  # agents of both sides; fewer step faster than another thread wakes up (docs/performance.md)
 
 
 def import_engine() -> tuple[ModuleType, Any]:
@@ -113,196 +119,172 @@ def circle_mask(radius: float, n_channels: int) -> np.ndarray:
 
 
 class Side:
-    """One side of a ``GridWorld``. Agents keep their slot for the whole episode; the engine lists the living only.
+    """One side of E worlds. Agents keep their slot for the whole episode."""
 
-    The engine's row ``i`` is the agent of slot ``rows[i]``: its list keeps its order when the dead are removed.
-    """
-
-    def __init__(self, lib: Any, world: Any, handle: ctypes.c_int32, n_agents: int, unit: UnitType) -> None:
+    def __init__(self, roster: Roster, unit: UnitType, n_actions: int) -> None:
+        self.roster = roster
         self.unit = unit
-        self.n_agents = n_agents
+        self.n_actions = n_actions
         self.mask = circle_mask(unit.view_radius, N_CHANNELS)
         self.obs_shape = (len(self.mask), len(self.mask), N_CHANNELS)
-        self.n_actions = int(world.get_action_space(handle)[0])
-        self.alive = np.zeros(n_agents, dtype=bool)
-        self.rows = np.arange(0)
-        self._lib = lib
-        self._address = (world.game, handle)
-        self._action = np.zeros(n_agents, dtype=np.int32)
-        self._reward = np.zeros(n_agents, dtype=np.float32)
-        self._living = np.zeros(n_agents, dtype=bool)
-        self._position = np.zeros((n_agents, 2), dtype=np.int32)
-        self._view = np.zeros((n_agents, *world.get_view_space(handle)), dtype=np.float32)
-        self._feature = np.zeros((n_agents, *world.get_feature_space(handle)), dtype=np.float32)
-        self._views = (ctypes.c_void_p * 2)(self._view.ctypes.data, self._feature.ctypes.data)
-        self._pointer = {
-            name: ctypes.c_void_p(buffer.ctypes.data)
-            for name, buffer in {
-                "action": self._action,
-                "reward": self._reward,
-                "alive": self._living,
-                "pos": self._position,
-            }.items()
-        }
-
-    def place(self, position: np.ndarray) -> None:
-        """Put the agents on ``position`` (n_agents, 2) in slot order. Raises EnvError when the engine drops one."""
-        x, y = np.ascontiguousarray(position.T, dtype=np.int32)
-        direction = np.zeros(self.n_agents, dtype=np.int32)
-        xyd = [ctypes.c_void_p(array.ctypes.data) for array in (x, y, direction)]
-        self._lib.gridworld_add_agents(*self._address, len(position), b"custom", *xyd)
-        placed = ctypes.c_int32()
-        self._lib.env_get_info(*self._address, b"num", ctypes.byref(placed))
-        if placed.value != self.n_agents:
-            raise EnvError(
-                f"The engine placed {placed.value} of {self.n_agents} agents: it drops those on a wall, outside the "
-                "map or on an occupied cell. Give every agent its own cell inside the border."
-            )
-        self.alive[:] = True
-        self.rows = np.arange(self.n_agents)
-
-    def act(self, action: np.ndarray) -> None:
-        """Set this step's actions, (n_agents,) int32 in [0, n_actions); those of the dead are ignored."""
-        n = len(self.rows)
-        action.take(self.rows, out=self._action[:n], mode="clip")
-        self._lib.env_set_action(*self._address, self._pointer["action"])
-
-    def read_reward(self, out: np.ndarray) -> None:
-        """Write this step's rewards into ``out`` (n_agents,) float32, slots of the dead untouched."""
-        self._lib.env_get_reward(*self._address, self._pointer["reward"])
-        out[self.rows] = self._reward[: len(self.rows)]
-
-    def read_alive(self) -> None:
-        """Take note of this step's dead; the engine forgets them in ``GridWorld.step``."""
-        self._lib.env_get_info(*self._address, b"alive", self._pointer["alive"])
-        living = self._living[: len(self.rows)]
-        if not living.all():
-            self.alive[self.rows] = living
-            self.rows = self.rows[living]
-
-    def observe(self) -> None:
-        """Ask the engine where the living are and how they fare: `cell` and `health` show it until the next call."""
-        self._lib.env_get_observation(*self._address, self._views)
-        self._lib.env_get_info(*self._address, b"pos", self._pointer["pos"])
 
     @property
-    def cell(self) -> np.ndarray:
+    def n_agents(self) -> int:
+        """At an episode's start."""
+        return self.roster.alive.shape[1]
+
+    @property
+    def alive(self) -> np.ndarray:
+        """(E, n) bool, changed by every step."""
+        return self.roster.alive
+
+    @property
+    def survivors(self) -> np.ndarray:
+        """(E,) int64, changed by every step."""
+        return self.roster.living
+
+    def slots(self, env: int) -> np.ndarray:
+        """(living,) int64, the living of world ``env``; `cells` and `health` have the same order."""
+        return self.roster.slot[env, : self.roster.living[env]]
+
+    def cells(self, env: int) -> np.ndarray:
         """(living, 2) int32, (x, y)."""
-        return self._position[: len(self.rows)]
+        return self.roster.cell[env, : self.roster.living[env]]
 
-    @property
-    def health(self) -> np.ndarray:
-        """(living,) float32, as a fraction of ``unit.hp``. The engine shows it in views only, the own at the centre."""
-        centre = self._view.shape[1] // 2
-        return self._view[: len(self.rows), centre, centre, 2]
-
-    def read_position(self, out: np.ndarray) -> None:
-        """Write the cells (x, y) into ``out`` (n_agents, 2) of any number type; those of the dead untouched."""
-        out[self.rows] = self.cell
+    def health(self, env: int) -> np.ndarray:
+        """(living,) float32, as a fraction of ``unit.hp``."""
+        return self.roster.health[env, : self.roster.living[env]]
 
 
 class GridWorld:
-    """One engine with two sides: the learners' (0) and the enemies' (1).
+    """E worlds of one kind with two sides each: the learners' (0) and the enemies' (1).
 
-    On maps over 99 x 99 cells the engine loses about 11 KB at every reset.
+    As many threads share the worlds as torch had when this was built, from WORTH_A_THREAD agents a thread on. They
+    change nothing but the speed. On maps over 99 x 99 cells an engine loses about 11 KB at every reset.
     """
 
     def __init__(
         self,
+        n_envs: int,
         map_size: int,
         n_agents: tuple[int, int],
         units: tuple[UnitType, UnitType],
         rewards: Rewards,
         engine_views: bool = False,
     ) -> None:
-        """Build the engine; the caller has run the ``check`` methods of ``units`` and ``rewards``.
+        """Build the engines; the caller has run the ``check`` methods of ``units`` and ``rewards``.
 
-        ``engine_views``: the engine computes whole views too, which only comparisons with it need.
+        ``engine_views``: the engines compute whole views too, which only comparisons with them need.
         """
-        from envs import views  # compiles, which takes a second that only this environment shall cost
+        gridworld, _ = import_engine()
+        from envs import engine, views  # compile, which takes a second that only this environment shall cost
 
-        engine, self._lib = import_engine()
-        self._draw_views = views.draw_views
-        config = engine.Config()
-        config.set({"map_width": map_size, "map_height": map_size})
-        config.set({"embedding_size": 1})  # the binary id, which nothing here reads; an empty one is undefined in C++
-        groups = []
-        for name, unit in zip(("learners", "enemies"), units, strict=True):
-            attributes = {
-                "width": 1,
-                "length": 1,
-                "hp": unit.hp,
-                "speed": unit.speed,
-                "view_range": engine.CircleRange(unit.view_radius if engine_views else 0),
-                "attack_range": engine.CircleRange(unit.attack_radius),
-                "damage": unit.damage,
-                "step_recover": unit.step_recover,
-                "step_reward": rewards.step_reward,
-                "attack_penalty": rewards.attack_penalty,
-                "kill_reward": rewards.kill_reward,
-                "dead_penalty": rewards.dead_penalty,
-            }
-            groups.append(config.add_group(config.register_agent_type(name, attributes)))
-        own, other = (engine.AgentSymbol(group, index="any") for group in groups)
-        for attacker, victim in ((own, other), (other, own)):
-            # A killing blow is not an "attack" to the engine: it pays kill_reward, and a kill rule would pay it twice.
-            rule = engine.Event(attacker, "attack", victim)
-            config.add_reward_rule(rule, receiver=attacker, value=rewards.hit_reward)
+        self._compiled = engine
+        self.n_envs = n_envs
         self.map_size = map_size
         self._parts = (n_agents, units, rewards)
-        self._world = engine.GridWorld(config)  # owns the engine and frees it
-        self._done = ctypes.c_int32()
+        self.engines = [  # they own their memory and free it
+            gridworld.GridWorld(engine_config(gridworld, map_size, units, rewards, engine_views)) for _ in range(n_envs)
+        ]
+        self._games = np.array([world.game.value for world in self.engines], np.uintp)
+        world = self.engines[0]
+        self._handles = world.get_handles()
         self.sides = tuple(
-            Side(self._lib, self._world, handle, n, unit)
-            for handle, n, unit in zip(self._world.get_handles(), n_agents, units, strict=True)
+            Side(
+                engine.Roster.empty(n_envs, n, world.get_view_space(handle), world.get_feature_space(handle)),
+                unit,
+                int(world.get_action_space(handle)[0]),
+            )
+            for handle, n, unit in zip(self._handles, n_agents, units, strict=True)
         )
+        self._rosters = tuple(side.roster for side in self.sides)
         self._empty = [views.empty_board(map_size, margin=len(side.mask) // 2) for side in self.sides]
-        self._board = [board.copy() for board in self._empty]
+        n_threads = max(1, min(torch.get_num_threads(), n_envs, n_envs * sum(n_agents) // WORTH_A_THREAD))
+        self._spans = [*itertools.pairwise(n_envs * i // n_threads for i in range(n_threads + 1))]
+        self._pool = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
 
     def with_engine_views(self) -> GridWorld:
-        """Another world of the same kind whose engine computes whole views too."""
-        return GridWorld(self.map_size, *self._parts, engine_views=True)
+        """Other worlds of the same kind whose engines compute whole views too."""
+        return GridWorld(self.n_envs, self.map_size, *self._parts, engine_views=True)
 
-    def reset(self, seed: int, positions: tuple[np.ndarray, np.ndarray]) -> None:
-        """Start an episode: ``seed`` in [1, MAX_SEED], ``positions`` one (n_agents, 2) integer array per side."""
-        self._world.set_seed(seed)  # before the reset, which never seeds
-        self._world.reset()
-        for side, position in zip(self.sides, positions, strict=True):
-            side.place(position)
-        self._observe()
+    def reset(self, env: int, seed: int, positions: tuple[np.ndarray, np.ndarray]) -> None:
+        """Start an episode of world ``env``: ``seed`` in [1, MAX_SEED], one (n, 2) integer array of cells per side.
 
-    def step(self, actions: tuple[np.ndarray, np.ndarray], first: int, reward: np.ndarray) -> None:
-        """One step with ``actions``, one (n_agents,) int32 array per side; side 0's rewards go into ``reward``.
-
-        Side ``first`` moves first and so wins the contested cells. The dead are removed before this returns.
+        Raises EnvError when the engine does not place everybody.
         """
-        for index in (first, 1 - first):
-            self.sides[index].act(actions[index])
-        self._lib.env_step(self._world.game, ctypes.byref(self._done))
-        self.sides[0].read_reward(reward)
-        for side in self.sides:
-            side.read_alive()
-        self._lib.gridworld_clear_dead(self._world.game)
-        self._observe()
+        world = self.engines[env]
+        world.set_seed(seed)  # before the reset, which never seeds
+        world.reset()
+        for handle, side, position in zip(self._handles, self.sides, positions, strict=True):
+            world.add_agents(handle, "custom", pos=position)
+            placed = world.get_num(handle)
+            if placed != side.n_agents:
+                raise EnvError(
+                    f"The engine placed {placed} of {side.n_agents} agents: it drops those on a wall, outside the "
+                    "map or on an occupied cell. Give every agent its own cell inside the border."
+                )
+            side.roster.alive[env] = True
+            side.roster.living[env] = side.n_agents
+            side.roster.slot[env] = np.arange(side.n_agents)
+        for index, roster in enumerate(self._rosters):
+            self._compiled.observe(self._games[env], index, roster, env)
 
-    def read_obs(self, index: int, out: np.ndarray) -> None:
-        """Write what side ``index`` sees into ``out`` (n_agents, *obs_shape) uint8, in units of OBS_SCALE.
+    def step(
+        self, actions: tuple[np.ndarray, np.ndarray], first: np.ndarray, moving: np.ndarray, reward: np.ndarray
+    ) -> None:
+        """One step of the worlds that are ``moving`` (E,) bool, after which their dead are gone.
 
-        Contiguous; zeros for the dead.
+        ``actions``: (E, n) int64 of either side, in [0, n_actions); those of the dead are ignored. ``first`` (E,)
+        int64: the side that moves first and so wins the contested cells. ``reward`` (E, n) float32 receives side 0's;
+        entries of those who were dead before are left alone.
         """
-        own, other = self.sides[index], self.sides[1 - index]
-        self._draw_views(
-            self._empty[index],
-            self._board[index],
-            own.mask,
-            own.cell,
-            own.health,
-            own.rows,
-            other.cell,
-            other.health,
-            out.reshape(own.n_agents, len(own.mask), -1),
-        )
+        self._share(self._compiled.step_worlds, self._games, moving, first, self._rosters, actions, reward)
 
-    def _observe(self) -> None:
-        for side in self.sides:
-            side.observe()
+    def look(self, index: int, obs: np.ndarray, position: np.ndarray) -> None:
+        """Write what side ``index`` sees and where it stands; zeros for the dead.
+
+        ``obs``: (E, n, *obs_shape) uint8, in units of OBS_SCALE, contiguous. ``position``: (E, n, 2) float32, (x, y).
+        """
+        side = self.sides[index]
+        flat = obs.reshape(*obs.shape[:3], -1)
+        own, other = side.roster, self.sides[1 - index].roster
+        self._share(self._compiled.draw_worlds, self._empty[index], side.mask, own, other, flat, position)
+
+    def _share(self, loop: Callable[..., None], *arguments: Any) -> None:
+        """Call ``loop(begin, end, *arguments)`` on every thread's share of the worlds."""
+        others = [self._pool.submit(loop, *span, *arguments) for span in self._spans[1:]] if self._pool else []
+        loop(*self._spans[0], *arguments)
+        for other in others:
+            other.result()
+
+
+def engine_config(
+    gridworld: ModuleType, map_size: int, units: tuple[UnitType, UnitType], rewards: Rewards, engine_views: bool
+) -> Any:
+    """The engine's own description of such a world."""
+    config = gridworld.Config()
+    config.set({"map_width": map_size, "map_height": map_size})
+    config.set({"embedding_size": 1})  # the binary id, which nothing here reads; an empty one is undefined in C++
+    groups = []
+    for name, unit in zip(("learners", "enemies"), units, strict=True):
+        attributes = {
+            "width": 1,
+            "length": 1,
+            "hp": unit.hp,
+            "speed": unit.speed,
+            "view_range": gridworld.CircleRange(unit.view_radius if engine_views else 0),
+            "attack_range": gridworld.CircleRange(unit.attack_radius),
+            "damage": unit.damage,
+            "step_recover": unit.step_recover,
+            "step_reward": rewards.step_reward,
+            "attack_penalty": rewards.attack_penalty,
+            "kill_reward": rewards.kill_reward,
+            "dead_penalty": rewards.dead_penalty,
+        }
+        groups.append(config.add_group(config.register_agent_type(name, attributes)))
+    own, other = (gridworld.AgentSymbol(group, index="any") for group in groups)
+    for attacker, victim in ((own, other), (other, own)):
+        # A killing blow is not an "attack" to the engine: it pays kill_reward, and a kill rule would pay it twice.
+        rule = gridworld.Event(attacker, "attack", victim)
+        config.add_reward_rule(rule, receiver=attacker, value=rewards.hit_reward)
+    return config

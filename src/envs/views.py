@@ -55,23 +55,3 @@ def cut(board: np.ndarray, mask: np.ndarray, cell: np.ndarray, slot: np.ndarray,
             for byte in range(mask.shape[1]):
                 target[byte] = source[byte] & shown[byte]
         i += 1
-
-
-@compiled
-def draw_views(
-    empty: np.ndarray,
-    board: np.ndarray,
-    mask: np.ndarray,
-    own_cell: np.ndarray,
-    own_health: np.ndarray,
-    own_slot: np.ndarray,
-    other_cell: np.ndarray,
-    other_health: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """The map as it stands, and everybody's view of it; ``board`` is scratch of the shape of ``empty``."""
-    board[:] = empty
-    margin = len(mask) // 2
-    paint(board, margin, 1, own_cell, own_health)
-    paint(board, margin, 3, other_cell, other_health)
-    cut(board, mask, own_cell, own_slot, out)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
-from envs.battle import Battle, BattleEnv
-from envs.gridworld import GridWorld
+from envs.battle import BattleEnv
+from envs.gridworld import import_engine
 from learners.base import Learner
 
 STEPS = 200  # before a bare engine starts anew
@@ -26,20 +26,20 @@ def bare_engine(env: Env) -> Callable[[], None]:
     their own ``step``.
     """
     if isinstance(env, BattleEnv):
-        if hasattr(GridWorld, "with_engine_views"):  # commits that benchmark_compare.sh measures may have no others
-            env._battles = [Battle(battle.world.with_engine_views(), battle.episode_limit) for battle in env._battles]
-        steps = [_bare_battle(battle.world) for battle in env._battles]
+        engines = _with_engine_views(env)
+        env.reset(seed=1)
+        battles = [BareBattle(engine) for engine in engines]
         count = 0
 
-        def battles() -> None:
+        def steps() -> None:
             nonlocal count
+            count += 1
             if count % STEPS == 0:
                 env.reset(seed=1)
-            count += 1
-            for step in steps:
-                step(count % STEPS)
+            for battle in battles:
+                battle.step(count % STEPS)
 
-        return battles
+        return steps
     env.reset(seed=1)
     actions = torch.randint(env.info.n_actions, (env.n_envs, env.info.n_agents), device=env.device)
     return lambda: _discard(env.step(actions))
@@ -49,21 +49,46 @@ def _discard(_: Any) -> None:
     pass
 
 
-def _bare_battle(world: GridWorld) -> Callable[[int], None]:
-    """What one battle's engine does in a step, with the side's own buffers."""
-    rng = np.random.default_rng(0)
-    actions = [rng.integers(side.n_actions, size=(STEPS, side.n_agents), dtype=np.int32) for side in world.sides]
+def _with_engine_views(env: Any) -> list[Any]:
+    """Let ``env`` play on engines that compute whole views; those engines, as magent2's own objects."""
+    if isinstance(env._battles, list):  # commits with one world per battle, which benchmark_compare.sh may measure
+        worlds = [battle.world for battle in env._battles]
+        if hasattr(worlds[0], "with_engine_views"):  # older ones have no others
+            worlds = [world.with_engine_views() for world in worlds]
+        env._battles = [type(env._battles[0])(world, env.info.episode_limit) for world in worlds]
+        return [world._world for world in worlds]
+    env._battles = type(env._battles)(env._battles.world.with_engine_views(), env.info.episode_limit)
+    return list(env._battles.world.engines)
 
-    def step(t: int) -> None:
-        for side, action in zip(world.sides, actions, strict=True):
-            np.copyto(side._action, action[t])
-            world._lib.env_set_action(*side._address, side._pointer["action"])
-        world._lib.env_step(world._world.game, ctypes.byref(world._done))
-        learners = world.sides[0]
-        world._lib.env_get_observation(*learners._address, learners._views)
-        world._lib.gridworld_clear_dead(world._world.game)
 
-    return step
+class BareBattle:
+    """What one battle's engine does in a step: its raw functions, on buffers and actions made beforehand."""
+
+    def __init__(self, engine: Any) -> None:
+        """``engine``: a magent2 GridWorld in which an episode has begun."""
+        self._engine, self._lib = engine, import_engine()[1]
+        self._handles = engine.get_handles()
+        rng = np.random.default_rng(0)
+        self._actions = [
+            rng.integers(engine.get_action_space(handle)[0], size=(STEPS, engine.get_num(handle)), dtype=np.int32)
+            for handle in self._handles
+        ]
+        self._chosen = [[ctypes.c_void_p(row.ctypes.data) for row in actions] for actions in self._actions]
+        learners = self._handles[0]
+        n = engine.get_num(learners)
+        self.view = np.zeros((n, *engine.get_view_space(learners)), np.float32)
+        self._feature = np.zeros((n, *engine.get_feature_space(learners)), np.float32)
+        self._seen = (ctypes.c_void_p * 2)(self.view.ctypes.data, self._feature.ctypes.data)
+        self._done = ctypes.c_int32()
+
+    def step(self, t: int) -> None:
+        """One step with the actions number ``t`` in [0, STEPS)."""
+        game, lib = self._engine.game, self._lib
+        for handle, chosen in zip(self._handles, self._chosen, strict=True):
+            lib.env_set_action(game, handle, chosen[t])
+        lib.env_step(game, ctypes.byref(self._done))
+        lib.env_get_observation(game, self._handles[0], self._seen)
+        lib.gridworld_clear_dead(game)
 
 
 class NetworkCalls:

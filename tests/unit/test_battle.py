@@ -12,7 +12,7 @@ import torch
 from components.batch import Step
 from config.loader import available, named_layer
 from envs.base import EnvError
-from envs.battle import SPACING, Battle, BattleEnv, block_rows, facing_blocks, smallest_map
+from envs.battle import SPACING, BattleEnv, Battles, block_rows, facing_blocks, smallest_map
 from utils.registry import config_keys
 
 PRESETS = [name for name in available("envs") if name.startswith("battle")]
@@ -67,8 +67,8 @@ def duel(n_envs: int = 1, **changes: Any) -> BattleEnv:
     env = small(n_envs, n_agents=1, n_enemies=1, map_size=12, opponent="self_play", swap_sides="never", **changes)
     env.set_opponent(Idle())
     env.reset(0)
-    for battle in env._battles:
-        battle.world.reset(1, (np.array([[5, 5]]), np.array([[6, 5]])))
+    for index in range(n_envs):
+        env._battles.world.reset(index, 1, (np.array([[5, 5]]), np.array([[6, 5]])))
     return env
 
 
@@ -139,9 +139,9 @@ def test_sides_are_swapped_on_request_and_at_random() -> None:
 
 def test_observations_equal_the_engines_cell_by_cell() -> None:
     env = BattleEnv(1, CPU, **env_args("battle_symmetric", n_agents=40, n_enemies=40, map_size=32, hp=5, enemy_hp=5))
-    env._battles = [Battle(env._battles[0].world.with_engine_views(), 400)]
+    env._battles = Battles(env._battles.world.with_engine_views(), 400)
     row, stream = env.reset(1), torch.Generator().manual_seed(1)
-    engine = env._battles[0].world._world
+    engine = env._battles.world.engines[0]
     deaths = 0
     for _ in range(400):
         plain, _ = engine.get_observation(engine.get_handles()[0])
@@ -254,12 +254,11 @@ def test_same_seed_same_trajectory() -> None:
 def test_the_sides_take_turns_in_moving_first(monkeypatch: pytest.MonkeyPatch) -> None:
     env = small(16)
     env.reset(0)
-    leaders: list[list[int]] = [[] for _ in env._battles]
-    for battle, seen in zip(env._battles, leaders, strict=True):
-        monkeypatch.setattr(battle.world, "step", lambda actions, first, reward, seen=seen: seen.append(first))
+    leaders: list[np.ndarray] = []
+    monkeypatch.setattr(env._battles.world, "step", lambda actions, first, moving, reward: leaders.append(first))
     for _ in range(3):
         env.step(torch.full((16, 6), STAY))
-    assert {tuple(seen) for seen in leaders} == {(0, 1, 0), (1, 0, 1)}
+    assert {tuple(seen) for seen in np.array(leaders).T.tolist()} == {(0, 1, 0), (1, 0, 1)}
 
 
 def test_reset_starts_over() -> None:
@@ -384,7 +383,7 @@ def test_bad_actions_move_nobody(action: torch.Tensor, message: str) -> None:
     untouched.reset(0)
     with pytest.raises(EnvError, match=message):
         env.step(action)
-    assert env._battles[0].t == 0
+    assert env._battles.t.tolist() == [0, 0]
 
 
 def test_calls_out_of_order() -> None:

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.factory import config_for, info_for, learner_for, random_batch
@@ -14,7 +15,7 @@ import benchmark
 import build
 from analysis.tables import Table
 from performance import compare, targets
-from performance.floors import NetworkCalls, bare_engine, networks
+from performance.floors import BareBattle, NetworkCalls, _with_engine_views, bare_engine, networks
 from performance.measure import SECTIONS, Measurement, measure
 from performance.tasks import MPE2
 from utils.timing import MIN_ROUNDS, Stopwatch, alternate
@@ -97,13 +98,24 @@ def test_the_arithmetic_floor_repeats_every_network_call_of_an_update(algorithm:
 def test_the_bare_engine_plays_battles() -> None:
     env = build.make_env(config_for("iql", "battle", env_args=BATTLE), 2, test=False)
     step = bare_engine(env)
-    step()
-    start = [battle.sides[0]._view.copy() for battle in env._battles]  # type: ignore[attr-defined]
+    engines = env._battles.world.engines  # type: ignore[attr-defined]
+    learners = engines[0].get_handles()[0]
+    start = [engine.get_pos(learners).copy() for engine in engines]
     for _ in range(5):
         step()
-    for battle, view in zip(env._battles, start, strict=True):  # type: ignore[attr-defined]
-        assert (battle.sides[0]._view != view).any()
-        assert view.shape[1:] == battle.sides[0].obs_shape, "the floor is the engine's own, whole observation"
+    for engine, position in zip(engines, start, strict=True):
+        assert (engine.get_pos(learners) != position).any()
+
+
+def test_the_bare_engine_makes_whole_observations() -> None:
+    env = build.make_env(config_for("iql", "battle", env_args=BATTLE), 1, test=False)
+    (engine,) = _with_engine_views(env)
+    env.reset(seed=1)
+    battle = BareBattle(engine)
+    battle.step(0)
+    assert battle.view.shape[1:] == env.info.obs_shape
+    np.testing.assert_array_equal(battle.view, engine.get_observation(engine.get_handles()[0])[0])
+    assert battle.view.any()
 
 
 def test_a_measurement_is_complete_and_consistent() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,12 +17,10 @@ INFO = EnvInfo("test", 2, 4, (1,), torch.float32, 1.0, 3, stats=("kills",))
 
 
 def row(reward: list[list[float]], alive: list[list[bool]], done: list[bool], kills: list[float]) -> Step:
-    """One instant of two environments with two agents."""
-    nobody = torch.zeros(2, dtype=torch.bool)
-    ended = torch.tensor(done)
-    return Step(
-        torch.zeros(2, 2, 1), torch.tensor(alive), torch.tensor(reward), ended, nobody, {"kills": tensor(kills)}
-    )
+    """One instant."""
+    ended, living = torch.tensor(done), torch.tensor(alive)
+    obs, never = torch.zeros(*living.shape, 1), torch.zeros_like(ended)
+    return Step(obs, living, torch.tensor(reward), ended, never, {"kills": tensor(kills)})
 
 
 def tensor(values: list[float]) -> Tensor:
@@ -98,6 +98,31 @@ def test_the_junction_between_episodes_counts_for_neither() -> None:
     assert found["ep_length"].tolist() == [1.0, 3.0]
     assert found["kills"].tolist() == [1.0, 4.0]
     assert found["action_entropy"].tolist() == [0.0, 0.0], "the ignored actions of the junction were counted"
+
+
+def test_totals_equal_a_slow_loop() -> None:
+    """Random steps of seven environments in which agents die; nothing but the totals is looked at."""
+    info = replace(INFO, n_agents=5, n_actions=3)
+    stats, draw = EpisodeStats(info, 7), torch.Generator().manual_seed(0)
+    returns, length, actions = np.zeros((7, 5), np.float32), np.zeros(7), np.zeros((7, 3))
+    for _ in range(30):
+        reward = torch.randn(7, 5, generator=draw)
+        alive = torch.rand(7, 5, generator=draw) < 0.7
+        done = torch.rand(7, generator=draw) < 0.3
+        action = torch.randint(3, (7, 5), generator=draw)
+        before = row(reward.tolist(), alive.tolist(), done.tolist(), [0.0] * 7)
+        stats.update(before, action, replace(before, terminated=torch.zeros(7, dtype=torch.bool)))  # nobody ends
+        for e in range(7):
+            if done[e]:
+                continue
+            length[e] += 1
+            for n in range(5):
+                returns[e, n] += np.float32(reward[e, n])
+                if alive[e, n]:
+                    actions[e, action[e, n]] += 1
+    np.testing.assert_array_equal(stats.returns, returns)
+    np.testing.assert_array_equal(stats.length, length)
+    np.testing.assert_array_equal(stats.actions, actions)
 
 
 def test_running_totals_continue() -> None:

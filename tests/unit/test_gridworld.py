@@ -24,21 +24,29 @@ UP, LEFT, STAY, RIGHT, DOWN, HIT_UP, HIT_LEFT, HIT_RIGHT, HIT_DOWN = range(9)  #
 
 
 def world_of(own: Any, other: Any, units: tuple[UnitType, UnitType] = (HALF, FULL), map_size: int = 40) -> GridWorld:
-    world = GridWorld(map_size, (len(own), len(other)), units, REWARDS)
-    world.reset(1, (np.array(own), np.array(other)))
+    world = GridWorld(1, map_size, (len(own), len(other)), units, REWARDS)
+    world.reset(0, 1, (np.array(own), np.array(other)))
     return world
 
 
 def play(world: GridWorld, own: list[int], other: list[int], first: int = 0) -> np.ndarray:
-    reward = np.zeros(world.sides[0].n_agents, np.float32)
-    world.step((np.array(own, np.int32), np.array(other, np.int32)), first, reward)
-    return reward
+    reward = np.zeros((1, len(own)), np.float32)
+    actions = (np.array([own], np.int64), np.array([other], np.int64))
+    world.step(actions, np.array([first]), np.array([True]), reward)
+    return reward[0]
+
+
+def look(world: GridWorld, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Everybody's view and place, written over what must not shine through."""
+    n, shape = world.sides[side].n_agents, world.sides[side].obs_shape
+    obs = np.full((world.n_envs, n, *shape), 255, np.uint8)
+    position = np.full((world.n_envs, n, 2), -9, np.float32)
+    world.look(side, obs, position)
+    return obs, position
 
 
 def cells(world: GridWorld, side: int) -> np.ndarray:
-    out = np.full((world.sides[side].n_agents, 2), -1)
-    world.sides[side].read_position(out)
-    return out
+    return look(world, side)[1][0]
 
 
 @pytest.mark.parametrize(
@@ -75,9 +83,9 @@ def test_attacks_follow_the_circle(radius: float) -> None:
 def test_six_hits_kill_and_pay_at_most_5_4() -> None:
     world = world_of([[5, 5]], [[6, 5]])
     rewards = [float(play(world, [HIT_RIGHT], [6])[0]) for _ in range(5)]  # 6: the enemy stays (13 moves)
-    assert world.sides[1].alive.all()
+    assert world.sides[1].alive[0].all()
     rewards.append(float(play(world, [HIT_RIGHT], [6])[0]))
-    assert not world.sides[1].alive.any()
+    assert not world.sides[1].alive[0].any()
     np.testing.assert_allclose(rewards, [0.095] * 5 + [4.895], atol=1e-6)
     assert sum(rewards) + 6 * 0.005 == pytest.approx(5.4, abs=1e-5)
 
@@ -91,7 +99,7 @@ def test_death_replaces_the_reward_and_blank_attacks_cost() -> None:
 def test_attacks_do_not_hurt_the_own_side_or_walls() -> None:
     world = world_of([[1, 1], [2, 1]], [[20, 20]], (GLASS, HALF))
     np.testing.assert_allclose(play(world, [HIT_RIGHT, HIT_UP], [STAY]), -0.105, atol=1e-6)
-    assert world.sides[0].alive.all()
+    assert world.sides[0].alive[0].all()
 
 
 @pytest.mark.parametrize(("first", "winner"), [(0, 0), (1, 1)])
@@ -106,12 +114,11 @@ def test_actions_reach_their_slots_after_deaths() -> None:
     enemies = [[6, 5], [6, 20]]  # next to slots 0 and 3
     world = world_of(own, enemies, (GLASS, HALF))
     play(world, [STAY] * 6, [HIT_LEFT, HIT_LEFT])
-    np.testing.assert_array_equal(world.sides[0].alive, [False, True, True, False, True, True])
+    np.testing.assert_array_equal(world.sides[0].alive[0], [False, True, True, False, True, True])
     play(world, [99, UP, LEFT, -7, RIGHT, DOWN], [STAY, STAY])  # what the dead ask for reaches nobody
     moved = cells(world, 0)
-    np.testing.assert_array_equal(moved, [[-1, -1], [5, 9], [4, 15], [-1, -1], [6, 25], [5, 31]])
-    obs = np.full((6, 7, 7, 5), 255, np.uint8)
-    world.read_obs(0, obs)
+    np.testing.assert_array_equal(moved, [[0, 0], [5, 9], [4, 15], [0, 0], [6, 25], [5, 31]])
+    obs = look(world, 0)[0][0]
     np.testing.assert_array_equal(obs[:, 3, 3, 1], [0, 100, 100, 0, 100, 100])
     assert obs[[0, 3]].max() == 0
     reward = play(world, [HIT_UP, STAY, HIT_UP, HIT_UP, STAY, HIT_UP], [STAY, STAY])
@@ -121,14 +128,12 @@ def test_actions_reach_their_slots_after_deaths() -> None:
 def test_observation_axes_and_channels() -> None:
     world = world_of([[1, 10], [2, 10]], [[1, 12]], (HALF, UnitType(3, 1, 1, 20, 2, 0)))
     play(world, [STAY, STAY], [STAY])
-    view = np.zeros((2, 7, 7, 5), np.uint8)
-    world.read_obs(0, view)
+    view = look(world, 0)[0][0]
     assert view[0, 3, 2, 0] == 100  # the wall, one cell to the left: axis 1 is y, axis 2 is x
     assert view[0, 3, 4].tolist() == [0, 100, 100, 0, 0]  # a friend to the right
     assert view[0, 5, 3].tolist() == [0, 0, 0, 100, 100]  # the enemy, two cells below
     assert view[0, 0, 0].max() == 0  # corners lie outside the circle
-    enemy = np.zeros((1, 7, 7, 5), np.uint8)
-    world.read_obs(1, enemy)
+    enemy = look(world, 1)[0][0]
     assert enemy[0, 3, 3].tolist() == [0, 100, 100, 0, 0]  # the observer's own side comes first for both
     assert enemy[0, 1, 3].tolist() == [0, 0, 0, 100, 100]
 
@@ -137,39 +142,115 @@ def test_observation_axes_and_channels() -> None:
 def test_views_equal_the_engines_cell_by_cell(radius: float, enemy_radius: float) -> None:
     """Both sides' views, near walls and corners and among the dying, against the engine's own."""
     units = (UnitType(radius, 1, 1, 5, 2, 0.1), UnitType(enemy_radius, 2, 1, 4, 2, 0.2))
-    world = GridWorld(14, (30, 30), units, REWARDS, engine_views=True)
+    world = GridWorld(1, 14, (30, 30), units, REWARDS, engine_views=True)
     cells = np.array(list(itertools.product(range(1, 13), repeat=2)))
     rng = np.random.default_rng(0)
     for seed in range(1, 6):
         places = rng.permutation(cells)
-        world.reset(seed, (places[:30], places[30:60]))
+        world.reset(0, seed, (places[:30], places[30:60]))
         for _ in range(30):
             for index, side in enumerate(world.sides):
-                out = np.full((30, *side.obs_shape), 255, np.uint8)
-                world.read_obs(index, out)
-                living = len(side.rows)
-                np.testing.assert_allclose(out[side.rows] / 100, side._view[:living], rtol=0, atol=5e-6)
-                assert not out[~side.alive].any()
-            if not all(len(side.rows) for side in world.sides):
+                out = look(world, index)[0][0]
+                seen, _ = world.engines[0].get_observation(world.engines[0].get_handles()[index])
+                np.testing.assert_allclose(out[side.slots(0)] / 100, seen, rtol=0, atol=5e-6)
+                assert not out[~side.alive[0]].any()
+            if not all(side.survivors[0] for side in world.sides):
                 break
             play(world, *(rng.integers(side.n_actions, size=30).tolist() for side in world.sides))
-        assert any(len(side.rows) < 30 for side in world.sides)
+        assert any(side.survivors[0] < 30 for side in world.sides)
+
+
+class Slowly:
+    """One world by magent2's own Python calls, agent by agent."""
+
+    def __init__(self, world: GridWorld, env: int, n_agents: tuple[int, int]) -> None:
+        self.engine, self.handles = world.engines[env], world.engines[env].get_handles()
+        self.slots = [list(range(n)) for n in n_agents]
+        self.n_agents = n_agents
+
+    def step(self, actions: tuple[np.ndarray, np.ndarray], first: int) -> dict[int, float]:
+        """Side 0's rewards by slot, of those who were alive."""
+        for side in (first, 1 - first):
+            chosen = np.array([actions[side][slot] for slot in self.slots[side]], np.int32)
+            self.engine.set_action(self.handles[side], chosen)
+        self.engine.step()
+        reward = dict(zip(self.slots[0], self.engine.get_reward(self.handles[0]).tolist(), strict=True))
+        for side in (0, 1):
+            alive = self.engine.get_alive(self.handles[side])
+            self.slots[side] = [slot for slot, lives in zip(self.slots[side], alive, strict=True) if lives]
+        self.engine.clear_dead()
+        return reward
+
+    def cells(self, side: int) -> dict[int, list[int]]:
+        """Of the living, by slot."""
+        return dict(zip(self.slots[side], self.engine.get_pos(self.handles[side]).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_worlds_step_together_as_each_alone(n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rewards, deaths and places of four worlds, one of which waits at times, on any number of threads."""
+    monkeypatch.setattr("envs.gridworld.WORTH_A_THREAD", 1)
+    monkeypatch.setattr("torch.get_num_threads", lambda: n_threads)
+    n_agents = (14, 9)
+    units = (UnitType(3, 1, 1, 1, 2, 0.02), UnitType(4, 2, 1.5, 2, 2, 0))
+    together, alone = (GridWorld(4, 9, n_agents, units, REWARDS) for _ in range(2))
+    assert len(together._spans) == min(n_threads, 4)
+    places = np.array(list(itertools.product(range(1, 8), repeat=2)))
+    rng = np.random.default_rng(0)
+    references = []
+    for env in range(4):
+        order = rng.permutation(places)
+        for world in (together, alone):
+            world.reset(env, env + 1, (order[:14], order[14:23]))
+        references.append(Slowly(alone, env, n_agents))
+    for _ in range(200):
+        actions = tuple(rng.integers(side.n_actions, size=(4, side.n_agents)) for side in together.sides)
+        first, moving = rng.integers(2, size=4), rng.random(4) < 0.8
+        reward = np.full((4, 14), 7, np.float32)
+        together.step(actions, first, moving, reward)  # type: ignore[arg-type]
+        for env, reference in enumerate(references):
+            expected = np.full(14, 7, np.float32)
+            if moving[env]:
+                for slot, value in reference.step((actions[0][env], actions[1][env]), first[env]).items():
+                    expected[slot] = value
+            np.testing.assert_array_equal(reward[env], expected)
+            for side in (0, 1):
+                here = together.sides[side]
+                np.testing.assert_array_equal(here.slots(env), reference.slots[side])
+                np.testing.assert_array_equal(here.alive[env].nonzero()[0], reference.slots[side])
+                np.testing.assert_array_equal(here.cells(env), [*reference.cells(side).values()] or np.zeros((0, 2)))
+    assert any(not side.survivors.all() for side in together.sides), "a side was wiped out"
+
+
+def test_threads_draw_the_same_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envs.gridworld.WORTH_A_THREAD", 1)
+    seen = []
+    for n_threads in (1, 2, 3):
+        monkeypatch.setattr("torch.get_num_threads", lambda n=n_threads: n)
+        world = GridWorld(3, 20, (5, 4), (HALF, FULL), REWARDS)
+        cells = np.random.default_rng(0).permutation(list(itertools.product(range(1, 19), repeat=2)))
+        for env in range(3):
+            world.reset(env, 1, (cells[9 * env : 9 * env + 5], cells[9 * env + 5 : 9 * env + 9]))
+        seen.append([*look(world, 0), *look(world, 1)])
+    for other in seen[1:]:
+        for part, expected in zip(other, seen[0], strict=True):
+            np.testing.assert_array_equal(part, expected)
 
 
 def test_health_is_read_from_the_view() -> None:
     world = world_of([[5, 5]], [[6, 5]])
     play(world, [HIT_RIGHT], [6])
-    assert world.sides[0].health == pytest.approx([1])
-    assert world.sides[1].health == pytest.approx([0.81])
+    assert world.sides[0].health(0) == pytest.approx([1])
+    assert world.sides[1].health(0) == pytest.approx([0.81])
 
 
 def test_the_seed_decides_who_strikes_first() -> None:
     world = world_of([[5, 5]], [[6, 5]], (GLASS, GLASS))
 
     def own_survives(seed: int) -> bool:
-        world.reset(seed, (np.array([[5, 5]]), np.array([[6, 5]])))
+        world.reset(0, seed, (np.array([[5, 5]]), np.array([[6, 5]])))
         play(world, [HIT_RIGHT], [HIT_LEFT])
-        return bool(world.sides[0].alive[0])
+        return bool(world.sides[0].alive[0, 0])
 
     seeds = [100_003 * k for k in range(1, 31)] + [MAX_SEED]
     outcomes = [own_survives(seed) for seed in seeds]
@@ -178,10 +259,10 @@ def test_the_seed_decides_who_strikes_first() -> None:
 
 
 def test_placements_that_the_engine_drops_are_an_error() -> None:
-    world = GridWorld(40, (3, 1), (HALF, FULL), REWARDS)
+    world = GridWorld(1, 40, (3, 1), (HALF, FULL), REWARDS)
     for bad in ([5, 5], [0, 5], [39, 5], [-4, 5]):
         with pytest.raises(EnvError, match=r"placed 2 of 3 agents.*occupied"):
-            world.reset(1, (np.array([[5, 5], [6, 6], bad]), np.array([[20, 20]])))
+            world.reset(0, 1, (np.array([[5, 5], [6, 6], bad]), np.array([[20, 20]])))
 
 
 def test_more_agents_than_the_engine_has_id_bits() -> None:
@@ -196,12 +277,10 @@ def test_more_agents_than_the_engine_has_id_bits() -> None:
 def test_reset_in_the_middle_of_an_episode_revives_all() -> None:
     world = world_of([[6, 5]], [[5, 5]], (GLASS, HALF))
     play(world, [STAY], [HIT_RIGHT])
-    assert len(world.sides[0].rows) == 0
-    view = np.full((1, 7, 7, 5), 255, np.uint8)
-    world.read_obs(0, view)  # nobody left
-    assert view.max() == 0
-    world.reset(1, (np.array([[6, 5]]), np.array([[5, 5]])))
-    assert world.sides[0].alive.all()
+    assert world.sides[0].survivors == [0]
+    assert [part.max() for part in look(world, 0)] == [0, 0]  # nobody left
+    world.reset(0, 1, (np.array([[6, 5]]), np.array([[5, 5]])))
+    assert world.sides[0].alive[0].all()
 
 
 @pytest.mark.parametrize(

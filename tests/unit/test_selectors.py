@@ -92,6 +92,21 @@ def test_an_action_is_the_first_whose_cumulative_probability_reaches_a_uniform_n
     assert selector.select(q, None, 40, False, torch.Generator().manual_seed(2)).tolist() == expected
 
 
+@pytest.mark.parametrize("shape", [(50,), (7, 30), (1, 1)])
+@pytest.mark.parametrize("n_actions", [1, 2, 9, 77])
+def test_compiled_epsilon_greedy_equals_the_form_in_torch(shape: tuple[int, ...], n_actions: int) -> None:
+    """Exploring a little and a lot, with ties, infinities and NaN; the streams stay in step too."""
+    selector = EpsilonGreedySelector(epsilon_start=1.0, epsilon_finish=0.0, epsilon_anneal_time=7)
+    draw, slow, fast = (torch.Generator().manual_seed(seed) for seed in (0, 1, 1))
+    for t_env in range(9):
+        q = torch.randn(*shape, n_actions, generator=draw).round(decimals=1)
+        q[torch.rand(q.shape, generator=draw) < 0.05] = torch.nan
+        q[torch.rand(q.shape, generator=draw) < 0.05] = -torch.inf
+        expected = ActionSelector.select(selector, q, None, t_env, False, slow)
+        assert torch.equal(selector.select(q, None, t_env, False, fast), expected)
+    assert torch.equal(slow.get_state(), fast.get_state())
+
+
 @both
 def test_the_generator_decides(selector: ActionSelector) -> None:
     q = torch.zeros(50, 4)
