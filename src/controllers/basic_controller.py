@@ -39,7 +39,11 @@ class BasicMAC(nn.Module):
 
     def init_memory(self, n_envs: int) -> Memory:
         """Memory before the first step of E environments."""
-        nobody = torch.full((n_envs, self.info.n_agents), -1, dtype=torch.int64, device=self.device)
+        return self.bare_memory(n_envs, self.info.n_agents)
+
+    def bare_memory(self, n_envs: int, n_agents: int) -> Memory:
+        """What any number of agents need to play, without what only their training needs."""
+        nobody = torch.full((n_envs, n_agents), -1, dtype=torch.int64, device=self.device)
         hidden_dim = self.agent.hidden_dim
         return Memory(
             age=torch.zeros(n_envs, dtype=torch.int64, device=self.device),

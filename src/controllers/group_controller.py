@@ -51,9 +51,11 @@ class GroupMAC(BasicMAC):
         test_mode: bool,
         generator: torch.Generator,
     ) -> Memory:
+        history = memory.groups
+        if history is None:  # `bare_memory`: an opponent's
+            return memory
         due = memory.age % self.regroup_interval == 0 if self.regroup_interval > 0 else memory.age == 0
-        group, history = memory.group, memory.groups
-        assert history is not None  # init_memory
+        group = memory.group
         if due.any():
             rows = due.nonzero().squeeze(-1)
             features = GroupingInput(

@@ -24,12 +24,13 @@ class MACPolicy:
         self.greedy = greedy
         self.obs_shape = mac.info.obs_shape
         self.n_actions = mac.info.n_actions
+        self.n_agents = mac.agent.n_agents
         self.memory: Memory | None = None
 
     def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:
         """Actions (E, N) int64 for a row; memory restarts in environments where ``first`` (E,) bool."""
         if self.memory is None:
-            self.memory = self.mac.init_memory(len(first))
+            self.memory = self.mac.bare_memory(*step.alive.shape)
         memory = self.mac.restart(self.memory, first.to(self.mac.device))
         action, self.memory = self.mac.select_actions(step, memory, FULLY_ANNEALED, self.greedy, generator)
         return action

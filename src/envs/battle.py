@@ -262,7 +262,7 @@ class BattleEnv(Env):
         """Let ``policy`` play the enemies. Raises EnvError when it does not fit them or none is wanted."""
         if self._opponent_kind == "random":
             raise EnvError("env_args.opponent is 'random', which takes no policy; choose checkpoint or self_play.")
-        self._opponent = PolicyOpponent(policy, self.enemy_obs_shape, self.enemy_n_actions)
+        self._opponent = PolicyOpponent(policy, self.enemy_obs_shape, self.enemy_n_actions, self._sides[1].n_agents)
 
     def reset(self, seed: int) -> Step:
         """E new episodes. The opponent draws from a stream of its own: starts do not depend on who plays."""

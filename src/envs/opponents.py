@@ -26,6 +26,10 @@ class Policy(Protocol):
     def n_actions(self) -> int:
         """Number of actions."""
 
+    @property
+    def n_agents(self) -> int | None:
+        """Number of agents that it can play; None: any."""
+
     def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:
         """(E, N) int64 actions in [0, n_actions); those of the dead are ignored.
 
@@ -60,15 +64,21 @@ class RandomOpponent:
 
 
 class PolicyOpponent:
-    """A policy that must fit the enemies' observations and actions, or EnvError."""
+    """A policy that must fit the enemies' observations, actions and number, or EnvError."""
 
-    def __init__(self, policy: Policy, obs_shape: tuple[int, ...], n_actions: int) -> None:
+    def __init__(self, policy: Policy, obs_shape: tuple[int, ...], n_actions: int, n_agents: int) -> None:
         if (tuple(policy.obs_shape), policy.n_actions) != (tuple(obs_shape), n_actions):
             raise EnvError(
                 f"Opponent policy: it acts on observations of shape {tuple(policy.obs_shape)} with {policy.n_actions} "
                 f"actions, but this environment's enemies have shape {tuple(obs_shape)} and {n_actions} actions. "
                 "Give the enemies what it was trained with (Battle: env_args.enemy_view_radius, enemy_speed, "
                 "enemy_attack_radius), or choose another checkpoint."
+            )
+        if policy.n_agents not in (None, n_agents):
+            raise EnvError(
+                f"Opponent policy: it has parameters of their own for each of {policy.n_agents} agents "
+                f"(share_params=false or obs_agent_id=true), but this environment has {n_agents} enemies. "
+                "Train it with shared parameters and without ids, or make the numbers equal (env_args.n_enemies)."
             )
         self._policy = policy
 

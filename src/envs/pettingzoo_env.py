@@ -92,7 +92,7 @@ class PettingZooEnv(Env):
         """Let ``policy`` play the agents that do not learn. Raises EnvError when it does not fit or is not wanted."""
         if self._opponent_kind == "random":
             raise EnvError("env_args.opponent is 'random', which takes no policy; choose checkpoint.")
-        self._opponent = PolicyOpponent(policy, self.enemy_obs_shape, self.enemy_n_actions)
+        self._opponent = PolicyOpponent(policy, self.enemy_obs_shape, self.enemy_n_actions, len(self._others))
 
     def reset(self, seed: int) -> Step:
         """E new episodes. The opponent draws from a stream of its own: starts do not depend on who plays."""

@@ -51,7 +51,7 @@ def assert_same(a: Step, b: Step) -> None:
 class Idle:
     """Enemies that stay where they are."""
 
-    obs_shape, n_actions = (7, 7, 5), 9
+    obs_shape, n_actions, n_agents = (7, 7, 5), 9, None
 
     def __call__(self, step: Step, first: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return torch.full(step.alive.shape, STAY)

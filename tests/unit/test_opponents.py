@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from tests.factory import config_for
 
+from build import build as build_system
 from components.batch import Step
 from config.loader import named_layer
 from envs.base import EnvError
@@ -22,6 +24,8 @@ def build(**changes: Any) -> BattleEnv:
 
 class Counting:
     """A policy with a memory: in its k-th step of an episode everybody takes action k."""
+
+    n_agents: int | None = None
 
     def __init__(self, obs_shape: tuple[int, ...] = (13, 13, 5), n_actions: int = 21) -> None:
         self.obs_shape, self.n_actions = obs_shape, n_actions
@@ -98,7 +102,45 @@ def test_a_policy_that_does_not_fit_is_refused() -> None:
     with pytest.raises(EnvError, match=message):
         build(opponent="self_play").set_opponent(Counting((7, 7, 5), 9))
     with pytest.raises(EnvError, match=r"shape \(13, 13, 5\) with 9 actions"):
-        PolicyOpponent(Counting(n_actions=9), (13, 13, 5), 21)
+        PolicyOpponent(Counting(n_actions=9), (13, 13, 5), 21, 3)
+
+
+def test_a_policy_of_another_number_of_agents_is_refused_when_parameters_belong_to_agents() -> None:
+    policy = Counting()
+    policy.n_agents = 4
+    with pytest.raises(EnvError, match=r"each of 4 agents \(share_params=false.*has 3 enemies.*n_enemies"):
+        build(opponent="self_play").set_opponent(policy)
+    policy.n_agents = 3
+    build(opponent="self_play").set_opponent(policy)
+
+
+EQUAL = {"enemy_view_radius": 3, "enemy_speed": 1, "enemy_attack_radius": 1}  # the learners' policy fits the enemies
+
+
+TWO_GROUPS = {"n_groups": 2}
+RECURRENT = {"agent": "rnn", "obs_last_action": True, "learning_starts": 40}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "changes"), [("hmf", TWO_GROUPS), ("hmf_ipc", TWO_GROUPS), ("mfq", {}), ("iql", RECURRENT)]
+)
+def test_a_policy_plays_any_number_of_enemies(algorithm: str, changes: dict[str, Any]) -> None:
+    """Against itself, six against four; the enemies have no part in the learners' groups."""
+    battle = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "self_play", **EQUAL}
+    system = build_system(config_for(algorithm, "battle", env_args=battle, **changes))
+    system.runner.reset(1)
+    for _ in range(5):
+        system.runner.collect(0, system.replay)
+    opponent = system.runner.env._opponent._policy  # type: ignore[attr-defined]
+    assert opponent.memory.prev_action.shape == (system.config.batch_size_run, 4)
+    assert opponent.memory.groups is None
+
+
+@pytest.mark.parametrize("changes", [{"share_params": False}, {"obs_agent_id": True}])
+def test_a_controller_says_how_many_agents_it_can_serve(changes: dict[str, Any]) -> None:
+    battle = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "self_play", **EQUAL}
+    with pytest.raises(EnvError, match="each of 6 agents"):
+        build_system(config_for("iql", "battle", env_args=battle, **changes))
 
 
 @pytest.mark.parametrize(("kind", "path"), [("self_play", ""), ("checkpoint", "enemy.pt")])

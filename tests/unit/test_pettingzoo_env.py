@@ -240,7 +240,7 @@ class Follow:
     """An opponent that plays its observation's first number modulo 3, and records where episodes begin."""
 
     obs_shape: tuple[int, ...] = (3,)
-    n_actions = 3
+    n_actions, n_agents = 3, None
 
     def __init__(self) -> None:
         self.first: list[bool] = []

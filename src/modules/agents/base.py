@@ -13,6 +13,7 @@ from modules.nets import mlp, stacked_mlp
 class Agent(nn.Module, ABC):
     """Q-values of every agent from its own observation, and from ``extra`` inputs that a controller adds."""
 
+    n_agents: int | None = None  # that it can serve; None: any number (no parameter belongs to one agent)
     hidden_dim: int = 0  # of a recurrent state; 0: feed-forward
     window: tuple[int, int] | None = None  # (burn-in rows, learned transitions) of replayed sequences; recurrent only
 
@@ -44,6 +45,7 @@ class QHead(nn.Module):
         self.rest = mlp(sizes) if share_params else stacked_mlp(n_agents, sizes)
         self.id_offset = nn.Parameter(torch.randn(n_agents, first) / in_dim**0.5) if obs_agent_id else None
         self.dueling = dueling
+        self.n_agents = None if share_params and not obs_agent_id else n_agents
 
     def forward(self, x_BNI: Tensor) -> Tensor:
         h_BNH = self.first(x_BNI)

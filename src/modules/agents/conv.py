@@ -38,6 +38,7 @@ class ConvAgent(Agent):
         self.torso = nn.Sequential(*layers)
         in_dim = height * width * channels + extra_dim
         self.head = QHead(in_dim, n_agents, n_actions, hidden_dims, share_params, obs_agent_id, dueling)
+        self.n_agents = self.head.n_agents
 
     def forward(self, obs: Tensor, extra: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         image = obs.flatten(0, 1).permute(0, 3, 1, 2)

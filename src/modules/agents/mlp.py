@@ -27,6 +27,7 @@ class MLPAgent(Agent):
         super().__init__()
         in_dim = math.prod(obs_shape) + extra_dim
         self.head = QHead(in_dim, n_agents, n_actions, hidden_dims, share_params, obs_agent_id, dueling)
+        self.n_agents = self.head.n_agents
 
     def forward(self, obs: Tensor, extra: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         return self.head(join_extra(obs.flatten(2), extra)), None

@@ -49,6 +49,7 @@ class RNNAgent(Agent):
         self.input_gates = layer(rnn_hidden_dim, 3 * rnn_hidden_dim)
         self.hidden_gates = layer(rnn_hidden_dim, 3 * rnn_hidden_dim)
         self.head = QHead(rnn_hidden_dim, n_agents, n_actions, hidden_dims, share_params, obs_agent_id, dueling)
+        self.n_agents = self.head.n_agents
 
     def forward(self, obs: Tensor, extra: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         assert hidden is not None
