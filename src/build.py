@@ -246,6 +246,7 @@ def build(config: Config) -> System:
         device,
         with_position,
         mac.agent.window,
+        env.observations if env.info.compact_dim else None,
     )
     if config.learning_starts < replay.length * config.batch_size_run:
         raise ConfigError(

@@ -33,6 +33,7 @@ class EnvInfo:
     stats: tuple[str, ...] = ()  # the keys of Step.info
     has_avail: bool = False  # Step.avail is a mask rather than None
     has_position: bool = False  # Step.position is given rather than None
+    compact_dim: int = 0  # numbers in a row of Step.compact; 0: it is None
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Step:
     info: dict[str, Tensor]  # EnvInfo.stats -> (E,) float32, totals of the running episode so far
     avail: Tensor | None = None  # (E, N, A) bool; None: every action is always available
     position: Tensor | None = None  # (E, N, 2) float32
+    compact: Tensor | None = None  # (E, compact_dim) int16, all that Env.observations needs to make ``obs`` again
 
     @cached_property  # asked for five times in a step of a rollout
     def done(self) -> Tensor:

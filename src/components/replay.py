@@ -1,4 +1,4 @@
-"""Replay for large populations: every observation once, in the environment's dtype.
+"""Replay for large populations: every observation once, in the environment's dtype, or what it can be made from.
 
 Row t of a ring holds E environments' observation, and the reward and end flags of the transition that led to it, so
 the next observation is simply the next row. The row that ends an episode is followed by the next episode's first row;
@@ -8,6 +8,7 @@ that junction is never sampled.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,11 @@ class ReplayError(ValueError):
 
 def row_bytes(info: EnvInfo, with_position: bool) -> int:
     """Bytes of one environment's row."""
-    per_agent = math.prod(info.obs_shape) * info.obs_dtype.itemsize  # observation
-    per_agent += 4 + 2 + 2 + 1  # reward, action, group, alive
+    per_agent = 4 + 2 + 2 + 1  # reward, action, group, alive
     per_agent += info.n_actions * info.has_avail + 8 * with_position
-    return info.n_agents * per_agent + 3  # terminated, done, valid
+    if not info.compact_dim:
+        per_agent += math.prod(info.obs_shape) * info.obs_dtype.itemsize
+    return info.n_agents * per_agent + 2 * info.compact_dim + 3  # terminated, done, valid
 
 
 def replay_bytes(info: EnvInfo, buffer_size: int, n_envs: int, with_position: bool) -> int:
@@ -51,9 +53,14 @@ class Replay:
         device: torch.device,
         with_position: bool = False,
         window: tuple[int, int] | None = None,
+        observations: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        """``window``: (burn-in rows, learned transitions) of each sampled sequence, for recurrent agents."""
+        """``window``: (burn-in rows, learned transitions) of each sampled sequence, for recurrent agents.
+
+        ``observations``: `Env.observations` of an environment with compact rows, which are then what is stored.
+        """
         self.info = info
+        self.observations = observations
         self.n_envs = n_envs
         self.rows = math.ceil(buffer_size / n_envs)
         self.burn_in, self.length = window or (1, 1)
@@ -68,13 +75,16 @@ class Replay:
         self.pin = storage.type == "cpu" and device.type == "cuda"
         shape, agents = (self.rows, n_envs), (self.rows, n_envs, info.n_agents)
         arrays = {
-            "obs": torch.zeros(*agents, *info.obs_shape, dtype=info.obs_dtype, device=storage),
             "reward": torch.zeros(agents, dtype=torch.float32, device=storage),
             "action": torch.zeros(agents, dtype=torch.int16, device=storage),
             "group": torch.zeros(agents, dtype=torch.int16, device=storage),
             "alive": torch.zeros(agents, dtype=torch.bool, device=storage),
             "terminated": torch.zeros(shape, dtype=torch.bool, device=storage),
         }
+        if observations is None:
+            arrays["obs"] = torch.zeros(*agents, *info.obs_shape, dtype=info.obs_dtype, device=storage)
+        else:
+            arrays["compact"] = torch.zeros(*shape, info.compact_dim, dtype=torch.int16, device=storage)
         if info.has_avail:
             arrays["avail"] = torch.zeros(*agents, info.n_actions, dtype=torch.bool, device=storage)
         if with_position:
@@ -103,6 +113,7 @@ class Replay:
             raise ReplayError("replay: a reward is NaN or infinite; nothing was stored. Check the environment.")
         row = {
             "obs": step.obs,
+            "compact": step.compact,
             "reward": step.reward,
             "action": action,
             "group": group,
@@ -233,6 +244,8 @@ class Replay:
         return self._read(name, row, env) if name in self.arrays else None
 
     def _decoded(self, row: Tensor, env: Tensor) -> Tensor:
+        if self.observations is not None:
+            return self.observations(self._read("compact", row, env).flatten(0, -2)).unflatten(0, row.shape)
         if self.pin:  # stored bytes travel, the device decodes
             return decode_obs(self._read("obs", row, env), self.info.obs_scale)
         index = self._index(row, env).to(self.device, non_blocking=True)
@@ -257,6 +270,12 @@ class Replay:
             raise ReplayError(
                 f"replay: expected {filled} rows of {self.n_envs} environments, the checkpoint has "
                 f"{tuple(state['done'].shape)}. Resume with the buffer_size and batch_size_run of the first run."
+            )
+        if state["arrays"].keys() != self.arrays.keys():
+            raise ReplayError(
+                f"replay: expected {', '.join(sorted(self.arrays))}, the checkpoint has "
+                f"{', '.join(sorted(state['arrays']))}: another version wrote it. Resume with that version, or start a "
+                "new run from its networks (checkpoint_path)."
             )
         for name, array in self.arrays.items():
             array[:filled].copy_(state["arrays"][name])

@@ -47,6 +47,14 @@ class Env(ABC):
         ``action``: (E, N) int64 in [0, A); entries of dead agents are ignored.
         """
 
+    def observations(self, compact: Tensor) -> Tensor:
+        """Decoded observations (R, N, *O) float32 from (R, compact_dim) rows of ``Step.compact``, on their device.
+
+        Exactly what `decode_obs` makes of ``Step.obs``. Only environments with an ``EnvInfo.compact_dim`` above 0 are
+        asked.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Everything that a fresh object of the same arguments needs to continue bit for bit."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from envs.base import Env, EnvError
 from envs.gridworld import MAX_SEED, OBS_SCALE, GridWorld, Rewards, Side, UnitType, circle_offsets
 from envs.opponents import Policy, PolicyOpponent, RandomOpponent, check_opponent
 from utils.seeding import generator
+
+if TYPE_CHECKING:
+    from envs.views import Views
 
 SPACING = 2  # cells from one agent of a block to the next
 GAP = 6  # cells kept free between the blocks
@@ -229,12 +232,13 @@ class BattleEnv(Env):
             name="battle",
             n_agents=n_agents,
             n_actions=own.n_actions,
-            obs_shape=own.obs_shape,
+            obs_shape=self._views[0].obs_shape,
             obs_dtype=torch.uint8,
             obs_scale=OBS_SCALE,
             episode_limit=episode_limit,
             stats=STATS,
             has_position=True,
+            compact_dim=self._views[0].compact_dim,
         )
         self._swap_sides = swap_sides
         self._opponent_kind = opponent
@@ -245,13 +249,17 @@ class BattleEnv(Env):
         self._opponent_stream = torch.Generator()
 
     @property
+    def _views(self) -> list[Views]:
+        return self._battles.world.views
+
+    @property
     def _sides(self) -> tuple[Side, ...]:
         return self._battles.world.sides
 
     @property
     def enemy_obs_shape(self) -> tuple[int, ...]:
         """Shape of what one enemy observes."""
-        return self._sides[1].obs_shape
+        return self._views[1].obs_shape
 
     @property
     def enemy_n_actions(self) -> int:
@@ -291,6 +299,9 @@ class BattleEnv(Env):
         for env in done.nonzero()[0]:
             self._start(int(env), self._episode_stream)
         return self._row(reward)
+
+    def observations(self, compact: Tensor) -> Tensor:
+        return self._views[0](compact)
 
     def state_dict(self) -> dict[str, Any]:
         """Streams, the opponent's memory, and per battle its beginning and actions."""
@@ -371,18 +382,21 @@ class BattleEnv(Env):
 
     def _look(self, index: int, reward: Tensor, info: dict[str, Tensor]) -> Step:
         """The present row as side ``index`` sees it."""
-        side = self._sides[index]
-        obs = torch.empty(*reward.shape, *side.obs_shape, dtype=torch.uint8, pin_memory=self._pin)
+        views, alive = self._views[index], torch.from_numpy(self._sides[index].alive.copy())
+        obs = torch.empty(*reward.shape, *views.obs_shape, dtype=torch.uint8, pin_memory=self._pin)
+        compact = torch.empty(self.n_envs, views.compact_dim, dtype=torch.int16)
         position = torch.empty(*reward.shape, 2)
-        self._battles.world.look(index, obs.numpy(), position.numpy())
+        rows = compact.view(self.n_envs, 3, -1)
+        self._battles.world.look(index, rows.numpy(), position.numpy(), obs.numpy())
         return Step(
             obs=obs,
-            alive=torch.from_numpy(side.alive.copy()),
+            alive=alive,
             reward=reward,
             terminated=torch.from_numpy(self._battles.terminated.copy()),
             truncated=torch.from_numpy(self._battles.truncated.copy()),
             info=info,
             position=position,
+            compact=compact,
         )
 
     def _look_as_enemies(self) -> tuple[Step, Tensor]:

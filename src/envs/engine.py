@@ -14,7 +14,7 @@ from llvmlite import binding
 from numba import njit, types
 
 from envs.gridworld import import_engine
-from envs.views import cut, paint
+from envs.views import FULL
 
 compiled = njit(cache=True, nogil=True)
 
@@ -153,30 +153,28 @@ def step_worlds(
 
 
 @compiled
-def draw_worlds(
-    begin: int,
-    end: int,
-    empty: np.ndarray,
-    mask: np.ndarray,
-    own: Roster,
-    other: Roster,
-    obs: np.ndarray,
-    position: np.ndarray,
-) -> None:
-    """What one side sees and where it stands in the worlds ``begin`` to ``end``, zeros for the dead.
+def _describe(roster: Roster, e: int, i: int, compact: np.ndarray, column: int) -> None:
+    compact[e, 0, column] = roster.cell[e, i, 0]
+    compact[e, 1, column] = roster.cell[e, i, 1]
+    compact[e, 2, column] = np.int16(np.rint(np.float32(FULL) * roster.health[e, i]))
 
-    empty: `views.empty_board`. mask: (height, height * channels) uint8. obs: (E, n, height, height * channels) uint8.
-    position: (E, n, 2) float32, (x, y).
+
+@compiled
+def describe_worlds(
+    begin: int, end: int, own: Roster, other: Roster, compact: np.ndarray, position: np.ndarray
+) -> None:
+    """The worlds ``begin`` to ``end`` as one side sees them.
+
+    compact: (E, 3, n + m) int16, `views.COMPACT` of its agents and then of the others. position: (E, n, 2) float32,
+    (x, y) of its agents, zeros for the dead.
     """
-    board = np.empty_like(empty)
-    margin = len(mask) // 2
+    n = position.shape[1]
     for e in range(begin, end):
-        n, m = own.living[e], other.living[e]
-        board[:] = empty
-        paint(board, margin, 1, own.cell[e, :n], own.health[e, :n])
-        paint(board, margin, 3, other.cell[e, :m], other.health[e, :m])
-        cut(board, mask, own.cell[e, :n], own.slot[e, :n], obs[e])
+        compact[e] = -1
         position[e] = 0
-        for i in range(n):
-            position[e, own.slot[e, i], 0] = own.cell[e, i, 0]
-            position[e, own.slot[e, i], 1] = own.cell[e, i, 1]
+        for i in range(own.living[e]):
+            slot = own.slot[e, i]
+            _describe(own, e, i, compact, slot)
+            position[e, slot, 0], position[e, slot, 1] = own.cell[e, i, 0], own.cell[e, i, 1]
+        for i in range(other.living[e]):
+            _describe(other, e, i, compact, n + other.slot[e, i])

@@ -125,8 +125,6 @@ class Side:
         self.roster = roster
         self.unit = unit
         self.n_actions = n_actions
-        self.mask = circle_mask(unit.view_radius, N_CHANNELS)
-        self.obs_shape = (len(self.mask), len(self.mask), N_CHANNELS)
 
     @property
     def n_agents(self) -> int:
@@ -179,7 +177,7 @@ class GridWorld:
         gridworld, _ = import_engine()
         from envs import engine, views  # compile, which takes a second that only this environment shall cost
 
-        self._compiled = engine
+        self._engine, self._draw_views = engine, views.draw_views
         self.n_envs = n_envs
         self.map_size = map_size
         self._parts = (n_agents, units, rewards)
@@ -198,7 +196,10 @@ class GridWorld:
             for handle, n, unit in zip(self._handles, n_agents, units, strict=True)
         )
         self._rosters = tuple(side.roster for side in self.sides)
-        self._empty = [views.empty_board(map_size, margin=len(side.mask) // 2) for side in self.sides]
+        self.views = [
+            views.Views(map_size, own, other, circle_mask(unit.view_radius, N_CHANNELS))
+            for unit, own, other in zip(units, n_agents, reversed(n_agents), strict=True)
+        ]
         n_threads = max(1, min(torch.get_num_threads(), n_envs, n_envs * sum(n_agents) // WORTH_A_THREAD))
         self._spans = [*itertools.pairwise(n_envs * i // n_threads for i in range(n_threads + 1))]
         self._pool = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
@@ -227,7 +228,7 @@ class GridWorld:
             side.roster.living[env] = side.n_agents
             side.roster.slot[env] = np.arange(side.n_agents)
         for index, roster in enumerate(self._rosters):
-            self._compiled.observe(self._games[env], index, roster, env)
+            self._engine.observe(self._games[env], index, roster, env)
 
     def step(
         self, actions: tuple[np.ndarray, np.ndarray], first: np.ndarray, moving: np.ndarray, reward: np.ndarray
@@ -238,17 +239,18 @@ class GridWorld:
         int64: the side that moves first and so wins the contested cells. ``reward`` (E, n) float32 receives side 0's;
         entries of those who were dead before are left alone.
         """
-        self._share(self._compiled.step_worlds, self._games, moving, first, self._rosters, actions, reward)
+        self._share(self._engine.step_worlds, self._games, moving, first, self._rosters, actions, reward)
 
-    def look(self, index: int, obs: np.ndarray, position: np.ndarray) -> None:
-        """Write what side ``index`` sees and where it stands; zeros for the dead.
+    def look(self, index: int, compact: np.ndarray, position: np.ndarray, obs: np.ndarray) -> None:
+        """Write how things stand for side ``index``; zeros for the dead, but in ``compact``.
 
-        ``obs``: (E, n, *obs_shape) uint8, in units of OBS_SCALE, contiguous. ``position``: (E, n, 2) float32, (x, y).
+        ``compact``: (E, 3, n + m) int16, `views.COMPACT` of its agents and then of the others'. ``position``: (E, n, 2)
+        float32, (x, y). ``obs``: (E, n, *obs_shape) uint8, in units of OBS_SCALE, contiguous.
         """
-        side = self.sides[index]
+        own, other, views = self._rosters[index], self._rosters[1 - index], self.views[index]
+        self._share(self._engine.describe_worlds, own, other, compact, position)
         flat = obs.reshape(*obs.shape[:3], -1)
-        own, other = side.roster, self.sides[1 - index].roster
-        self._share(self._compiled.draw_worlds, self._empty[index], side.mask, own, other, flat, position)
+        self._share(self._draw_views, compact, views.n_own, views.empty, views.mask, flat)
 
     def _share(self, loop: Callable[..., None], *arguments: Any) -> None:
         """Call ``loop(begin, end, *arguments)`` on every thread's share of the worlds."""

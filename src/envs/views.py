@@ -1,17 +1,21 @@
-"""What every agent of a grid world sees, cut out of one map by compiled loops.
+"""What every agent of a grid world sees, cut out of one map.
 
-Cell for cell what MAgent2's ``get_observation`` gives (tests/unit/test_gridworld.py), in a fraction of its time
-(docs/performance.md).
+A row of a world is told by three whole numbers an agent (`COMPACT`), hundreds of times fewer bytes than everybody's
+view; views are cut out of the map when somebody wants to see them: to act, and again when a replayed row is learned
+from. Cell for cell what MAgent2's ``get_observation`` gives (tests/unit/test_gridworld.py).
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numba import njit
+from torch import Tensor
 
 from envs.gridworld import N_CHANNELS, OBS_SCALE
 
 FULL = round(1 / OBS_SCALE)
+COMPACT = ("x", "y", "health")  # int16: cell, and percent of full health; x is -1 for the dead
 
 # nogil: battles may be looked at from several threads. cache: compiled once per machine.
 compiled = njit(cache=True, nogil=True)
@@ -29,29 +33,97 @@ def empty_board(map_size: int, margin: int) -> np.ndarray:
 
 
 @compiled
-def paint(board: np.ndarray, margin: int, channel: int, cell: np.ndarray, health: np.ndarray) -> None:
-    """Put agents on ``cell`` (n, 2) integer, (x, y), with ``health`` (n,) as a fraction, into two channels."""
-    for i in range(len(cell)):
-        at = N_CHANNELS * (cell[i, 0] + margin) + channel
-        board[cell[i, 1] + margin, at] = FULL
-        board[cell[i, 1] + margin, at + 1] = np.uint8(np.rint(np.float32(FULL) * health[i]))
+def _draw_row(
+    compact: np.ndarray, n_own: int, empty: np.ndarray, board: np.ndarray, mask: np.ndarray, out: np.ndarray
+) -> None:
+    """One row (3, n) of `draw_views`; ``board`` is scratch of the shape of ``empty``."""
+    x, y, health = compact[0], compact[1], compact[2]
+    margin, width = len(mask) // 2, mask.shape[1]
+    board[:] = empty
+    for i in range(len(x)):
+        if x[i] >= 0:
+            at = N_CHANNELS * (x[i] + margin) + (1 if i < n_own else 3)
+            board[y[i] + margin, at] = FULL
+            board[y[i] + margin, at + 1] = health[i]
+    for i in range(n_own):
+        if x[i] < 0:
+            out[i] = 0
+            continue
+        left, top = N_CHANNELS * x[i], y[i]
+        for row in range(len(mask)):
+            # Slices of equal length, and a mask instead of spans: the compiler then copies 64 bytes at once.
+            source, target, shown = board[top + row, left : left + width], out[i, row], mask[row]
+            for byte in range(width):
+                target[byte] = source[byte] & shown[byte]
 
 
 @compiled
-def cut(board: np.ndarray, mask: np.ndarray, cell: np.ndarray, slot: np.ndarray, out: np.ndarray) -> None:
-    """What surrounds ``cell`` (n, 2) goes to ``out[slot]`` (n_slots, height, height * N_CHANNELS), zeros to the rest.
+def draw_views(
+    begin: int, end: int, compact: np.ndarray, n_own: int, empty: np.ndarray, mask: np.ndarray, out: np.ndarray
+) -> None:
+    """Everybody's view of the map as it stands in the rows ``begin`` to ``end``; zeros for the dead.
 
-    ``slot`` (n,) rises.
+    compact: (R, 3, n) int16, COMPACT of the ``n_own`` agents that look and then of the others. empty: `empty_board`.
+    mask: (height, height * N_CHANNELS) uint8, all bits of the cells that are shown. out: (R, n_own, *mask.shape) uint8.
     """
-    i = 0
-    for place in range(len(out)):
-        if i == len(slot) or slot[i] != place:
-            out[place] = 0
-            continue
-        left, top = N_CHANNELS * cell[i, 0], cell[i, 1]
-        for row in range(len(mask)):
-            # Slices of equal length, and a mask instead of spans: the compiler then copies 64 bytes at once.
-            source, target, shown = board[top + row, left : left + mask.shape[1]], out[place, row], mask[row]
-            for byte in range(mask.shape[1]):
-                target[byte] = source[byte] & shown[byte]
-        i += 1
+    board = np.empty_like(empty)
+    for r in range(begin, end):
+        _draw_row(compact[r], n_own, empty, board, mask, out[r])
+
+
+@compiled
+def draw_decoded(compact: np.ndarray, n_own: int, empty: np.ndarray, mask: np.ndarray, out: np.ndarray) -> None:
+    """The same of all rows, decoded: ``out`` (R, n_own, *mask.shape) float32, in natural units."""
+    board, seen = np.empty_like(empty), np.empty(out.shape[1:], np.uint8)
+    for r in range(len(compact)):
+        _draw_row(compact[r], n_own, empty, board, mask, seen)
+        source, target = seen.ravel(), out[r].ravel()
+        for k in range(len(source)):
+            target[k] = np.float32(source[k]) * np.float32(OBS_SCALE)
+
+
+class Views:
+    """What one side of a world sees, from compact rows wherever they are."""
+
+    def __init__(self, map_size: int, n_own: int, n_other: int, mask: np.ndarray) -> None:
+        """``mask``: (height, height * N_CHANNELS) uint8, all bits of the cells that are shown."""
+        self.n_own = n_own
+        self.compact_dim = len(COMPACT) * (n_own + n_other)
+        self.mask = mask
+        self.margin = len(mask) // 2
+        self.empty = empty_board(map_size, self.margin)
+        self.obs_shape = (len(mask), len(mask), N_CHANNELS)
+        self._resident: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, compact: Tensor) -> Tensor:
+        """(R, compact_dim) int16 -> decoded observations (R, n_own, *obs_shape) float32 on the same device."""
+        rows = compact.unflatten(1, (len(COMPACT), -1))
+        if compact.device.type != "cpu":
+            return self.gather(rows).to(torch.float32).mul_(OBS_SCALE)
+        out = torch.empty(len(rows), self.n_own, *self.mask.shape)
+        draw_decoded(rows.numpy(), self.n_own, self.empty, self.mask, out.numpy())
+        return out.view(*out.shape[:2], *self.obs_shape)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Views as stored, uint8, of (R, 3, n) int16: in whole tensors, so that nothing waits for an accelerator."""
+        device, (n_rows, _, n_agents) = rows.device, rows.shape
+        if device not in self._resident:
+            self._resident[device] = torch.from_numpy(self.empty).to(device), torch.from_numpy(self.mask).to(device)
+        empty, mask = self._resident[device]
+        x, y, health = rows.long().unbind(1)
+        alive, width = x >= 0, self.empty.shape[1]
+        # Two bytes more than the map, where the dead are put.
+        board = torch.cat((empty.flatten().expand(n_rows, -1), empty.new_zeros(n_rows, 2)), dim=1)
+        channel = torch.where(torch.arange(n_agents, device=device) < self.n_own, 1, 3)
+        place = (y + self.margin) * width + N_CHANNELS * (x + self.margin) + channel
+        place = torch.where(alive, place, self.empty.size)
+        board.scatter_(1, place, FULL)
+        board.scatter_(1, place + 1, health.to(torch.uint8))
+        corner = (y * width + N_CHANNELS * x)[:, : self.n_own]
+        height, view_width = self.mask.shape
+        down, along = torch.arange(height, device=device), torch.arange(view_width, device=device)
+        offset = (down[:, None] * width + along).flatten()
+        index = (corner.clamp(min=0)[..., None] + offset).flatten(1)
+        seen = board.gather(1, index).view(n_rows, self.n_own, -1)
+        seen = seen & mask.flatten()
+        return (seen * alive[:, : self.n_own, None]).view(n_rows, self.n_own, *self.obs_shape)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.batch import Step
+from components.batch import Step, decode_obs
 from envs.base import Env, EnvError
 
 N_ENVS = 3
@@ -136,13 +136,14 @@ def shapes_and_dtypes(case: Case) -> None:
         "truncated": (several, torch.bool),
         **({"avail": ((*joint, info.n_actions), torch.bool)} if info.has_avail else {}),
         **({"position": ((*joint, 2), torch.float32)} if info.has_position else {}),
+        **({"compact": ((N_ENVS, info.compact_dim), torch.int16)} if info.compact_dim else {}),
         **{f"info[{key}]": (several, torch.float32) for key in info.stats},
     }
     for t, row in enumerate(case.reference.record):
         tensors = _tensors(row)
         assert tensors.keys() == expected.keys(), (
             f"row {t}: EnvInfo announces the tensors {sorted(expected)}, Step holds {sorted(tensors)}. "
-            "Make EnvInfo.stats, has_avail and has_position agree with what step() and reset() return."
+            "Make EnvInfo.stats, has_avail, has_position and compact_dim agree with what step() and reset() return."
         )
         for name, tensor in tensors.items():
             shape, dtype = expected[name]
@@ -161,6 +162,18 @@ def numbers_are_finite(case: Case) -> None:
         for name, tensor in _tensors(row).items():
             assert torch.isfinite(tensor).all(), (
                 f"row {t}: Step.{name} is not finite. Look for 0/0 where everybody is dead, alone or in one place."
+            )
+
+
+def compact_rows_hold_the_observations(case: Case) -> None:
+    """Where rows have a compact form, the observations made from it are those of the row, once decoded."""
+    env = case.make()
+    for t, row in enumerate(case.reference.record):
+        if row.compact is not None:
+            again, seen = env.observations(row.compact), decode_obs(row.obs, env.info.obs_scale)
+            assert torch.equal(again, seen), (
+                f"row {t}: observations(Step.compact) differs from the decoded Step.obs. The replay stores the compact "
+                "form only: put everything into it that an observation depends on, or set EnvInfo.compact_dim to 0."
             )
 
 
@@ -352,6 +365,7 @@ CHECKS = (
     info_is_sound,
     shapes_and_dtypes,
     numbers_are_finite,
+    compact_rows_hold_the_observations,
     the_living_can_act,
     the_dead_see_and_earn_nothing,
     first_rows,

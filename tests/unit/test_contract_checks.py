@@ -54,6 +54,14 @@ class OneStatForAll(Spoilt):
         return replace(row, info={key: value[:1] for key, value in row.info.items()})
 
 
+class Lossy(Spoilt):
+    def spoil(self, row: Step, first: Tensor) -> Step:
+        return replace(row, compact=torch.zeros(self.n_envs, 1, dtype=torch.int16))
+
+    def observations(self, compact: Tensor) -> Tensor:
+        return torch.full((len(compact), self.info.n_agents, *self.info.obs_shape), 0.5)
+
+
 class NotANumber(Spoilt):
     def spoil(self, row: Step, first: Tensor) -> Step:
         return replace(row, info=row.info | {"payoff": row.info["payoff"] / 0})
@@ -168,9 +176,10 @@ class ClosesOnce(Bar):
     [
         (checks.info_is_sound, NoActions, "EnvInfo.n_actions is 0"),
         (checks.shapes_and_dtypes, DoubleReward, "Step.reward has dtype torch.float64, expected torch.float32"),
-        (checks.shapes_and_dtypes, NoStats, "Make EnvInfo.stats, has_avail and has_position agree"),
+        (checks.shapes_and_dtypes, NoStats, "Make EnvInfo.stats, has_avail, has_position and compact_dim agree"),
         (checks.shapes_and_dtypes, OneStatForAll, r"Step.info\[attendance\] has shape \(1,\), expected \(3,\)"),
         (checks.numbers_are_finite, NotANumber, r"Step.info\[payoff\] is not finite"),
+        (checks.compact_rows_hold_the_observations, Lossy, r"row 0: observations\(Step.compact\) differs"),
         (checks.the_living_can_act, Stuck, "a living agent has no available action"),
         (checks.the_dead_see_and_earn_nothing, SeeingDead, "row 0: a dead agent observes something"),
         (checks.the_dead_see_and_earn_nothing, PaidDead, "dead before the step is rewarded"),

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from components.batch import decode_obs
 from envs.base import EnvError
-from envs.gridworld import MAX_SEED, GridWorld, Rewards, UnitType, circle_offsets, import_engine
+from envs.gridworld import MAX_SEED, OBS_SCALE, GridWorld, Rewards, UnitType, circle_offsets, import_engine
 
 HALF = UnitType(view_radius=3, speed=1, attack_radius=1, hp=10, damage=2, step_recover=0.1)
 FULL = UnitType(view_radius=6, speed=2, attack_radius=1.5, hp=10, damage=2, step_recover=0.1)
@@ -37,11 +39,14 @@ def play(world: GridWorld, own: list[int], other: list[int], first: int = 0) -> 
 
 
 def look(world: GridWorld, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Everybody's view and place, written over what must not shine through."""
-    n, shape = world.sides[side].n_agents, world.sides[side].obs_shape
+    """Everybody's view and place, written over what must not shine through; compact rows give the same views."""
+    n, shape = world.sides[side].n_agents, world.views[side].obs_shape
     obs = np.full((world.n_envs, n, *shape), 255, np.uint8)
     position = np.full((world.n_envs, n, 2), -9, np.float32)
-    world.look(side, obs, position)
+    compact = torch.full((world.n_envs, 3, world.views[side].compact_dim // 3), -9, dtype=torch.int16)
+    world.look(side, compact.numpy(), position, obs)
+    assert torch.equal(world.views[side](compact.flatten(1)), decode_obs(torch.from_numpy(obs), OBS_SCALE))
+    np.testing.assert_array_equal(world.views[side].gather(compact), obs)
     return obs, position
 
 
@@ -54,9 +59,10 @@ def cells(world: GridWorld, side: int) -> np.ndarray:
 )
 def test_action_and_view_sizes(speed: float, attack: float, n_actions: int) -> None:
     unit = UnitType(6, speed, attack, 10, 2, 0.1)
-    side = world_of([[5, 5]], [[20, 20]], (unit, HALF)).sides[0]
+    world = world_of([[5, 5]], [[20, 20]], (unit, HALF))
+    side = world.sides[0]
     assert side.n_actions == n_actions
-    assert side.obs_shape == (13, 13, 5)
+    assert world.views[0].obs_shape == (13, 13, 5)
     assert len(circle_offsets(speed, True)) + len(circle_offsets(attack, False)) == n_actions
 
 

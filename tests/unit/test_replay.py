@@ -9,6 +9,8 @@ import torch
 
 from components.batch import EnvInfo, Step, decode_obs
 from components.replay import Replay, ReplayError, check_memory, replay_bytes
+from config.loader import named_layer
+from envs.battle import BattleEnv
 
 CPU = torch.device("cpu")
 INFO = EnvInfo("test", 3, 4, (2,), torch.uint8, 0.5, 5, has_position=True)
@@ -156,6 +158,53 @@ def test_a_checkpoint_of_another_shape_is_refused() -> None:
     other, _ = filled(10, 60, n_envs=1)
     with pytest.raises(ReplayError, match="Resume with the buffer_size and batch_size_run of the first run"):
         replay.load_state_dict(other.state_dict())
+
+
+def battle_replays(n_rows: int, window: tuple[int, int] | None = None) -> tuple[Replay, Replay]:
+    """A bloody battle's rows, stored as they are and in their compact form."""
+    small = {"n_agents": 8, "n_enemies": 6, "map_size": 16, "hp": 2, "enemy_hp": 2, "opponent": "random"}
+    env = BattleEnv(2, CPU, **(named_layer("envs", "battle").values["env_args"] | small))
+    whole, compact = (
+        Replay(env.info, 2, 60, torch.Generator().manual_seed(3), CPU, CPU, window=window, observations=made)
+        for made in (None, env.observations)
+    )
+    step, draw = env.reset(1), torch.Generator().manual_seed(2)
+    for _ in range(n_rows):
+        action = torch.randint(env.info.n_actions, (2, 8), generator=draw)
+        for replay in (whole, compact):
+            replay.insert(step, action, torch.zeros_like(action))
+        step = env.step(action)
+    assert not step.alive.all()
+    return whole, compact
+
+
+@pytest.mark.parametrize("window", [None, (3, 4)])
+def test_compact_rows_give_the_same_batches(window: tuple[int, int] | None) -> None:
+    """Bit for bit, with and without sequences, after the ring has wrapped."""
+    whole, compact = (replay.sample(64) for replay in battle_replays(100, window))
+    for name in ("obs", "next_obs", "alive", "reward", "weight"):
+        assert torch.equal(getattr(whole, name), getattr(compact, name)), name
+    if window is not None:
+        assert whole.window is not None
+        assert compact.window is not None
+        assert torch.equal(whole.window.obs, compact.window.obs)
+
+
+def test_compact_rows_take_the_bytes_that_are_announced() -> None:
+    """Six a living being instead of 245, and never both."""
+    whole, compact = battle_replays(70)
+    assert "obs" not in compact.arrays
+    assert compact.arrays["compact"].nbytes == 60 * 6 * (8 + 6)
+    assert compact.nbytes == replay_bytes(compact.info, 60, 2, False)
+    assert whole.nbytes - compact.nbytes == 60 * (8 * 245 - 6 * (8 + 6))
+
+
+def test_a_checkpoint_with_other_arrays_is_refused() -> None:
+    whole, compact = battle_replays(70)
+    with pytest.raises(
+        ReplayError, match=r"expected action, alive, compact, .* has action, alive, group, obs, .*checkpoint_path"
+    ):
+        compact.load_state_dict(whole.state_dict())
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float32])
