@@ -52,10 +52,8 @@ class Player:
         return tuple(self.mac.info.obs_shape), self.mac.info.n_actions, self.mac.info.n_agents
 
     def fits(self, side: Spec) -> bool:
-        """Whether it can play a side; without an agent's identity or groups, in any population."""
-        args = self.config.args
-        any_size = type(self.mac) is BasicMAC and args.get("share_params") and not args.get("obs_agent_id")
-        return self.spec == side or (bool(any_size) and self.spec[:2] == side[:2])
+        """Whether it can play a side; in any population where no parameter belongs to one agent."""
+        return self.spec[:2] == side[:2] and self.mac.agent.n_agents in (None, side[2])
 
 
 @dataclass(frozen=True)

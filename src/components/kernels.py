@@ -6,9 +6,8 @@ Arrays are contiguous. Each loop equals, bit for bit, a form in torch or NumPy t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-compiled = njit(cache=True, nogil=True)  # cache: compiled once per machine
+from utils.compiled import compiled
 
 
 @compiled

@@ -59,6 +59,11 @@ class Replay:
 
         ``observations``: `Env.observations` of an environment with compact rows, which are then what is stored.
         """
+        if (observations is None) == (info.compact_dim > 0):
+            raise ReplayError(
+                "replay: expected the environment's observations() when EnvInfo.compact_dim is above 0, and only then; "
+                f"it is {info.compact_dim}, observations {'missing' if observations is None else 'given'}."
+            )
         self.info = info
         self.observations = observations
         self.n_envs = n_envs
@@ -124,7 +129,8 @@ class Replay:
         }
         for name, array in self.arrays.items():
             value = row[name]
-            assert value is not None, name
+            if value is None:
+                raise ReplayError(f"replay: EnvInfo announces Step.{name}, but a row has none. Check the environment.")
             if array.device.type == "cpu":  # many small rows, for which NumPy's assignment is cheaper than torch's
                 array.numpy()[self.head] = value.cpu().numpy()
             else:

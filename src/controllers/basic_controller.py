@@ -24,7 +24,7 @@ class BasicMAC(nn.Module):
         self.agent = agent
         self.selector = selector
         self.obs_last_action = obs_last_action
-        self._decoded: Tensor | None = None
+        self._decoded: dict[tuple[torch.Size, torch.device], Tensor] = {}
         self.register_buffer("_anchor", torch.empty(0), persistent=False)  # moves with the networks
 
     @classmethod
@@ -73,10 +73,12 @@ class BasicMAC(nn.Module):
 
     def _decode(self, stored: Tensor) -> Tensor:
         """Decoded observations (E, N, *O), until the next call: the same memory again stays in the cache."""
-        new = self._decoded is None or self._decoded.shape != stored.shape
-        if new and self.info.obs_scale != 1.0:  # otherwise nothing has to be decoded
-            self._decoded = torch.empty(stored.shape, device=stored.device)
-        return decode_obs(stored, self.info.obs_scale, out=self._decoded)
+        if self.info.obs_scale == 1.0:  # nothing to decode
+            return decode_obs(stored, 1.0)
+        key = (stored.shape, stored.device)  # training, evaluation and opponents alternate
+        if key not in self._decoded:
+            self._decoded[key] = torch.empty(stored.shape, device=stored.device)
+        return decode_obs(stored, self.info.obs_scale, out=self._decoded[key])
 
     def extra(self, prev_action: Tensor, alive: Tensor) -> Tensor | None:
         """The inputs beside the observation: (E, N) int64 previous actions, alive (E, N) -> (E, N, X) or None."""
@@ -95,7 +97,7 @@ class BasicMAC(nn.Module):
         test_mode: bool,
         generator: torch.Generator,
     ) -> Memory:
-        """Hook for controllers that keep more than the last action."""
+        """Hook for controllers that keep more than the last action; ``obs`` is overwritten by the next step's."""
         return memory
 
     def metrics(self, memory: Memory) -> dict[str, Tensor]:

@@ -51,9 +51,12 @@ class Env(ABC):
         """Decoded observations (R, N, *O) float32 from (R, compact_dim) rows of ``Step.compact``, on their device.
 
         Exactly what `decode_obs` makes of ``Step.obs``. Only environments with an ``EnvInfo.compact_dim`` above 0 are
-        asked.
+        asked: at any time, for any number of rows of any episode, and, on an accelerator, without reading values back.
         """
-        raise NotImplementedError
+        raise EnvError(
+            f"{type(self).__name__} announces EnvInfo.compact_dim = {self.info.compact_dim}, but has no method "
+            "observations(compact). Write it, or announce 0."
+        )
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,12 +17,10 @@ from torch import Tensor
 
 from components.batch import EnvInfo, Step
 from envs.base import Env, EnvError
-from envs.gridworld import MAX_SEED, OBS_SCALE, GridWorld, Rewards, Side, UnitType, circle_offsets
+from envs.gridworld import MAX_SEED, GridWorld, Rewards, Side, UnitType, circle_offsets
 from envs.opponents import Policy, PolicyOpponent, RandomOpponent, check_opponent
+from envs.views import OBS_SCALE, Views
 from utils.seeding import generator
-
-if TYPE_CHECKING:
-    from envs.views import Views
 
 SPACING = 2  # cells from one agent of a block to the next
 GAP = 6  # cells kept free between the blocks
@@ -368,7 +366,7 @@ class BattleEnv(Env):
         n_actions = self._sides[side].n_actions
         if tuple(action.shape) != shape or action.dtype != torch.int64:
             raise EnvError(f"{who}: expected {shape} int64, got {tuple(action.shape)} {action.dtype}.")
-        asked = action.cpu().numpy()
+        asked = action.cpu().contiguous().numpy()
         if asked.view(np.uint64).max() >= n_actions:  # negative numbers are large ones without a sign
             acts = self._sides[side].alive & ~self._battles.done[:, None]
             for env, agent in np.argwhere(acts & ((asked < 0) | (asked >= n_actions))):

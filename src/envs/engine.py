@@ -11,12 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import binding
-from numba import njit, types
+from numba import types
 
 from envs.gridworld import import_engine
-from envs.views import FULL
-
-compiled = njit(cache=True, nogil=True)
+from utils.compiled import compiled
 
 _LIB = import_engine()[1]
 _POINTER, _INT = types.uintp, types.int32
@@ -153,20 +151,20 @@ def step_worlds(
 
 
 @compiled
-def _describe(roster: Roster, e: int, i: int, compact: np.ndarray, column: int) -> None:
+def _describe(roster: Roster, e: int, i: int, full: int, compact: np.ndarray, column: int) -> None:
     compact[e, 0, column] = roster.cell[e, i, 0]
     compact[e, 1, column] = roster.cell[e, i, 1]
-    compact[e, 2, column] = np.int16(np.rint(np.float32(FULL) * roster.health[e, i]))
+    compact[e, 2, column] = np.int16(np.rint(np.float32(full) * roster.health[e, i]))
 
 
 @compiled
 def describe_worlds(
-    begin: int, end: int, own: Roster, other: Roster, compact: np.ndarray, position: np.ndarray
+    begin: int, end: int, own: Roster, other: Roster, full: int, compact: np.ndarray, position: np.ndarray
 ) -> None:
     """The worlds ``begin`` to ``end`` as one side sees them.
 
-    compact: (E, 3, n + m) int16, `views.COMPACT` of its agents and then of the others. position: (E, n, 2) float32,
-    (x, y) of its agents, zeros for the dead.
+    full: full health in ``compact`` (E, 3, n + m) int16, `views.COMPACT` of its agents and then of the others.
+    position: (E, n, 2) float32, (x, y) of its agents, zeros for the dead.
     """
     n = position.shape[1]
     for e in range(begin, end):
@@ -174,7 +172,7 @@ def describe_worlds(
         position[e] = 0
         for i in range(own.living[e]):
             slot = own.slot[e, i]
-            _describe(own, e, i, compact, slot)
+            _describe(own, e, i, full, compact, slot)
             position[e, slot, 0], position[e, slot, 1] = own.cell[e, i, 0], own.cell[e, i, 1]
         for i in range(other.living[e]):
-            _describe(other, e, i, compact, n + other.slot[e, i])
+            _describe(other, e, i, full, compact, n + other.slot[e, i])

@@ -20,13 +20,12 @@ import numpy as np
 import torch  # before magent2: torch reads OMP_NUM_THREADS once, and magent2 sets it
 
 from envs.base import EnvError
+from envs.views import FULL, N_CHANNELS, Views, draw_views
 
 if TYPE_CHECKING:
     from envs.engine import Roster
 
-OBS_SCALE = 0.01  # presence is 0 or 1, health a multiple of 1 % (UnitType.check sees to it): uint8 holds both exactly
 MAX_SEED = 2**31 - 2  # the engine's linear congruential generator takes 1 .. 2^31 - 2; it reads 0 as 1
-N_CHANNELS = 5  # wall, own presence, own health, other presence, other health
 WORTH_A_THREAD = 2000  # agents of both sides; fewer step faster than another thread wakes up (docs/performance.md)
 
 
@@ -175,9 +174,9 @@ class GridWorld:
         ``engine_views``: the engines compute whole views too, which only comparisons with them need.
         """
         gridworld, _ = import_engine()
-        from envs import engine, views  # compile, which takes a second that only this environment shall cost
+        from envs import engine  # needs the package, which other environments do not
 
-        self._engine, self._draw_views = engine, views.draw_views
+        self._engine = engine
         self.n_envs = n_envs
         self.map_size = map_size
         self._parts = (n_agents, units, rewards)
@@ -197,7 +196,7 @@ class GridWorld:
         )
         self._rosters = tuple(side.roster for side in self.sides)
         self.views = [
-            views.Views(map_size, own, other, circle_mask(unit.view_radius, N_CHANNELS))
+            Views(map_size, own, other, circle_mask(unit.view_radius, N_CHANNELS))
             for unit, own, other in zip(units, n_agents, reversed(n_agents), strict=True)
         ]
         n_threads = max(1, min(torch.get_num_threads(), n_envs, n_envs * sum(n_agents) // WORTH_A_THREAD))
@@ -248,9 +247,9 @@ class GridWorld:
         float32, (x, y). ``obs``: (E, n, *obs_shape) uint8, in units of OBS_SCALE, contiguous.
         """
         own, other, views = self._rosters[index], self._rosters[1 - index], self.views[index]
-        self._share(self._engine.describe_worlds, own, other, compact, position)
+        self._share(self._engine.describe_worlds, own, other, FULL, compact, position)
         flat = obs.reshape(*obs.shape[:3], -1)
-        self._share(self._draw_views, compact, views.n_own, views.empty, views.mask, flat)
+        self._share(draw_views, compact, views.n_own, views.empty, views.mask, flat)
 
     def _share(self, loop: Callable[..., None], *arguments: Any) -> None:
         """Call ``loop(begin, end, *arguments)`` on every thread's share of the worlds."""

@@ -78,7 +78,8 @@ class PolicyOpponent:
             raise EnvError(
                 f"Opponent policy: it has parameters of their own for each of {policy.n_agents} agents "
                 f"(share_params=false or obs_agent_id=true), but this environment has {n_agents} enemies. "
-                "Train it with shared parameters and without ids, or make the numbers equal (env_args.n_enemies)."
+                "Train it with shared parameters and without ids, or make the numbers equal (Battle: "
+                "env_args.n_enemies)."
             )
         self._policy = policy
 

@@ -1,7 +1,7 @@
 """What every agent of a grid world sees, cut out of one map.
 
-A row of a world is told by three whole numbers an agent (`COMPACT`), hundreds of times fewer bytes than everybody's
-view; views are cut out of the map when somebody wants to see them: to act, and again when a replayed row is learned
+A row of a world is told by three whole numbers an agent (`COMPACT`), tens of times fewer bytes than everybody's view;
+views are cut out of the map when somebody wants to see them: to act, and again when a replayed row is learned
 from. Cell for cell what MAgent2's ``get_observation`` gives (tests/unit/test_gridworld.py).
 """
 
@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
-from envs.gridworld import N_CHANNELS, OBS_SCALE
+from utils.compiled import compiled
 
+N_CHANNELS = 5  # wall, own presence, own health, other presence, other health
+OBS_SCALE = 0.01  # presence is 0 or 1, health a multiple of 1 % (UnitType.check sees to it): uint8 holds both exactly
 FULL = round(1 / OBS_SCALE)
 COMPACT = ("x", "y", "health")  # int16: cell, and percent of full health; x is -1 for the dead
-
-# nogil: battles may be looked at from several threads. cache: compiled once per machine.
-compiled = njit(cache=True, nogil=True)
 
 
 def empty_board(map_size: int, margin: int) -> np.ndarray:

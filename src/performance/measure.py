@@ -39,7 +39,7 @@ class Measurement:
     training: float  # one update with the vector steps that earn it
     split: dict[str, float]  # SECTIONS -> share of training
     replay_bytes: float  # per stored agent step
-    obs_bytes: int  # of one stored observation
+    obs_bytes: int  # of one observation in the environment's dtype
     peak_bytes: int  # of the process
 
     @property

@@ -52,7 +52,7 @@ def of_training(rows: Sequence[Measurement]) -> list[Target]:
         ratio = at["hmf", 200].update / at["iql", 200].update
         found.append(Target("hmf: update over iql's, N = 200", ratio, 1.4, True))
     replay = max(row.replay_ratio for row in rows)
-    found.append(Target("replay memory over one stored observation and 16 bytes, the largest", replay, 1.15, True))
+    found.append(Target("replay memory over one uint8 observation and 16 bytes, the largest", replay, 1.15, True))
     return found
 
 

@@ -63,6 +63,7 @@ class VectorRunner:
         Plays ``n_episodes`` rounded up to a multiple of E; gives up and returns False when ``stop()`` says so.
         """
         self.reset(seed)
+        self.memory = self.mac.bare_memory(self.env.n_envs, self.env.info.n_agents)  # nobody learns from these
         self.log = EpisodeLog()
         self.generator.manual_seed(seed)
         quota = math.ceil(n_episodes / self.env.n_envs)

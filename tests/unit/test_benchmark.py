@@ -168,7 +168,7 @@ def test_targets_by_hand() -> None:
         "iql: rollout per agent step, N = 1000 over N = 64": (1.6, False),  # 100 / 4 x 64 / 1000
         "iql: update per agent step, N = 1000 over N = 64": (1.0, True),
         "hmf: update over iql's, N = 200": (1.5, False),
-        "replay memory over one stored observation and 16 bytes, the largest": (1.2, False),
+        "replay memory over one uint8 observation and 16 bytes, the largest": (1.2, False),
     }
     assert training.keys() == expected.keys()
     for what, (measured, met) in expected.items():

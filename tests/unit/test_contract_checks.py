@@ -55,6 +55,10 @@ class OneStatForAll(Spoilt):
 
 
 class Lossy(Spoilt):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.info = replace(self.info, compact_dim=1)
+
     def spoil(self, row: Step, first: Tensor) -> Step:
         return replace(row, compact=torch.zeros(self.n_envs, 1, dtype=torch.int16))
 

@@ -65,7 +65,6 @@ def test_asymmetric_sides_take_learners_as_rows_and_opponents_as_columns() -> No
 @pytest.mark.parametrize(
     "stranger",
     [
-        ("hmf", "battle_symmetric"),  # its groups hold 6 agents
         ("iql", "battle_symmetric", "obs_agent_id=true"),  # its networks know 6 agents
         ("iql", "battle", "env_args.view_radius=2"),
     ],
@@ -74,6 +73,19 @@ def test_policies_of_another_game_are_refused(stranger: tuple[str, ...]) -> None
     first = player(config("iql", "battle", "env_args.n_enemies=4"), "first")
     with pytest.raises(ValueError, match=r"crossplay: stranger was trained on .* the sides of first's game are"):
         line_up([first, player(config(*stranger), "stranger")])
+
+
+@pytest.mark.parametrize(
+    "trained", [("hmf",), ("mfq",), ("iql", "obs_last_action=true"), ("iql", "agent=rnn", "learning_starts=100")]
+)
+def test_policies_play_on_either_side_of_a_larger_game(trained: tuple[str, ...]) -> None:
+    """What they remember of the last step belongs to eight agents then, and groups to nobody."""
+    game = player(config("iql", "battle_symmetric", "env_args.n_agents=8", "env_args.n_enemies=8"), "larger")
+    six = player(config(trained[0], "battle_symmetric", *trained[1:]), "six")
+    rows, columns = line_up([game, six])
+    assert six in rows
+    assert six in columns
+    assert len(meet(game.config, six, six, "left", n_episodes=2, seed=1).scores) == 2
 
 
 def test_other_environments_are_refused() -> None:

@@ -16,7 +16,8 @@ import torch
 
 from components.batch import decode_obs
 from envs.base import EnvError
-from envs.gridworld import MAX_SEED, OBS_SCALE, GridWorld, Rewards, UnitType, circle_offsets, import_engine
+from envs.gridworld import MAX_SEED, GridWorld, Rewards, UnitType, circle_offsets, import_engine
+from envs.views import OBS_SCALE
 
 HALF = UnitType(view_radius=3, speed=1, attack_radius=1, hp=10, damage=2, step_recover=0.1)
 FULL = UnitType(view_radius=6, speed=2, attack_radius=1.5, hp=10, damage=2, step_recover=0.1)

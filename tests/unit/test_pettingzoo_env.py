@@ -240,7 +240,8 @@ class Follow:
     """An opponent that plays its observation's first number modulo 3, and records where episodes begin."""
 
     obs_shape: tuple[int, ...] = (3,)
-    n_actions, n_agents = 3, None
+    n_actions = 3
+    n_agents: int | None = None
 
     def __init__(self) -> None:
         self.first: list[bool] = []
@@ -272,6 +273,10 @@ def test_opponent_policy_must_fit() -> None:
     env = roster(team="a", names=["a_0", "b_0"], end=[3, 3], opponent="checkpoint", actions=[Discrete(3), Discrete(2)])
     with pytest.raises(EnvError, match=r"3 actions, but this environment's enemies have .* 2 actions"):
         env.set_opponent(Follow())
+    fixed = Follow()
+    fixed.n_agents = 2
+    with pytest.raises(EnvError, match=r"each of 2 agents .* has 1 enemies"):
+        roster(team="a", names=["a_0", "b_0"], end=[3, 3], opponent="checkpoint").set_opponent(fixed)
     with pytest.raises(EnvError, match="takes no policy"):
         roster(end=[1]).set_opponent(Follow())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -165,8 +166,8 @@ def battle_replays(n_rows: int, window: tuple[int, int] | None = None) -> tuple[
     small = {"n_agents": 8, "n_enemies": 6, "map_size": 16, "hp": 2, "enemy_hp": 2, "opponent": "random"}
     env = BattleEnv(2, CPU, **(named_layer("envs", "battle").values["env_args"] | small))
     whole, compact = (
-        Replay(env.info, 2, 60, torch.Generator().manual_seed(3), CPU, CPU, window=window, observations=made)
-        for made in (None, env.observations)
+        Replay(info, 2, 60, torch.Generator().manual_seed(3), CPU, CPU, window=window, observations=made)
+        for info, made in ((replace(env.info, compact_dim=0), None), (env.info, env.observations))
     )
     step, draw = env.reset(1), torch.Generator().manual_seed(2)
     for _ in range(n_rows):
@@ -197,6 +198,20 @@ def test_compact_rows_take_the_bytes_that_are_announced() -> None:
     assert compact.arrays["compact"].nbytes == 60 * 6 * (8 + 6)
     assert compact.nbytes == replay_bytes(compact.info, 60, 2, False)
     assert whole.nbytes - compact.nbytes == 60 * (8 * 245 - 6 * (8 + 6))
+
+
+def test_compact_rows_and_what_makes_them_observations_come_together() -> None:
+    whole, compact = battle_replays(40)
+    for info, made in ((compact.info, None), (whole.info, compact.observations)):
+        with pytest.raises(ReplayError, match=r"expected the environment's observations\(\) when EnvInfo.compact_dim"):
+            Replay(info, 2, 60, torch.Generator(), CPU, CPU, observations=made)
+
+
+def test_a_row_without_what_was_announced_is_refused() -> None:
+    replay, history = filled(3, 60, with_position=True)
+    step, action, group = history[0]
+    with pytest.raises(ReplayError, match=r"announces Step\.position, but a row has none"):
+        replay.insert(replace(step, position=None), action, group)
 
 
 def test_a_checkpoint_with_other_arrays_is_refused() -> None:
