@@ -109,11 +109,11 @@ def circle_offsets(radius: float, with_centre: bool) -> np.ndarray:
 
 
 def circle_mask(radius: float, n_channels: int) -> np.ndarray:
-    """(height, height * n_channels) uint8: all bits of the cells that a circular view shows, row by row."""
+    """(height, height * n_channels) bool: what a circular view shows, row by row."""
     reach = int(radius + 1e-8)
-    inside = np.zeros((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)
+    inside = np.zeros((2 * reach + 1, 2 * reach + 1), dtype=bool)
     x, y = circle_offsets(radius, with_centre=True).T
-    inside[y + reach, x + reach] = 255
+    inside[y + reach, x + reach] = True
     return np.repeat(inside, n_channels, axis=1)
 
 
@@ -249,7 +249,7 @@ class GridWorld:
         own, other, views = self._rosters[index], self._rosters[1 - index], self.views[index]
         self._share(self._engine.describe_worlds, own, other, FULL, compact, position)
         flat = obs.reshape(*obs.shape[:3], -1)
-        self._share(draw_views, compact, views.n_own, views.empty, views.mask, flat)
+        self._share(draw_views, compact, views.n_own, views.empty, views.levels, views.mask, flat)
 
     def _share(self, loop: Callable[..., None], *arguments: Any) -> None:
         """Call ``loop(begin, end, *arguments)`` on every thread's share of the worlds."""

@@ -31,65 +31,57 @@ def empty_board(map_size: int, margin: int) -> np.ndarray:
 
 
 @compiled
-def _draw_row(
-    compact: np.ndarray, n_own: int, empty: np.ndarray, board: np.ndarray, mask: np.ndarray, out: np.ndarray
-) -> None:
-    """One row (3, n) of `draw_views`; ``board`` is scratch of the shape of ``empty``."""
-    x, y, health = compact[0], compact[1], compact[2]
-    margin, width = len(mask) // 2, mask.shape[1]
-    board[:] = empty
-    for i in range(len(x)):
-        if x[i] >= 0:
-            at = N_CHANNELS * (x[i] + margin) + (1 if i < n_own else 3)
-            board[y[i] + margin, at] = FULL
-            board[y[i] + margin, at + 1] = health[i]
-    for i in range(n_own):
-        if x[i] < 0:
-            out[i] = 0
-            continue
-        left, top = N_CHANNELS * x[i], y[i]
-        for row in range(len(mask)):
-            # Slices of equal length, and a mask instead of spans: the compiler then copies 64 bytes at once.
-            source, target, shown = board[top + row, left : left + width], out[i, row], mask[row]
-            for byte in range(width):
-                target[byte] = source[byte] & shown[byte]
-
-
-@compiled
 def draw_views(
-    begin: int, end: int, compact: np.ndarray, n_own: int, empty: np.ndarray, mask: np.ndarray, out: np.ndarray
+    begin: int,
+    end: int,
+    compact: np.ndarray,
+    n_own: int,
+    empty: np.ndarray,
+    levels: np.ndarray,
+    mask: np.ndarray,
+    out: np.ndarray,
 ) -> None:
     """Everybody's view of the map as it stands in the rows ``begin`` to ``end``; zeros for the dead.
 
-    compact: (R, 3, n) int16, COMPACT of the ``n_own`` agents that look and then of the others. empty: `empty_board`.
-    mask: (height, height * N_CHANNELS) uint8, all bits of the cells that are shown. out: (R, n_own, *mask.shape) uint8.
+    compact: (R, 3, n) int16, COMPACT of the ``n_own`` agents that look and then of the others. mask: (height,
+    height * N_CHANNELS) bool, what is shown. out: (R, n_own, *mask.shape), stored or decoded; of its dtype are also
+    empty: `empty_board`, and levels: (FULL + 1,), what a percentage becomes.
     """
     board = np.empty_like(empty)
+    margin, width = len(mask) // 2, mask.shape[1]
     for r in range(begin, end):
-        _draw_row(compact[r], n_own, empty, board, mask, out[r])
-
-
-@compiled
-def draw_decoded(compact: np.ndarray, n_own: int, empty: np.ndarray, mask: np.ndarray, out: np.ndarray) -> None:
-    """The same of all rows, decoded: ``out`` (R, n_own, *mask.shape) float32, in natural units."""
-    board, seen = np.empty_like(empty), np.empty(out.shape[1:], np.uint8)
-    for r in range(len(compact)):
-        _draw_row(compact[r], n_own, empty, board, mask, seen)
-        source, target = seen.ravel(), out[r].ravel()
-        for k in range(len(source)):
-            target[k] = np.float32(source[k]) * np.float32(OBS_SCALE)
+        x, y, health = compact[r, 0], compact[r, 1], compact[r, 2]
+        board[:] = empty
+        for i in range(len(x)):
+            if x[i] >= 0:
+                at = N_CHANNELS * (x[i] + margin) + (1 if i < n_own else 3)
+                board[y[i] + margin, at] = levels[-1]
+                board[y[i] + margin, at + 1] = levels[health[i]]
+        for i in range(n_own):
+            if x[i] < 0:
+                out[r, i] = 0
+                continue
+            left, top = N_CHANNELS * x[i], y[i]
+            for row in range(len(mask)):
+                # Slices of equal length, and a mask instead of spans: the compiler then copies 64 bytes at once.
+                source, target, shown = board[top + row, left : left + width], out[r, i, row], mask[row]
+                for k in range(width):
+                    target[k] = source[k] if shown[k] else 0
 
 
 class Views:
     """What one side of a world sees, from compact rows wherever they are."""
 
     def __init__(self, map_size: int, n_own: int, n_other: int, mask: np.ndarray) -> None:
-        """``mask``: (height, height * N_CHANNELS) uint8, all bits of the cells that are shown."""
+        """``mask``: (height, height * N_CHANNELS) bool, what is shown."""
         self.n_own = n_own
         self.compact_dim = len(COMPACT) * (n_own + n_other)
         self.mask = mask
         self.margin = len(mask) // 2
         self.empty = empty_board(map_size, self.margin)
+        self.levels = np.arange(FULL + 1, dtype=np.uint8)
+        self._decoded_levels = self.levels * np.float32(OBS_SCALE)
+        self._decoded_empty = self._decoded_levels[self.empty]
         self.obs_shape = (len(mask), len(mask), N_CHANNELS)
         self._resident: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
@@ -99,7 +91,8 @@ class Views:
         if compact.device.type != "cpu":
             return self.gather(rows).to(torch.float32).mul_(OBS_SCALE)
         out = torch.empty(len(rows), self.n_own, *self.mask.shape)
-        draw_decoded(rows.numpy(), self.n_own, self.empty, self.mask, out.numpy())
+        palette = self._decoded_empty, self._decoded_levels
+        draw_views(0, len(rows), rows.numpy(), self.n_own, *palette, self.mask, out.numpy())
         return out.view(*out.shape[:2], *self.obs_shape)
 
     def gather(self, rows: Tensor) -> Tensor:
@@ -123,5 +116,5 @@ class Views:
         offset = (down[:, None] * width + along).flatten()
         index = (corner.clamp(min=0)[..., None] + offset).flatten(1)
         seen = board.gather(1, index).view(n_rows, self.n_own, -1)
-        seen = seen & mask.flatten()
+        seen = seen * mask.flatten()
         return (seen * alive[:, : self.n_own, None]).view(n_rows, self.n_own, *self.obs_shape)
