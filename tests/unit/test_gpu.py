@@ -10,6 +10,8 @@ import build
 from components.batch import to_device
 from components.replay import Replay
 
+BATTLE = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "self_play"}
+EQUAL = {"enemy_view_radius": 3, "enemy_speed": 1, "enemy_attack_radius": 1}  # the learners' policy fits the enemies
 # Without MADDPG: its noise needs a random stream on the device, and meta has none.
 ALGORITHMS = ["iql", "vdn", "qmix", "mfq", "mfvfd", "hmf", "hmf_literal", "hmf_reg"]
 ON_META = "Cannot copy out of meta tensor|cannot be called on meta tensors"
@@ -33,9 +35,24 @@ def test_losses_read_no_value_and_keep_to_their_device(algorithm: str) -> None:
     assert all(value.device == meta for value in metrics.values())
 
 
+def test_sampling_reads_no_value_of_the_device() -> None:
+    """Battle's compact rows travel, and views are cut out of them there."""
+    meta = torch.device("meta")
+    env = build.make_env(config_for("iql", "battle", env_args=BATTLE | {"opponent": "random"}), 2, test=False)
+    stream = torch.Generator().manual_seed(0)
+    replay = Replay(env.info, 2, 40, stream, env.device, meta, observations=env.observations)
+    row = env.reset(1)
+    for _ in range(20):
+        action = torch.zeros(2, 6, dtype=torch.int64)
+        replay.insert(row, action, action)
+        row = env.step(action)
+    batch = replay.sample(8)
+    assert batch.obs.shape == batch.next_obs.shape == (8, 6, *env.info.obs_shape)
+    assert batch.obs.dtype == torch.float32
+    assert all(value.device == meta for value in vars(batch).values() if isinstance(value, torch.Tensor))
+
+
 ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
-BATTLE = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "self_play"}
-EQUAL = {"enemy_view_radius": 3, "enemy_speed": 1, "enemy_attack_radius": 1}  # the learners' policy fits the enemies
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
