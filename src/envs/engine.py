@@ -1,4 +1,4 @@
-"""MAgent2's C library called from compiled loops: many engines step and are drawn with no Python in between.
+"""MAgent2's C library called from compiled loops: many engines step with no Python in between.
 
 The engine lists the living only, in an order that stays when the dead are removed: its row ``i`` is the agent of slot
 ``slot[i]``. Everything is per world, so worlds may be given to several threads; the loops hold no lock.
