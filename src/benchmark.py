@@ -1,7 +1,8 @@
 """``python src/benchmark.py [OPTIONS] [with key=value ...]``: speed and memory against the population.
 
 Everything is timed on one core, in its CPU time and in turn with its floors, so that other work on the machine
-disturbs ratios little. Writes tables (Markdown, CSV) and a picture; docs/performance.md explains the columns.
+disturbs ratios little; with ``use_cuda=true`` in wall time, and engines run on all cores. Writes tables (Markdown, CSV)
+and a picture; docs/performance.md explains the columns.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ ROLLOUTS = (2, 8, 32)  # battles at once
 HEAD = [
     *("algorithm", "env", "N", "E"),
     *("env_steps/s", "agent_steps/s", "updates/s", "rollout_us", "train_us", "update_ms"),
-    *("rollout/floors", "update/floor", "overhead", "replay", "peak_MB"),
+    *("rollout/floors", "update/floor", "update/ceiling", "overhead", "replay", "peak_MB"),
 ]
 
 
@@ -68,8 +69,9 @@ def population_table(rows: Sequence[Measurement]) -> Table:
     caption = (
         "Training speed: env_steps/s, agent_steps/s, updates/s. Microseconds per agent step: rollout_us, train_us. "
         "Milliseconds of one update: update_ms. "
-        "Rollout speed over both floors together; update over its floor; share of training that is neither; replay "
-        f"bytes over those of one observation and 16. {machine()}"
+        "Rollout speed over both floors together; update over its floor; share of the device's measured "
+        "ceiling that the update reaches; share of training that is neither engine nor networks; replay bytes over "
+        f"those of one observation and 16. {machine(rows[0].accelerator)}"
     )
     cells: list[list[Cell]] = [
         [
@@ -85,6 +87,7 @@ def population_table(rows: Sequence[Measurement]) -> Table:
             f"{1e3 * row.update:.1f}",
             f"{row.rollout_share:.2f}",
             f"{row.update_ratio:.2f}",
+            f"{row.ceiling_share:.2f}",
             f"{row.overhead:.2f}",
             f"{row.replay_ratio:.2f}",
             f"{row.peak_bytes / 2**20:.0f}",
@@ -128,9 +131,10 @@ def picture(rows: Sequence[Measurement]) -> Figure:
     return figure
 
 
-def machine() -> str:
+def machine(accelerator: str) -> str:
     """The kind of machine and versions, without its name."""
-    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}."
+    parts = [platform.machine(), torch.backends.cpu.get_cpu_capability(), accelerator, f"torch {torch.__version__}"]
+    return f"{', '.join(part for part in parts if part)}."
 
 
 def measured(cases: Sequence[Config], environment: str, seconds: float) -> list[Measurement]:

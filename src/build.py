@@ -161,10 +161,17 @@ def _check_ranges(config: Config) -> None:
         )
 
 
+def device_of(config: Config) -> torch.device:
+    """Where networks and batched environments live. Raises ConfigError."""
+    if config.use_cuda and not torch.cuda.is_available():
+        raise ConfigError("use_cuda=true, but torch sees no CUDA device. Use use_cuda=false, or install a CUDA torch.")
+    return torch.device("cuda" if config.use_cuda else "cpu")
+
+
 def make_env(config: Config, n_envs: int, test: bool) -> Env:
     """Training or evaluation environments, without their opponent."""
     values = env_values(config, test)
-    given = {"n_envs": n_envs, "device": torch.device("cuda" if config.use_cuda else "cpu")}
+    given = {"n_envs": n_envs, "device": device_of(config)}
     return make(resolve(REGISTRIES["env"], config.env, "env"), values, given)
 
 
@@ -220,10 +227,8 @@ def _check_parts(config: Config, classes: Mapping[str, type]) -> None:
 
 def build(config: Config) -> System:
     """Everything connected and seeded; nothing is written. Raises ValueError subclasses with one clear message."""
-    if config.use_cuda and not torch.cuda.is_available():
-        raise ConfigError("use_cuda=true, but torch sees no CUDA device. Use use_cuda=false, or install a CUDA torch.")
     keep_freed_memory()
-    device = torch.device("cuda" if config.use_cuda else "cpu")
+    device = device_of(config)
     env = make_env(config, config.batch_size_run, test=False)
     test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), test=True)
 

@@ -77,7 +77,7 @@ class Replay:
         self.recurrent = window is not None
         self.generator = generator
         self.device = device
-        self.pin = storage.type == "cpu" and device.type == "cuda"
+        self.pin = storage.type == "cpu" and device.type != "cpu"
         shape, agents = (self.rows, n_envs), (self.rows, n_envs, info.n_agents)
         arrays = {
             "reward": torch.zeros(agents, dtype=torch.float32, device=storage),

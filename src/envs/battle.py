@@ -209,7 +209,7 @@ class BattleEnv(Env):
         opponent_checkpoint: str,
     ) -> None:
         super().__init__(n_envs, torch.device("cpu"))  # where the engine writes, and the replay keeps its rows
-        self._pin = device.type == "cuda"  # pinned rows reach the controller's device without waiting
+        self._pin = device.type != "cpu"  # pinned rows reach the controller's device without waiting
         for key, value in (("n_agents", n_agents), ("n_enemies", n_enemies), ("episode_limit", episode_limit)):
             if value < 1:
                 raise EnvError(f"env_args.{key}: expected at least 1, got {value}.")

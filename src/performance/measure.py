@@ -13,6 +13,7 @@ import torch
 
 import build
 from envs.battle import smallest_map
+from performance.ceiling import ceiling_share, work_of_update
 from performance.floors import NetworkCalls, bare_engine
 from run import Trainer
 from utils.timing import Stopwatch, alternate, clock
@@ -29,6 +30,7 @@ class Measurement:
     environment: str
     n_agents: int
     n_envs: int
+    accelerator: str  # its name; empty on a CPU
     steps_per_update: float  # vector steps
     rollout: float  # observe, act, step, store: one vector step
     engine: float  # floor: the bare engine's vector step
@@ -37,6 +39,7 @@ class Measurement:
     update: float  # one learner update on a given batch
     arithmetic: float  # floor: the update's networks, forward and backward, on resident inputs
     training: float  # one update with the vector steps that earn it
+    ceiling_share: float  # of the device's measured ceiling, that the update reaches
     split: dict[str, float]  # SECTIONS -> share of training
     replay_bytes: float  # per stored agent step
     obs_bytes: int  # of one observation in the environment's dtype
@@ -82,8 +85,9 @@ def population(environment: str, n_agents: int) -> dict[str, Any]:
 
 def measure(values: dict[str, Any], environment: str, seconds: float) -> Measurement:
     """Build from a `Config.to_dict`, time everything in turn for ``seconds``, then training for as long again."""
-    torch.set_num_threads(1)
     config = build.config_from_dict(values)
+    if not config.use_cuda:  # engines feed an accelerator from all cores
+        torch.set_num_threads(1)
     system = build.build(config)
     runner, replay, learner = system.runner, system.replay, system.learner
     now = clock(system.device)
@@ -116,18 +120,22 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
     trainer.counters.t_env = config.learning_starts + learner.n_updates * config.train_interval
     medians |= alternate({"training": train}, seconds / 2, now)
     split = sections(system, train, seconds / 2)
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    work = work_of_update(learner, batch)
     agent_steps = replay.rows * replay.n_envs * system.mac.info.n_agents
     return Measurement(
         algorithm=config.name,
         environment=environment,
         n_agents=system.mac.info.n_agents,
         n_envs=config.batch_size_run,
+        accelerator=torch.get_device_module(system.device).get_device_name() if config.use_cuda else "",
         steps_per_update=config.train_interval / config.batch_size_run,
         **medians,
+        ceiling_share=ceiling_share(updating["update"], work, system.device, seconds / 2),
         split=split,
         replay_bytes=replay.nbytes / agent_steps,
         obs_bytes=math.prod(system.mac.info.obs_shape) * system.mac.info.obs_dtype.itemsize,
-        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_bytes=peak_bytes,
     )
 
 

@@ -21,7 +21,7 @@ def clock(device: torch.device) -> Clock:
         return time.process_time
 
     def now() -> float:
-        torch.cuda.synchronize(device)
+        torch.get_device_module(device).synchronize()
         return time.perf_counter()
 
     return now

@@ -15,6 +15,7 @@ import benchmark
 import build
 from analysis.tables import Table
 from performance import compare, targets
+from performance.ceiling import Work, work_of_update
 from performance.floors import BareBattle, NetworkCalls, _with_engine_views, bare_engine, networks
 from performance.measure import SECTIONS, Measurement, measure
 from performance.tasks import MPE2
@@ -95,6 +96,26 @@ def test_the_arithmetic_floor_repeats_every_network_call_of_an_update(algorithm:
         hook.remove()
 
 
+def test_the_work_of_an_update_by_hand() -> None:
+    """Double DQN, a network of 3 inputs, 5 units, 2 actions for each of 4 agents, 8 transitions."""
+    info = info_for(n_agents=4, n_actions=2)
+    config = config_for("iql", "matrix_game", env_args={"n_agents": 2}, hidden_dims=[5], obs_last_action=False)
+    learner, batch = learner_for(config, info), random_batch(info, 8)
+    work = work_of_update(learner, batch)
+    first, second = 2 * 8 * 4 * 3 * 5, 2 * 8 * 4 * 5 * 2
+    forward, backward = first + second, first + 2 * second  # nothing flows back to the observations
+    assert work.flop == 3 * forward + backward  # at t; at t + 1, by the online and by the target network
+    tensors = [value for value in vars(batch).values() if isinstance(value, torch.Tensor)]
+    numbers = 4 * (3 * 5 + 5 + 5 * 2 + 2)
+    learned = 4 * (3 * numbers + 4)  # bytes: parameters, two moments, and Adam's count for each of four tensors
+    assert work.nbytes == sum(tensor.numel() * tensor.element_size() for tensor in tensors) + 2 * learned
+
+
+def test_the_ceiling_is_the_slower_of_products_and_memory() -> None:
+    assert Work(flop=60, nbytes=10).least_seconds(flop_rate=20, byte_rate=10) == 3
+    assert Work(flop=60, nbytes=50).least_seconds(flop_rate=20, byte_rate=10) == 5
+
+
 def test_the_bare_engine_plays_battles() -> None:
     env = build.make_env(config_for("iql", "battle", env_args=BATTLE), 2, test=False)
     step = bare_engine(env)
@@ -128,6 +149,7 @@ def test_a_measurement_is_complete_and_consistent() -> None:
     assert row.rollout > row.engine > 0
     assert row.training > row.update > row.arithmetic > 0
     assert 0 < row.rollout_share < 1
+    assert 0 < row.ceiling_share < 1
     assert row.obs_bytes == 7 * 7 * 5
     assert row.replay_ratio < 1.15  # the observation, and at most 16 bytes beside it, with 15 % to spare
 
@@ -148,8 +170,16 @@ def test_the_command_writes_tables_and_a_picture(tmp_path: Path) -> None:
 def measurement(name: str, n_agents: int, n_envs: int = 2, **seconds: float) -> Measurement:
     medians = {"rollout": 4.0, "engine": 1.0, "forward": 1.0, "sample": 1.0, "update": 12.0, "arithmetic": 10.0}
     sizes = {"replay_bytes": 100.0, "obs_bytes": 84, "peak_bytes": 1}
-    values: dict[str, Any] = {**medians, "training": 16.0, "split": {}, **sizes, "steps_per_update": 2.0, **seconds}
-    return Measurement(algorithm=name, environment="battle", n_agents=n_agents, n_envs=n_envs, **values)
+    values: dict[str, Any] = {
+        **medians,
+        "training": 16.0,
+        "ceiling_share": 0.5,
+        "split": {},
+        **sizes,
+        "steps_per_update": 2.0,
+        **seconds,
+    }
+    return Measurement(algorithm=name, environment="battle", n_agents=n_agents, n_envs=n_envs, accelerator="", **values)
 
 
 def test_targets_by_hand() -> None:
@@ -203,7 +233,7 @@ def test_comparison_pairs_rounds_and_inverts_costs(tmp_path: Path) -> None:
     folders = []
     for name, speed, cost in (("old", "10", "4"), ("new", "20", "8")):
         (tmp_path / name).mkdir()
-        table = Table("", benchmark.HEAD, [["iql", "battle", 64, 2, *[speed] * 3, *[cost] * 3, *["1"] * 4, cost]])
+        table = Table("", benchmark.HEAD, [["iql", "battle", 64, 2, *[speed] * 3, *[cost] * 3, *["1"] * 5, cost]])
         (tmp_path / name / "benchmark.csv").write_text(table.csv())
         folders.append(tmp_path / name)
     found = compare.ratios([(folders[0], folders[1])])
