@@ -24,6 +24,9 @@ for metric in slope_alignment attention_entropy; do
 done
 report --experiment paper_pursuit --experiment paper_lines env=pursuit --metric test_capture --out results/tmp/capture
 cp results/tmp/capture/results.md "$out/diagnostics/capture.md"
+report --experiment pursuit_long --reference hmf --out "$out/pursuit_long"
+report --experiment pursuit_long --metric test_capture --out results/tmp/capture_long
+cp results/tmp/capture_long/results.md "$out/diagnostics/capture_long.md"
 report --experiment diagnose_ipc --reference "hmf share_gmf=false" --out "$out/diagnose_ipc"
 players=$(finished paper_crossplay)  # needs policies, which the archive of records below does not hold
 if [ -n "$players" ] && [ -d "results/sacred/${players%%[!0-9]*}/checkpoints" ]; then
@@ -47,7 +50,7 @@ video paper_battle hmf_ipc --every 50 --colour group --video "$out/videos/groups
 # The records of all these runs, without checkpoints: what the tables and curves are made of.
 files=()
 for id in $(for name in choose_default_game choose_default choose_attention printed_losses diagnose_ipc paper_lines \
-    paper_battle paper_bar paper_bar_capacities paper_spread paper_pursuit paper_mfvfd paper_crossplay; do
+    paper_battle paper_bar paper_bar_capacities paper_spread paper_pursuit pursuit_long paper_mfvfd paper_crossplay; do
     finished "$name"
 done | sort -nu); do
     files+=("$id/config.json" "$id/run.json" "$id/info.json" "$id/metrics.jsonl")

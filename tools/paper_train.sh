@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 for experiment in choose_default_game choose_default choose_attention printed_losses \
-    paper_lines paper_battle paper_bar paper_spread diagnose_ipc paper_pursuit paper_mfvfd \
+    paper_lines paper_battle paper_bar paper_spread diagnose_ipc paper_pursuit pursuit_long paper_mfvfd \
     paper_bar_capacities paper_crossplay; do
     .venv/bin/python src/sweep.py "$experiment" "$@"
 done
