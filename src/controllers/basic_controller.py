@@ -67,9 +67,10 @@ class BasicMAC(nn.Module):
         q_ENA, hidden = self.agent(obs, self.extra(memory.prev_action, alive), memory.hidden)
         action = self.selector.select(q_ENA, avail, t_env, test_mode, generator)
         position = None if step.position is None else step.position.to(device)
-        memory = self.remember(memory, obs, action, alive, position, test_mode, generator)
+        done = step.done.to(device)
+        memory = self.remember(memory, obs, action, alive, done, position, test_mode, generator)
         memory = replace(memory, age=memory.age + 1, prev_action=action.masked_fill(~alive, -1), hidden=hidden)
-        return action, self.restart(memory, step.done.to(device)) if step.done.any() else memory
+        return action, self.restart(memory, done) if step.done.any() else memory
 
     def _decode(self, stored: Tensor) -> Tensor:
         """Decoded observations (E, N, *O), until the next call: the same memory again stays in the cache."""
@@ -93,6 +94,7 @@ class BasicMAC(nn.Module):
         obs: Tensor,
         action: Tensor,
         alive: Tensor,
+        done: Tensor,
         position: Tensor | None,
         test_mode: bool,
         generator: torch.Generator,

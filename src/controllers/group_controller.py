@@ -47,6 +47,7 @@ class GroupMAC(BasicMAC):
         obs: Tensor,
         action: Tensor,
         alive: Tensor,
+        done: Tensor,
         position: Tensor | None,
         test_mode: bool,
         generator: torch.Generator,
@@ -54,7 +55,9 @@ class GroupMAC(BasicMAC):
         history = memory.groups
         if history is None:  # `bare_memory`: an opponent's
             return memory
-        due = memory.age % self.regroup_interval == 0 if self.regroup_interval > 0 else memory.age == 0
+        due = memory.age == 0
+        if self.regroup_interval > 0:
+            due |= (memory.age % self.regroup_interval == 0) & ~done  # nobody plays on from an episode's last row
         group = memory.group
         if due.any():
             rows = due.nonzero().squeeze(-1)

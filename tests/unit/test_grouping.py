@@ -156,6 +156,19 @@ def test_regroup_interval_counts_steps_of_the_episode() -> None:
     assert torch.equal(groups[2], groups[3])
 
 
+def test_an_episodes_last_row_is_not_grouped_anew() -> None:
+    """Nobody plays on from there, so IPC would learn from states, and metrics compare groups, that no one acted in."""
+    mac, generator = controller(ipc(), regroup_interval=2), stream()
+    _, memory = mac.select_actions(row(ALL), mac.init_memory(2), 0, False, generator)
+    _, memory = mac.select_actions(row(ALL), memory, 0, False, generator)
+    ended = torch.tensor([True, False])
+    _, last = mac.select_actions(row(ALL, ended, seed=4), memory, 0, False, generator)
+    assert mac.state_dict()["grouping.moments.count"] == 12 + 6
+    assert last.groups is not None
+    assert (last.groups.previous[0] == -1).all()
+    assert (last.groups.previous[1] >= 0).all()
+
+
 def ipc() -> IPCGrouping:
     return IPCGrouping(INFO, n_groups=3, ipc_features="obs_action")
 
