@@ -25,7 +25,8 @@ from utils.workers import LocalWorkers, RayWorkers, Workers, n_cores
 MAIN = Path(__file__).with_name("main.py")
 ATTEMPTS = 2
 POLL_SECONDS = 0.2
-REFRESH_SECONDS = 5.0  # between looks at what the runs have recorded
+REFRESH_SECONDS = 5.0  # between looks at what the runs have recorded, on a terminal
+LOG_SECONDS = 60.0  # and elsewhere, where every look leaves a line
 
 
 @dataclass
@@ -137,12 +138,16 @@ class Sweep:
         )
 
     def _draw(self) -> None:
-        if time.monotonic() - self.refreshed > REFRESH_SECONDS:
-            self.refreshed = time.monotonic()
-            self.index.refresh()
-            if sys.stderr.isatty():
-                sys.stderr.write(f"\r\x1b[K{self.line()}")
-                sys.stderr.flush()
+        live = sys.stderr.isatty()
+        if time.monotonic() - self.refreshed <= (REFRESH_SECONDS if live else LOG_SECONDS):
+            return
+        self.refreshed = time.monotonic()
+        self.index.refresh()
+        if live:
+            sys.stderr.write(f"\r\x1b[K{self.line()}")
+            sys.stderr.flush()
+        else:
+            print(self.line(), flush=True)
 
 
 def say(text: str) -> None:

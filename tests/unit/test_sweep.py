@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -271,6 +272,28 @@ def test_ctrl_c_stops_the_children_and_waits_for_them(tmp_path: Path, runs: list
         jobs.execute()
     assert workers.stopped == [0, 1]
     assert len(workers.started) == 2
+
+
+def test_long_runs_show_progress_in_a_log(
+    tmp_path: Path, runs: list[PlannedRun], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line a minute, and one when a run ends."""
+    looks = iter([None] * 5 + [0] * 5)
+
+    class Slow(FakeWorkers):
+        def exit_code(self, handle: int) -> int | None:
+            return next(looks)  # five looks pass before the first run ends
+
+    minutes = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: 25.0 * next(minutes))  # every question takes 25 s
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    index = RunIndex(FileStore(tmp_path / "sacred"))
+    Sweep(runs[:1], index, Slow(1, lambda command: 0), tmp_path / "logs").execute()
+    lines = capsys.readouterr().out.splitlines()
+    running = [line for line in lines if "0/1 runs finished, 1 running, 0 waiting, 0 failed" in line]
+    assert len(running) > 1
+    assert lines[: len(running)] == running
+    assert "0 running" in lines[-1]
 
 
 def test_time_left_follows_from_what_is_done(
