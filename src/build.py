@@ -22,6 +22,7 @@ from components import selectors
 from components.batch import EnvInfo
 from components.replay import Replay, check_memory
 from config.loader import Layer, merge
+from config.ranges import check_ranges
 from config.schema import NESTED, Config, ConfigError, check_value, framework_keys, type_name
 from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
@@ -145,13 +146,7 @@ def check_env_args(env_class: type, given: Any, where: str, key: str) -> dict[st
 
 
 def _check_ranges(config: Config) -> None:
-    positive = (
-        "t_max batch_size_run batch_size buffer_size train_interval test_interval test_nepisode log_interval "
-        "save_model_interval keep_checkpoints"
-    )
-    for key in positive.split():
-        if getattr(config, key) < 1:
-            raise ConfigError(f"configuration: {key} expects at least 1, got {getattr(config, key)}.")
+    check_ranges(config.to_dict())
     if config.evaluate and not config.checkpoint_path:
         raise ConfigError("configuration: evaluate=true plays loaded networks. Set checkpoint_path as well.")
     if config.learning_starts < config.batch_size:
@@ -329,13 +324,9 @@ def load_policy(path: Path, device: torch.device) -> BasicMAC:
         mac.load_state_dict(state["mac"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise checkpoint.CheckpointError(
-            f"checkpoint: {path} is not a policy of this version of the project ({_one_line(error)})."
+            f"checkpoint: {path} is not a policy of this version of the project ({checkpoint.one_line(error)})."
         ) from error
     return mac.requires_grad_(False)
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def load_networks(system: System, folder: Path) -> None:
@@ -345,8 +336,8 @@ def load_networks(system: System, folder: Path) -> None:
         system.learner.load_state_dict({**state, "n_updates": 0})
     except (KeyError, RuntimeError, ValueError) as error:
         raise checkpoint.CheckpointError(
-            f"checkpoint: {folder} does not fit {system.config.name} on {system.config.env}: {_one_line(error)}. "
-            "Use the algorithm, networks and population it was trained with."
+            f"checkpoint: {folder} does not fit {system.config.name} on {system.config.env}: "
+            f"{checkpoint.one_line(error)}. Use the algorithm, networks and population it was trained with."
         ) from error
 
 

@@ -8,21 +8,28 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from sacred import SETTINGS, Experiment
 from sacred.observers.base import RunObserver
 from sacred.run import Run
 
 import build
+from components.grouping import GroupingError
+from components.replay import ReplayError
 from config.loader import layers, parse_command_line, parse_overrides
 from config.schema import Config
+from envs.base import EnvError
+from learners.base import LearningError
 from run import LogScalar, Trainer, evaluate_once
 from utils import checkpoint
-from utils.cli import INTERRUPTED, refuse
-from utils.recording.files import read_json
+from utils.cli import INTERRUPTED, refuse, say
+from utils.recording.files import RecordError, read_json
 from utils.recording.mongo import MongoCopy, MongoStore
-from utils.recording.observer import FileObserver
+from utils.recording.observer import FileObserver, check_writable
 from utils.signals import Stopped
 
 SETTINGS.CAPTURE_MODE = "sys"  # "fd" loses the end of the output
@@ -32,7 +39,24 @@ SETTINGS.DISCOVER_SOURCES = "none"
 SETTINGS.DISCOVER_DEPENDENCIES = "none"
 
 RECORDING_FAILED = 3  # exit code, beside those of utils.cli
+FAILED = 1
+# Errors of a run on its way whose message says what to do.
+EXPLAINED = (checkpoint.CheckpointError, EnvError, GroupingError, LearningError, RecordError, ReplayError)
 BEAT_SECONDS = 2  # at most this much of the metrics is lost by kill -9
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run to continue."""
+
+    folder: Path
+    state: dict[str, Any]  # of `Trainer.state_dict`
+
+    @classmethod
+    def read(cls, folder: Path) -> Resumed:
+        """The run in ``folder``. Raises CheckpointError."""
+        # To the CPU, where random streams and engines live; networks and memories move to their device.
+        return cls(folder, checkpoint.load(folder / "checkpoints" / checkpoint.RESUME, torch.device("cpu")))
 
 
 def prepare(argv: list[str]) -> tuple[Config, list[str], Path | None]:
@@ -50,6 +74,11 @@ def prepare(argv: list[str]) -> tuple[Config, list[str], Path | None]:
     if not run_dir.name.isdigit():
         raise checkpoint.CheckpointError(
             f"--resume: expected a run's id, or its folder, named by the id, got '{arguments.resume}'."
+        )
+    if not run_dir.is_dir():
+        raise checkpoint.CheckpointError(
+            f"--resume: expected a run, there is none in {run_dir}. `python src/runs.py ls` lists those of results; "
+            "name one elsewhere by its folder."
         )
     if not (run_dir / "checkpoints" / checkpoint.RESUME).exists():
         raise checkpoint.CheckpointError(
@@ -76,7 +105,7 @@ def recorders(results: Path) -> tuple[FileObserver, list[RunObserver]]:
 
 
 def experiment(
-    system: build.System, observer: FileObserver, observers: list[RunObserver], resume_from: Path | None
+    system: build.System, observer: FileObserver, observers: list[RunObserver], resumed: Resumed | None
 ) -> Experiment:
     """The Sacred experiment of one run, which ``observer`` and the other ``observers`` record."""
     config = system.config
@@ -88,14 +117,14 @@ def experiment(
     @ex.main
     def main(_run: Run) -> float | None:
         for note in system.notes:
-            print(note)
+            say(note)
         info = system.mac.info
-        print(
+        say(
             f"{config.name} on {info.name}: {info.n_agents} agents, {info.n_actions} actions, observations "
             f"{tuple(info.obs_shape)}, {config.batch_size_run} environments at once, seed {config.seed}, "
             f"{sum(parameter.numel() for parameter in system.learner.parameters):,} parameters, on {system.device}"
         )
-        print(f"run {_run._id}: {observer.run_dir}", flush=True)
+        say(f"run {_run._id}: {observer.run_dir}")
         _run.info["resolved"] = {"device": str(system.device), "n_agents": info.n_agents, "n_actions": info.n_actions}
 
         def log_scalar(name: str, value: float, t_env: int) -> None:
@@ -111,10 +140,11 @@ def experiment(
         if config.evaluate:
             return evaluate_once(system, log_scalar)
         trainer = Trainer(system, observer.run_dir, log_scalar)
-        if resume_from is not None:
-            trainer.resume(resume_from / "checkpoints")
-            _run.info |= {"resumed_from": int(resume_from.name), "resumed_at": trainer.counters.t_env}
-            print(f"resumed from run {resume_from.name} at step {trainer.counters.t_env:,}", flush=True)
+        if resumed is not None:
+            trainer.resume(resumed.folder / "checkpoints", resumed.state)
+            resumed.state.clear()  # it is as large as the replay
+            _run.info |= {"resumed_from": int(resumed.folder.name), "resumed_at": trainer.counters.t_env}
+            say(f"resumed from run {resumed.folder.name} at step {trainer.counters.t_env:,}")
         return trainer.train()
 
     return ex
@@ -127,24 +157,32 @@ def _how_to_continue(observer: FileObserver) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """A whole run: 0, or 2 for bad input (one line, nothing written), 3 if recording failed, 130 if interrupted."""
+    """A whole run: 0, or 2 for bad input (one line, nothing written), 3 if recording failed, 130 if interrupted.
+
+    1 if it failed on the way: in one line where its parts can tell what to do.
+    """
     try:
         config, notes, resume_from = prepare(argv)
         system = build.build(config)
+        resumed = None if resume_from is None else Resumed.read(resume_from)
         observer, observers = recorders(Path(config.local_results_path) / "sacred")
+        check_writable(observer.results_dir)
     except ValueError as error:
         return refuse(error)
     for note in notes:
-        print(note)
+        say(note)
     code = 0
     try:
-        experiment(system, observer, observers, resume_from).run(options={"--beat-interval": BEAT_SECONDS})
+        experiment(system, observer, observers, resumed).run(options={"--beat-interval": BEAT_SECONDS})
     except (Stopped, KeyboardInterrupt):
         code = INTERRUPTED
-        print(f"interrupted; {_how_to_continue(observer)}")
+        say(f"interrupted; {_how_to_continue(observer)}")
+    except EXPLAINED as error:
+        refuse(error)
+        code = FAILED
     finally:
         system.close()
-        print(observer.summary())
+        say(observer.summary())
     return RECORDING_FAILED if observer.failed else code
 
 

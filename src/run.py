@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from build import System, policy_state
+from learners.base import LearningError
 from utils import checkpoint, seeding
 from utils.progress import Progress
 from utils.signals import Stopped, StopRequest
@@ -104,9 +106,21 @@ class Trainer:
             for name, tensor in {**means, **system.learner.diagnose(batch, counters.t_env)}.items():
                 self.log_scalar(name, float(tensor), counters.t_env)
             counters.sums, counters.n_sums = {}, 0
+            self._check_numbers(means)
         if "return_mean" in episodes:
             self.progress.returns["return"] = episodes["return_mean"]
         self.progress.report(counters.t_env, system.learner.n_updates)
+
+    def _check_numbers(self, means: Mapping[str, Tensor]) -> None:
+        """Raises LearningError when learning no longer computes numbers; what was logged stays."""
+        for name in ("loss", "grad_norm"):
+            value = float(means.get(name, 0.0))
+            if not math.isfinite(value):
+                raise LearningError(
+                    f"learning diverged: expected a finite {name}, got {value} before step {self.counters.t_env:,}. "
+                    "Lower lr, or correct what makes the loss; start again, or from an earlier checkpoint "
+                    "(checkpoint_path, load_step)."
+                )
 
     def evaluate(self) -> float | None:
         """Greedy episodes on the evaluation environments; None when asked to stop meanwhile."""
@@ -140,10 +154,19 @@ class Trainer:
         else:
             path.unlink(missing_ok=True)
 
-    def resume(self, checkpoints: Path) -> None:
-        """Continue exactly where the run stopped whose ``checkpoints`` these are. Raises CheckpointError."""
-        # Read to the CPU, where random streams and engines live; networks and memories move to their device.
-        self.load_state_dict(checkpoint.load(checkpoints / checkpoint.RESUME, torch.device("cpu")))
+    def resume(self, checkpoints: Path, state: dict[str, Any]) -> None:
+        """Continue exactly where the run stopped whose ``checkpoints`` these are, and whose ``state`` they hold.
+
+        Raises CheckpointError if that is no state of a run with this configuration.
+        """
+        try:
+            self.load_state_dict(state)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise checkpoint.CheckpointError(
+                f"--resume: {checkpoints / checkpoint.RESUME} does not fit the run's config.json "
+                f"({checkpoint.one_line(error)}). One was changed, or another version wrote it; start a new run with "
+                f"checkpoint_path={checkpoints}."
+            ) from error
         checkpoint.copy_best(checkpoints, self.checkpoints, self.counters.t_env)
 
     def state_dict(self) -> dict[str, Any]:

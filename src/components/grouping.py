@@ -15,6 +15,10 @@ from components.clustering import RunningMoments, farthest_first, lloyd, match_i
 from components.mean_field import group_mean, membership
 
 
+class GroupingError(ValueError):
+    """A grouping that gives no valid groups."""
+
+
 @dataclass(frozen=True)
 class GroupingInput:
     """What a grouping may look at, for E episodes that begin."""
@@ -42,6 +46,11 @@ class Grouping(nn.Module, ABC):
 
     def __init__(self, info: EnvInfo, *, n_groups: int) -> None:
         super().__init__()
+        if not hasattr(self, "dynamic"):
+            raise GroupingError(
+                f"grouping={type(self).__name__}: expected the class attribute dynamic, which says whether members "
+                "differ between episodes, it is missing. Add dynamic = True or dynamic = False."
+            )
         if not 1 <= n_groups <= info.n_agents:
             raise ValueError(
                 f"n_groups: expected between 1 and the number of agents ({info.n_agents}), got {n_groups}. "
@@ -56,6 +65,24 @@ class Grouping(nn.Module, ABC):
     @abstractmethod
     def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
         """Groups of E episodes."""
+
+    def checked(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
+        """`assign`, its labels checked. Raises GroupingError."""
+        assignment, alive = self.assign(features, generator), features.alive
+        group = assignment.group
+        if group.shape != alive.shape or group.dtype != torch.int64:
+            raise GroupingError(
+                f"grouping={type(self).__name__}: expected labels of shape {tuple(alive.shape)} and dtype torch.int64, "
+                f"got {tuple(group.shape)} and {group.dtype}. Correct its assign()."
+            )
+        wrong = torch.where(alive, (group < 0) | (group >= self.n_groups), group != -1)
+        if wrong.any():
+            raise GroupingError(
+                f"grouping={type(self).__name__}: expected labels from 0 to {self.n_groups - 1} for the living and -1 "
+                f"for the dead, got {int(group[wrong][0])} for one of the {'living' if alive[wrong][0] else 'dead'}. "
+                "Correct its assign()."
+            )
+        return assignment
 
     def _contiguous(self, device: torch.device) -> Tensor:
         """(N,) int64: m runs of slots whose lengths differ by at most one."""

@@ -69,15 +69,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file holding a mapping. Raises ConfigError with the file and line otherwise."""
     try:
         values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a YAML file, cannot read it ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected 'key: value' lines, got {type(values).__name__}.")
+    for key in values:
+        if not isinstance(key, str):
+            raise ConfigError(f"{path}: expected words as keys, got {key!r}. Remove it, or put it in quotes.")
     return values
 
 
-def named_layer(folder: str, name: str) -> Layer:
-    """``src/config/<folder>/<name>.yaml`` (or a path ending in .yaml), laid over the file its ``base`` key names."""
+def named_layer(folder: str, name: str, above: tuple[str, ...] = ()) -> Layer:
+    """``src/config/<folder>/<name>.yaml`` (or a path ending in .yaml), laid over the file its ``base`` key names.
+
+    ``above``: the names of the files that lie over this one.
+    """
     path = Path(name) if name.endswith(".yaml") else CONFIG_DIR / folder / f"{name}.yaml"
     if not path.exists():
         names = available(folder)
@@ -88,7 +96,9 @@ def named_layer(folder: str, name: str) -> Layer:
     values = read_yaml(path)
     base = values.pop("base", None)
     if base is not None:
-        values = merge(named_layer(folder, base).values, values)
+        if not isinstance(base, str) or base in (*above, name):
+            raise ConfigError(f"{path}: base expects the name of another file of src/config/{folder}, got {base!r}.")
+        values = merge(named_layer(folder, base, (*above, name)).values, values)
     return Layer(str(path.relative_to(CONFIG_DIR.parents[1]) if path.is_relative_to(CONFIG_DIR) else path), values)
 
 
@@ -109,6 +119,10 @@ def parse_overrides(words: list[str]) -> Layer:
         *parents, leaf = key.split(".")
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ConfigError(
+                    f"command line: '{word}' sets a part of {parent}, which has a value already. Set one."
+                )
         node[leaf] = value
     return Layer("command line", values)
 

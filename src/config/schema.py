@@ -7,6 +7,7 @@ in ``args`` and ``env_args``. YAML alone holds values.
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -126,10 +127,12 @@ def _wrong_type(key: str, value: Any, annotation: Any, where: str) -> ConfigErro
         except ValueError:
             pass
         else:
-            written = f"{int(number)}" if annotation is int and number == int(number) else repr(number)
+            whole = math.isfinite(number) and number == int(number)
+            written = f"{int(number)}" if annotation is int and whole else repr(number)
             if "e" in written and "." not in written:
                 written = written.replace("e", ".0e")
-            hint = f" YAML reads {value!r} as {type(value).__name__}; write {key}={written}."
+            if whole or annotation is float:
+                hint = f" YAML reads {value!r} as {type(value).__name__}; write {key}={written}."
     if annotation is bool:
         hint = f" Write {key}=true or {key}=false."
     return ConfigError(f"{where}: {key} expects {type_name(annotation)}, got {value!r} ({type(value).__name__}).{hint}")

@@ -70,7 +70,7 @@ class GroupMAC(BasicMAC):
             )
             if not test_mode:
                 self.grouping.observe(features)
-            assignment = self.grouping.assign(features, generator)
+            assignment = self.grouping.checked(features, generator)
             group = group.index_copy(0, rows, assignment.group)
             history = _recorded(history, rows, assignment)
         return replace(memory, group=group.masked_fill(~alive, -1), groups=history)

@@ -16,6 +16,10 @@ from controllers.basic_controller import BasicMAC
 Metrics = dict[str, Tensor]  # name -> 0-dim tensor on the learner's device
 
 
+class LearningError(ValueError):
+    """Learning that cannot go on: a part that computes the wrong thing, or values that are no numbers any more."""
+
+
 class Learner(ABC):
     """Minimises ``loss`` by Adam with clipped gradients; targets follow softly."""
 

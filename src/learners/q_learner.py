@@ -8,7 +8,7 @@ from torch import Tensor
 from components.batch import Batch
 from components.returns import Aggregation, double_q_value, gather_action, td_target, team_reward, weighted_mean
 from controllers.basic_controller import BasicMAC
-from learners.base import Learner, Metrics, agent_target, agent_weight, td_loss
+from learners.base import Learner, LearningError, Metrics, agent_target, agent_weight, td_loss
 from modules.mixers.base import TeamMixer
 
 
@@ -46,6 +46,12 @@ class QLearner(Learner):
             loss, metrics = td_loss(q_taken_BN, target_BN, agent_weight(batch))
         else:
             value_B = self.mixer(q_taken_BN, batch.alive, batch.obs.flatten(2))
+            if value_B.shape != batch.weight.shape:  # would broadcast into a loss between strangers
+                raise LearningError(
+                    f"mixer={type(self.mixer).__name__}: expected one value per transition, of shape "
+                    f"{tuple(batch.weight.shape)}, got {tuple(value_B.shape)}. Correct its forward(); see "
+                    "src/modules/mixers/base.py."
+                )
             with torch.no_grad():
                 next_value_B = self.target_mixer(next_value_BN, batch.next_alive, batch.next_obs.flatten(2))
                 reward_B = team_reward(batch.reward, self.aggregation)

@@ -37,12 +37,13 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     """Read what `save` wrote; tensors and plain data only, never code. Raises CheckpointError."""
     if not path.exists():
         raise CheckpointError(f"checkpoint: expected the file {path}, it does not exist.")
+    cure = f"start a new run with checkpoint_path={path.parent}" if path.name == RESUME else "choose another step"
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise CheckpointError(
             f"checkpoint: {path} cannot be read ({type(error).__name__}). It is torn or not a checkpoint of this "
-            "project; choose another step."
+            f"project; {cure}."
         ) from error
 
 
@@ -80,9 +81,21 @@ def mark_best(folder: Path, step: int, value: float) -> None:
 
 
 def best_step(folder: Path) -> int | None:
-    """The step marked best, if any."""
+    """The step marked best, if any. Raises CheckpointError if the mark cannot be read."""
     path = folder / BEST
-    return int(json.loads(path.read_text())["step"]) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return int(json.loads(path.read_text())["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"checkpoint: {path} cannot be read ({one_line(error)}). Remove it; the next best evaluation makes another."
+        ) from error
+
+
+def one_line(error: Exception) -> str:
+    """Type and text of an error, for messages."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def copy_best(source: Path, target: Path, until: int) -> None:

@@ -26,6 +26,19 @@ def word(key: str, value: Any) -> str:
     return f"{key}={yaml.safe_dump([value], default_flow_style=True, width=float('inf')).strip()[1:-1]}"
 
 
+def say(text: str) -> None:
+    """Print a line; once nobody reads any more (``| head``, or a ``tee`` that Ctrl-C ended), into nothing."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        silence()
+
+
+def silence() -> None:
+    """Let standard output, whose reader has gone, lead into nothing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def refuse(error: ValueError) -> int:
     """Print the error in one line, after its traceback if $HMF_TRACEBACK is set; BAD_INPUT."""
     if os.environ.get("HMF_TRACEBACK"):
@@ -41,7 +54,7 @@ def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's own last flush would complain
+        silence()  # or Python's own last flush would complain
         return READER_GONE
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from utils.cli import say
+
 
 def clock(seconds: float) -> str:
     """Seconds as h:mm:ss."""
@@ -47,11 +49,11 @@ class Progress:
     def report(self, t_env: int, n_updates: int) -> None:
         """A line that stays, where there is no live one."""
         if not self.live:
-            print(self.line(t_env, n_updates), flush=True)
+            say(self.line(t_env, n_updates))
 
     def close(self, t_env: int, n_updates: int) -> None:
         """Leave the last line standing."""
         if self.live and self.stream is not None:
             self.stream.write(f"\r\x1b[K{self.line(t_env, n_updates)}\n")
             self.stream.flush()
-        print(self.line(t_env, n_updates) if not self.live else "", end="\n" if not self.live else "", flush=True)
+        self.report(t_env, n_updates)

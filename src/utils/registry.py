@@ -48,26 +48,43 @@ def resolve(registry: Mapping[str, type], name: str, kind: str) -> type:
 
 
 def config_keys(cls: type) -> dict[str, Any]:
-    """Keyword-only constructor parameters of ``cls``: configuration key -> type annotation."""
+    """Keyword-only constructor parameters of ``cls``: configuration key -> type annotation.
+
+    Raises RegistryError for one without.
+    """
     hints = get_type_hints(cls.__init__)  # type: ignore[misc]
-    return {
-        name: hints[name]
+    names = [
+        name
         for name, parameter in inspect.signature(cls).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    ]
+    for name in names:
+        if name not in hints:
+            raise RegistryError(
+                f"{cls.__name__}: the keyword-only parameter {name} is a configuration key, whose type is its annotation, "
+                "but it has none. Annotate it."
+            )
+    return {name: hints[name] for name in names}
 
 
 def make(cls: type[T], values: Mapping[str, Any], given: Mapping[str, Any]) -> T:
     """Construct ``cls``: positional parameters by name from ``given``, configuration keys from ``values``.
 
-    Raises RegistryError for a key without a value.
+    Raises RegistryError for a key without a value, and for a positional parameter that nobody gives.
     """
     for key in config_keys(cls):
         if key not in values:
             raise RegistryError(f"{cls.__name__} needs the key '{key}', which this configuration lacks.")
-    positional = [
-        given[name]
-        for name, parameter in list(inspect.signature(cls).parameters.items())
+    names = [
+        name
+        for name, parameter in inspect.signature(cls).parameters.items()
         if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     ]
+    for name in names:
+        if name not in given:
+            raise RegistryError(
+                f"{cls.__name__}: expected positional parameters among {', '.join(given)}, got {name}."
+                f"{nearest(name, given)} Configuration keys come after a *."
+            )
+    positional = [given[name] for name in names]
     return cls(*positional, **{key: values[key] for key in config_keys(cls)})

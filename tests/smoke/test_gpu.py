@@ -26,6 +26,7 @@ from config.schema import Config
 from performance import ceiling
 from performance.measure import Measurement, measure
 from run import Trainer
+from utils import checkpoint
 
 BATTLE = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "random", "hp": 5, "episode_limit": 30}
 SELF_PLAY = {"opponent": "self_play", "enemy_view_radius": 3, "enemy_speed": 1, "enemy_attack_radius": 1}
@@ -80,7 +81,8 @@ def play(case: str, folder: Path, nothing_waits: Guard, resume: Path | None = No
     logged: dict[tuple[str, int], float] = {}
     trainer = Trainer(system, folder, lambda name, value, t_env: logged.update({(name, t_env): value}))
     if resume:
-        trainer.resume(resume / "checkpoints")
+        folder = resume / "checkpoints"
+        trainer.resume(folder, checkpoint.load(folder / checkpoint.RESUME, torch.device("cpu")))
     trainer.train()
     assert system.learner.n_updates == (config.t_max - config.learning_starts) // config.train_interval
     return Outcome(logged, [parameter.detach().cpu().numpy() for parameter in system.learner.parameters])

@@ -10,8 +10,10 @@ import pytest
 import build
 from config import loader
 from config.loader import Layer, layers, parse_command_line, parse_overrides
-from config.schema import ConfigError, check_value
+from config.ranges import RANGES
+from config.schema import ConfigError, check_value, framework_keys
 from utils.registry import RegistryError, config_keys
+from utils.registry import make as registry_make
 
 
 def make(algorithm: str = "hmf", environment: str = "bar", *words: str) -> tuple[Any, list[str]]:
@@ -58,11 +60,47 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
         ("env_args=5", r"env_args expects keys and values, got 5"),
         ("lr 0.1", r"expected key=value after with, got 'lr 0\.1'"),
         ("lr=[", r"cannot read the value of 'lr=\['"),
+        ("t_max=2.5", r"t_max expects int, got 2\.5 \(float\)\.$"),
+        ("t_max=.inf", r"t_max expects int, got inf \(float\)\.$"),
+        ("seed=-1", r"seed expects at least 0 and at most 4\.29497e\+09, got -1"),
+        ("seed=99999999999999999999999", r"seed expects at least 0 and at most"),
+        ("lr=-1", r"lr expects above 0, got -1\.0"),
+        ("gamma=1.5", r"gamma expects at least 0 and at most 1, got 1\.5"),
+        ("target_update_tau=0", r"target_update_tau expects above 0 and at most 1, got 0"),
+        ("gmf_coef=.nan", r"gmf_coef expects at least 0, got nan"),
+        ("hidden_dims=[64,0]", r"hidden_dims expects numbers of at least 1, got \[64, 0\]"),
+        ("hidden_dims=[]", r"hidden_dims expects at least one number, got \[\]"),
     ],
 )
 def test_bad_overrides_are_explained(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make("hmf", "bar", word)
+
+
+@pytest.mark.parametrize("words", [("lr=1", "lr.x=2"), ("env_args=3", "env_args.n_agents=4")])
+def test_a_part_of_what_has_a_value_already(words: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError, match=rf"'{words[1]}' sets a part of {words[0][:-2]}, which has a value already"):
+        make("hmf", "bar", *words)
+
+
+def test_every_range_is_one_of_a_key() -> None:
+    every = {key for registry in build.REGISTRIES.values() for cls in registry.values() for key in config_keys(cls)}
+    assert set(RANGES) <= every | set(framework_keys())
+
+
+def test_own_parts_with_other_parameters_are_explained() -> None:
+    class Untyped:
+        def __init__(self, *, size) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+            self.size = size
+
+    class Lost:
+        def __init__(self, n_agentz: int) -> None:
+            self.n_agents = n_agentz
+
+    with pytest.raises(RegistryError, match="keyword-only parameter size is a configuration key, whose type is its"):
+        config_keys(Untyped)
+    with pytest.raises(RegistryError, match=r"among n_agents, got n_agentz\. Did you mean 'n_agents'\?"):
+        registry_make(Lost, {}, {"n_agents": 3})
 
 
 @pytest.mark.parametrize("kind", ["agent", "mixer", "learner", "mac", "grouping", "selector", "env"])
@@ -108,12 +146,36 @@ def test_missing_files_name_the_nearest() -> None:
         make("hmf", "batle")
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "not valid YAML"), ("just words", "expected 'key: value'")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "not valid YAML: while parsing a flow node"),
+        ("just words", "expected 'key: value'"),
+        ("1: 2", "expected words as keys, got 1"),
+    ],
+)
 def test_broken_yaml_is_explained(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         loader.read_yaml(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_text_or_no_file_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"bytes\.yaml: not valid YAML: 'utf-8' codec"):
+        loader.read_yaml(tmp_path / "bytes.yaml")
+    with pytest.raises(ConfigError, match=r"expected a YAML file, cannot read it \(Is a directory\)"):
+        loader.read_yaml(tmp_path)
+
+
+@pytest.mark.parametrize("base", ["{path}", "3"])
+def test_a_base_is_another_file(base: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("base: " + base.format(path=path))
+    with pytest.raises(ConfigError, match="base expects the name of another file of src/config/algs, got"):
+        loader.named_layer("algs", str(path))
 
 
 def test_an_int_is_a_float_but_never_the_other_way() -> None:

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from components.batch import EnvInfo, GroupHistory, Memory, Step
-from components.grouping import REGISTRY, ContiguousGrouping, Grouping, GroupingInput, IPCGrouping, RandomGrouping
+from components.grouping import (
+    REGISTRY,
+    Assignment,
+    ContiguousGrouping,
+    Grouping,
+    GroupingError,
+    GroupingInput,
+    IPCGrouping,
+    RandomGrouping,
+)
 from components.grouping import SpatialGrouping as Spatial
 from components.selectors import EpsilonGreedySelector
 from controllers.group_controller import GroupMAC
@@ -83,6 +92,40 @@ def test_spatial_strips_run_along_the_longer_side_and_share_the_living() -> None
     alive = torch.tensor([[True, True, True, True, False, True]])
     grouping = Spatial(INFO, n_groups=5)
     assert grouping.assign(features(alive, position), stream()).group.tolist() == [[4, 0, 2, 1, -1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        (
+            torch.full((1, 6), 3),
+            r"expected labels from 0 to 2 for the living and -1 for the dead, got 3 for one of the liv",
+        ),
+        (torch.full((1, 6), -1), r"got -1 for one of the living"),
+        (torch.zeros(1, 6).long(), r"got 0 for one of the dead"),
+        (torch.zeros(1, 6), r"expected labels of shape \(1, 6\) and dtype torch.int64, got \(1, 6\) and torch.float32"),
+        (torch.zeros(6).long(), r"expected labels of shape \(1, 6\)"),
+    ],
+)
+def test_groups_that_are_none_are_refused(group: Tensor, message: str) -> None:
+    class Own(Grouping):
+        dynamic = False
+
+        def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
+            return Assignment(group)
+
+    alive = torch.tensor([[True, True, True, True, False, True]])
+    with pytest.raises(GroupingError, match=f"grouping=Own: .*{message}.*Correct its assign"):
+        Own(INFO, n_groups=3).checked(features(alive), stream())
+
+
+def test_a_grouping_says_whether_members_change() -> None:
+    class Silent(Grouping):
+        def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
+            raise NotImplementedError
+
+    with pytest.raises(GroupingError, match="grouping=Silent: expected the class attribute dynamic"):
+        Silent(INFO, n_groups=3)
 
 
 @pytest.mark.parametrize("n_groups", [0, 7])

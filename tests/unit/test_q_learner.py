@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,8 @@ from tests.training import acted_and_learned, slow_agent_target, slow_loss
 import build
 from components.batch import Batch
 from config.schema import ConfigError
-from learners.base import Learner, agent_target
+from learners.base import Learner, LearningError, agent_target
+from modules.mixers.base import TeamMixer
 
 INFO = info_for(n_agents=4, n_actions=3)
 
@@ -98,6 +100,21 @@ def test_learning_sees_what_acting_saw(obs_last_action: bool) -> None:
     mac = build.make_mac(config_for("iql", "spread", obs_last_action=obs_last_action), info)
     for acted, learned in acted_and_learned(mac, window=None):
         torch.testing.assert_close(learned, acted)
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (), (8, 4)])
+def test_a_mixer_that_gives_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    """It would broadcast, and learn something else without a word."""
+
+    class Own(TeamMixer):
+        def forward(self, q_BN: torch.Tensor, alive_BN: torch.Tensor, obs_BNO: torch.Tensor) -> torch.Tensor:
+            return q_BN.sum().expand(shape)
+
+    learner = learner_for(config_for("vdn", "bar"), INFO)
+    learner.mixer = learner.target_mixer = Own()
+    expected = rf"mixer=Own: expected one value per transition, of shape \(8,\), got {re.escape(str(shape))}"
+    with pytest.raises(LearningError, match=expected):
+        learner.loss(random_batch(INFO, 8), 0)
 
 
 def test_a_mixer_or_controller_of_another_algorithm_is_refused() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from runners.vector_runner import VectorRunner
 from utils import checkpoint
 from utils.signals import Stopped, StopRequest
 
+CPU = torch.device("cpu")
 SRC = Path(__file__).parents[2] / "src"
 BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 5}
 QUICK = {"env_args": BAR, "t_max": 60, "test_interval": 20, "test_nepisode": 2, "log_interval": 20, "n_groups": 2}
@@ -73,7 +76,7 @@ def test_an_evaluation_that_was_interrupted_is_made_up_for(algorithm: str, numbe
         first.train()
     assert first.counters.t_env == 20 * number
     second, rest = trainer_for(tmp_path / "second", algorithm)
-    second.resume(first.checkpoints)
+    second.resume(first.checkpoints, checkpoint.load(resume_file(first), CPU))
     second.train()
     assert points + rest == expected
 
@@ -131,7 +134,7 @@ def test_a_resumed_run_knows_the_best_of_its_past(tmp_path: Path) -> None:
     give_returns(first, [0.0, 5.0, 1.0])
     first.train()
     second, _ = trainer_for(tmp_path / "second", keep_checkpoints=1)
-    second.resume(first.checkpoints)
+    second.resume(first.checkpoints, checkpoint.load(resume_file(first), CPU))
     give_returns(second, [2.0, 3.0])
     second.train()
     assert checkpoint.best_step(second.checkpoints) == 20
@@ -233,7 +236,66 @@ def refused(capsys: pytest.CaptureFixture[str], resume: Path | str, *words: str)
 
 def test_resuming_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = refused(capsys, "7", f"local_results_path={tmp_path}")
+    assert f"--resume: expected a run, there is none in {tmp_path}/sacred/7. `python src/runs.py ls` lists" in found
+    (tmp_path / "sacred" / "7").mkdir(parents=True)
+    found = refused(capsys, "7", f"local_results_path={tmp_path}")
     assert f"--resume: expected {tmp_path}/sacred/7/checkpoints/resume.pt, it does not exist. A run that" in found
+
+
+def copied(run_dir: Path, folder: Path) -> Path:
+    """A copy of a run to spoil."""
+    return shutil.copytree(run_dir, folder / "1")
+
+
+@pytest.mark.parametrize("content", [b"", b"torn"])
+def test_resuming_a_torn_state(
+    content: bytes, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = copied(finished, tmp_path)
+    path = run_dir / "checkpoints" / checkpoint.RESUME
+    path.write_bytes(content)
+    message = refused(capsys, run_dir)
+    assert f"checkpoint: {path} cannot be read" in message
+    assert f"start a new run with checkpoint_path={path.parent}." in message
+
+
+def test_resuming_with_another_configuration(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line; the state says only when it is loaded that it does not fit."""
+    run_dir = copied(finished, tmp_path)
+    config = json.loads((run_dir / "config.json").read_text())
+    changed = {**config, "hidden_dims": [12], "local_results_path": str(tmp_path / "results")}
+    (run_dir / "config.json").write_text(json.dumps(changed))
+    assert main.main([f"--resume={run_dir}"]) == main.FAILED
+    assert (
+        f"error: --resume: {run_dir}/checkpoints/resume.pt does not fit the run's config.json ("
+        in capsys.readouterr().err
+    )
+
+
+def test_learning_that_diverged_fails_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main(tmp_path, "iql", "bar", lr=1e30, log_interval=8, train_interval=2) == main.FAILED
+    assert "error: learning diverged: expected a finite loss, got " in capsys.readouterr().err
+    assert json.loads((tmp_path / "sacred" / "1" / "run.json").read_text())["status"] == "FAILED"
+
+
+def test_a_results_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert run_main(tmp_path / "file", "iql", "bar") == 2
+    expected = f"error: results folder: cannot write in {tmp_path / 'file' / 'sacred'} (Not a directory). Correct"
+    assert expected in capsys.readouterr().err
+
+
+def test_a_run_outlives_its_reader(tmp_path: Path) -> None:
+    """`main.py ... | head`, or a tee that Ctrl-C ended before it."""
+    process = started(tmp_path)
+    assert process.stdout is not None
+    process.stdout.close()
+    time.sleep(1.0)  # lines go into nothing meanwhile
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == main.INTERRUPTED
+    assert json.loads((tmp_path / "sacred" / "1" / "run.json").read_text())["status"] == "INTERRUPTED"
 
 
 def test_resuming_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

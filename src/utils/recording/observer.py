@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 from collections.abc import Mapping
 from datetime import datetime
@@ -50,6 +51,18 @@ def create_run_folder(results_dir: Path, first_id: int = 1) -> int:
             "Free space there, or choose another folder."
         ) from error
     raise RecordError(f"results folder: {results_dir} holds the largest id, {LARGEST_ID}. Choose another folder.")
+
+
+def check_writable(results_dir: Path) -> None:
+    """Raises RecordError when no run could be created in ``results_dir``, which it makes."""
+    try:
+        results_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=results_dir).close()
+    except OSError as error:
+        raise RecordError(
+            f"results folder: cannot write in {results_dir} ({error.strerror}). "
+            "Correct local_results_path, or make the folder writable."
+        ) from error
 
 
 class FileObserver(RunObserver):

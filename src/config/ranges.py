@@ -1,0 +1,63 @@
+"""What numbers may be: the range of every key that has one, whoever reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from config.schema import ConfigError
+
+
+class Range(NamedTuple):
+    """From ``low`` to ``high``, both included; ``low`` excluded where ``above``."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, int | float):
+            return False
+        return (value > self.low if self.above else value >= self.low) and value <= self.high and math.isfinite(value)
+
+    def __str__(self) -> str:
+        start = f"{'above' if self.above else 'at least'} {self.low:g}"
+        return start if self.high == math.inf else f"{start} and at most {self.high:g}"
+
+
+COUNT, SIZE, SHARE, POSITIVE = Range(0), Range(1), Range(0, 1), Range(0, above=True)
+RANGES: dict[str, Range] = {
+    "seed": Range(0, 2**32 - 1),
+    **dict.fromkeys(("t_max", "batch_size_run", "batch_size", "buffer_size", "train_interval"), SIZE),
+    **dict.fromkeys(
+        ("test_interval", "test_nepisode", "log_interval", "save_model_interval", "keep_checkpoints"), SIZE
+    ),
+    **dict.fromkeys(("hidden_dims", "gmf_hidden_dims", "mf_hidden_dims", "critic_hidden_dims", "conv_channels"), SIZE),
+    **dict.fromkeys(("rnn_hidden_dim", "attention_dim", "mf_heads", "mf_head_dim", "max_agents"), SIZE),
+    **dict.fromkeys(("mixing_embed_dim", "hypernet_embed"), SIZE),
+    **dict.fromkeys(("regroup_interval", "mf_neighbours", "epsilon_anneal_time", "temperature_anneal_time"), COUNT),
+    **dict.fromkeys(("gmf_coef", "top_coef", "reg_coef", "kl_coef", "logit_reg_coef"), COUNT),
+    **dict.fromkeys(("gamma", "epsilon_start", "epsilon_finish", "mean_policy_decay"), SHARE),
+    **dict.fromkeys(("lr", "grad_norm_clip", "gumbel_temperature", "policy_temperature"), POSITIVE),
+    **dict.fromkeys(("temperature_start", "temperature_finish"), POSITIVE),
+    "target_update_tau": Range(0, 1, above=True),
+}
+NOT_EMPTY = ("hidden_dims",)
+
+
+def check_ranges(values: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a number, or one of a list, outside the range of its key."""
+    for key, allowed in RANGES.items():
+        if key not in values:
+            continue
+        given = values[key]
+        for number in given if isinstance(given, list) else [given]:
+            if number not in allowed:
+                raise ConfigError(f"configuration: {key} expects {_what(given)}{allowed}, got {given}.")
+        if key in NOT_EMPTY and given == []:
+            raise ConfigError(f"configuration: {key} expects at least one number, got [].")
+
+
+def _what(given: Any) -> str:
+    return "numbers of " if isinstance(given, list) else ""
