@@ -69,7 +69,7 @@ def render(env: Env, env_index: int, group: PerAgent = None, weight: PerAgent = 
     raise EnvError(
         f"There is no picture of {type(env).__name__}. Known: "
         f"{', '.join(sorted(cls.__name__ for cls in render.registry if cls is not object))}. "
-        "Add one with @render.register in src/envs/render.py."
+        "Add one with @render.register, as in src/envs/render.py."
     )
 
 

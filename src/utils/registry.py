@@ -61,8 +61,8 @@ def config_keys(cls: type) -> dict[str, Any]:
     for name in names:
         if name not in hints:
             raise RegistryError(
-                f"{cls.__name__}: the keyword-only parameter {name} is a configuration key, whose type is its annotation, "
-                "but it has none. Annotate it."
+                f"{cls.__name__}: the keyword-only parameter {name} is a configuration key, whose type is its "
+                "annotation, but it has none. Annotate it."
             )
     return {name: hints[name] for name in names}
 
