@@ -109,7 +109,9 @@ def make_config(layers: list[Layer]) -> tuple[Config, list[str]]:
     known = {*own, *read, *every, "env_args", "test_env_args"}
     for key in values:
         if key not in known:
-            raise ConfigError(f"{origin[key]}: unknown key '{key}'.{nearest(key, known)}")
+            inside = key in config_keys(env_class)
+            hint = f" Write env_args.{key}." if inside else nearest(key, known)
+            raise ConfigError(f"{origin[key]}: unknown key '{key}'.{hint}")
     for key in read:
         if key not in values:
             users = [f"{kind}={values[kind]}" for kind, cls in classes.items() if key in config_keys(cls)]
@@ -127,7 +129,7 @@ def make_config(layers: list[Layer]) -> tuple[Config, list[str]]:
     )
     for key, hint in config_keys(env_class).items():
         if key not in config.env_args:
-            raise ConfigError(f"configuration: env={config.env} needs env_args.{key} ({hint}). Set it in its YAML.")
+            raise ConfigError(f"configuration: env={config.env} needs env_args.{key} ({type_name(hint)}). Set it in its YAML.")
     _check_ranges(config)
     idle = sorted(key for key in layers[-1].values if key not in {*own, *read, *NESTED})
     idle += sorted(key for key in layers[-2].values if key not in {*own, *read, *NESTED} and key not in idle)

@@ -78,5 +78,5 @@ def test_a_component_key_without_a_value() -> None:
 
 
 def test_an_environment_argument_without_a_value() -> None:
-    with pytest.raises(ConfigError, match=r"env=bar needs env_args\.capacity \(.*int.*\)\. Set it in its YAML\."):
+    with pytest.raises(ConfigError, match=r"env=bar needs env_args\.capacity \(int\)\. Set it in its YAML\."):
         build.make_config(without("capacity", "env_args"))

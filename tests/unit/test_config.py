@@ -46,6 +46,7 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
     ("word", "message"),
     [
         ("learnig_starts=5", r"command line: unknown key 'learnig_starts'\. Did you mean 'learning_starts'\?"),
+        ("capacity=5", r"command line: unknown key 'capacity'\. Write env_args\.capacity\."),
         ("env_args.capasity=5", r"unknown key 'env_args\.capasity'\. Did you mean 'capacity'\?"),
         ("lr=abc", r"lr expects float, got 'abc' \(str\)"),
         ("lr=1e-4", r"YAML reads '1e-4' as str; write lr=0\.0001"),
