@@ -129,7 +129,9 @@ def make_config(layers: list[Layer]) -> tuple[Config, list[str]]:
     )
     for key, hint in config_keys(env_class).items():
         if key not in config.env_args:
-            raise ConfigError(f"configuration: env={config.env} needs env_args.{key} ({type_name(hint)}). Set it in its YAML.")
+            raise ConfigError(
+                f"configuration: env={config.env} needs env_args.{key} ({type_name(hint)}). Set it in its YAML."
+            )
     _check_ranges(config)
     idle = sorted(key for key in layers[-1].values if key not in {*own, *read, *NESTED})
     idle += sorted(key for key in layers[-2].values if key not in {*own, *read, *NESTED} and key not in idle)
