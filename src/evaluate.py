@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +72,28 @@ def checkpoint_folder(run_dir: Path, step: str) -> Path:
     if step != "newest" and not step.isdigit():
         raise checkpoint.CheckpointError(f"--step: expected a number, best or newest, got '{step}'.")
     return checkpoint.step_folder(folder, 0 if step == "newest" else int(step))
+
+
+def exact_folder(run_dir: Path, step: str) -> Path:
+    """The folder of a step that is there, ``best`` or ``newest``. Raises CheckpointError."""
+    folder = checkpoint_folder(run_dir, step)
+    if step.isdigit() and int(step) != int(folder.name):
+        steps = ", ".join(map(str, checkpoint.steps(folder.parent)))
+        raise checkpoint.CheckpointError(
+            f"--step: expected best, newest or a step that '{folder.parent}' has ({steps}), got {step}."
+        )
+    return folder
+
+
+def result_file(folder: Path, step: str, conditions: dict[str, Any]) -> Path:
+    """``<step>.json``, or ``<step>_2.json`` and so on where that is the result of other conditions."""
+    wanted = json.loads(json.dumps(conditions))
+    names = itertools.chain([step], (f"{step}_{number}" for number in itertools.count(2)))
+    for path in (folder / f"{name}.json" for name in names):
+        found = read_json(path)
+        if not found or wanted == {key: found.get(key) for key in wanted}:
+            break
+    return path
 
 
 def sides(config: Config) -> dict[str, Config]:
@@ -155,7 +178,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         options, overrides = argv[:split], argv[split + 1 :]
     parser = argparse.ArgumentParser(prog="evaluate.py", description=__doc__)
     parser.add_argument("--run", required=True, help="id or folder of a recorded run")
-    parser.add_argument("--step", default="newest", help="step of the checkpoint, best or newest")
+    parser.add_argument("--step", default="newest", help="step of a checkpoint, best or newest")
     parser.add_argument("--episodes", type=int, default=16, help="greedy episodes a side")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -179,25 +202,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def evaluate(argv: list[str]) -> None:
-    """Print and save statistics, write the video. Raises ValueError with one clear message."""
+    """Write the video, print and save statistics. Raises ValueError with one clear message."""
     arguments = parse(argv)
     run_dir = find_run(arguments.run, arguments.results)
     config = run_config(run_dir, arguments.overrides)
-    folder = checkpoint_folder(run_dir, arguments.step)
+    folder = exact_folder(run_dir, arguments.step)
     mac = build.load_policy(folder / checkpoint.POLICY, CPU)
-    found = {
-        side: statistics(setting, mac, arguments.episodes, arguments.seed) for side, setting in sides(config).items()
-    }
-    print(f"{config.name} on {config.env}, step {folder.name}, {arguments.episodes} greedy episodes a side")
-    print(f"{'':18s}" + "".join(f"{side:>12s}" for side in found))
-    for name in next(iter(found.values())):
-        print(f"{name:18s}" + "".join(f"{means[name]:12.4f}" for means in found.values()))
-    out = run_dir / "evaluations" / f"{folder.name}.json"
+    conditions = {"config": config.to_dict(), "episodes": arguments.episodes, "seed": arguments.seed}
+    out = result_file(run_dir / "evaluations", folder.name, conditions)
     out.parent.mkdir(exist_ok=True)
-    record = {"config": config.to_dict(), "episodes": arguments.episodes, "seed": arguments.seed, "sides": found}
-    write_atomic(out, json.dumps(record, indent=2).encode())
-    print(f"written: {out}")
-    if arguments.video is not None:
+    if arguments.video is not None:  # first: what cannot be drawn is refused before all the episodes are played
         path = out.with_suffix(".gif") if arguments.video == Path() else arguments.video
         env = make_game(config, mac, 1)
         painter = Painter(config, mac, folder, arguments.colour)
@@ -205,6 +219,15 @@ def evaluate(argv: list[str]) -> None:
         write_video(pictures, path, arguments.fps)
         env.close()
         print(f"written: {path}")
+    found = {
+        side: statistics(setting, mac, arguments.episodes, arguments.seed) for side, setting in sides(config).items()
+    }
+    print(f"{config.name} on {config.env}, step {folder.name}, {arguments.episodes} greedy episodes a side")
+    print(f"{'':18s}" + "".join(f"{side:>12s}" for side in found))
+    for name in next(iter(found.values())):
+        print(f"{name:18s}" + "".join(f"{means[name]:12.4f}" for means in found.values()))
+    write_atomic(out, json.dumps({**conditions, "sides": found}, indent=2).encode())
+    print(f"written: {out}")
 
 
 def main(argv: list[str]) -> int:

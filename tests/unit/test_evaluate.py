@@ -43,10 +43,11 @@ def pursuit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluated(run_dir: Path, *words: str) -> dict[str, Any]:
-    """The record that an evaluation of the newest checkpoint writes."""
+    """The record that an evaluation of the newest checkpoint writes: the file written last."""
     assert evaluate.main(["--run", str(run_dir), *words]) == 0
-    newest = checkpoint.step_folder(run_dir / "checkpoints", 0).name
-    return json.loads((run_dir / "evaluations" / f"{newest}.json").read_text())
+    return json.loads(
+        max((run_dir / "evaluations").glob("*.json"), key=lambda path: path.stat().st_mtime_ns).read_text()
+    )
 
 
 def test_both_sides_with_statistics_of_the_same_kind(battle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,6 +113,29 @@ def test_the_best_the_newest_and_a_step(bar: Path) -> None:
     assert found == [str(oldest), str(newest), str(newest)]
 
 
+def test_a_step_that_is_not_there_is_refused_with_those_that_are(bar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = bar / "checkpoints"
+    steps = ", ".join(map(str, checkpoint.steps(folder)))
+    for step in ("12345", "0"):
+        assert evaluate.main(["--run", str(bar), "--step", step]) == 2
+        expected = f"--step: expected best, newest or a step that '{folder}' has ({steps}), got {step}."
+        assert expected in capsys.readouterr().err
+
+
+def test_results_under_other_conditions_lie_beside_one_another(tmp_path: Path) -> None:
+    run_dir = recorded(tmp_path, "iql", "bar")
+    step = checkpoint.step_folder(run_dir / "checkpoints", 0).name
+    first = ["--episodes", "1"]
+    second = ["--episodes", "1", "with", "env_args.episode_limit=2"]
+    for words in (first, second, ["--episodes", "2"], ["--episodes", "1", "--seed", "1"], first, second):
+        evaluated(run_dir, *words)
+    records = {path.name: json.loads(path.read_text()) for path in (run_dir / "evaluations").iterdir()}
+    assert records.keys() == {f"{step}{suffix}.json" for suffix in ("", "_2", "_3", "_4")}
+    assert records[f"{step}_2.json"]["config"]["env_args"]["episode_limit"] == 2
+    assert [records[f"{step}{suffix}.json"]["episodes"] for suffix in ("", "_3")] == [1, 2]
+    assert records[f"{step}_4.json"]["seed"] == 1
+
+
 def test_a_run_by_its_id(bar: Path) -> None:
     assert evaluate.find_run("1", str(bar.parents[1])) == bar
 
@@ -127,13 +151,38 @@ def test_a_run_by_its_id(bar: Path) -> None:
             ["with", "env_args.n_agents=5"],
             "env_args: the policy was trained with n_agents = 6, this environment has 5.",
         ),
-        (["--video", "x.gif", "--colour", "group"], "--colour=group: iql has no groups. Use --colour=side."),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_refused(words: list[str], message: str, bar: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main(["--run", str(bar), "--episodes", "1", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--video", "x.avi"], "x.avi: expected .gif, .mp4, .png for one sheet"),
+        (["--video", "x.gif", "--colour", "group"], "--colour=group: iql has no groups. Use --colour=side."),
+    ],
+    ids=["suffix", "colour"],
+)
+def test_a_video_that_cannot_be_is_refused_before_episodes_are_played(
+    words: list[str], message: str, bar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(evaluate, "statistics")
+    assert evaluate.main(["--run", str(bar), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_environment_without_a_picture_is_refused_before_episodes_are_played(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = recorded(tmp_path, "iql", "matrix_game")
+    monkeypatch.delattr(evaluate, "statistics")
+    for name in ("x.gif", "x.png", "folder"):
+        assert evaluate.main(["--run", str(run_dir), "--video", str(tmp_path / name)]) == 2
+        assert "There is no picture of MatrixGame." in capsys.readouterr().err
 
 
 def test_refused_before_anything_is_played(capsys: pytest.CaptureFixture[str]) -> None:
