@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,14 +13,16 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from config.loader import CONFIG_DIR, available, merge, named_layer, read_yaml
 from utils.cli import exit_code
 from utils.recording.files import Curve, RecordError
 from utils.recording.mongo import MongoStore
-from utils.recording.query import differing_keys, parse_condition, telling_keys
+from utils.recording.query import Condition, differing_keys, flatten, parse_condition, telling_keys
 from utils.recording.store import STATUSES, FileStore, RunRecord, RunStore, utc_now
 from utils.registry import nearest
 
-ALWAYS_SHOWN = ("name", "env", "seed")  # of the configuration, in ls
+ALWAYS_SHOWN = ("name", "env", "seed")  # of the configuration, in ls; first in legends
+LEGEND_WIDTH = 100  # characters
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -57,6 +60,17 @@ def file_store(arguments: argparse.Namespace) -> FileStore:
     return FileStore(Path(arguments.results_dir))
 
 
+def existing_files(arguments: argparse.Namespace) -> FileStore:
+    """The runs recorded as files. Raises RecordError when their folder does not exist."""
+    store = file_store(arguments)
+    if not store.results_dir.is_dir():
+        raise RecordError(
+            f"--results-dir: expected the folder that holds runs by their id, there is no folder '{store.name}'. "
+            "Correct it, or record a first run with src/main.py."
+        )
+    return store
+
+
 def mongo_store(url: str | None) -> MongoStore:
     """Raises RecordError without a URL."""
     if not url:
@@ -65,8 +79,8 @@ def mongo_store(url: str | None) -> MongoStore:
 
 
 def chosen_store(arguments: argparse.Namespace) -> RunStore:
-    """Files, or the MongoDB that was asked for."""
-    return mongo_store(arguments.mongo_url) if arguments.mongo_url else file_store(arguments)
+    """Files that are there, or the MongoDB that was asked for. Raises RecordError."""
+    return mongo_store(arguments.mongo_url) if arguments.mongo_url else existing_files(arguments)
 
 
 def ls(arguments: argparse.Namespace) -> None:
@@ -74,6 +88,8 @@ def ls(arguments: argparse.Namespace) -> None:
     store = chosen_store(arguments)
     conditions = [parse_condition(text) for text in arguments.filters]
     records = store.list(conditions, arguments.status)
+    if not records and (everything := store.list()):
+        check_kinds(conditions, [record.flat_config for record in everything])
     configs = [record.flat_config for record in records]
     config_keys = {key for config in configs for key in config}
     metrics = [*arguments.metric, *(condition.key for condition in conditions if condition.key not in config_keys)]
@@ -89,6 +105,21 @@ def ls(arguments: argparse.Namespace) -> None:
         values += [found[name].values[-1] if name in found else "" for name in metrics]
         rows.append([record.id, record.status, f"{record.started:%Y-%m-%d %H:%M}", duration(record), *values])
     print_table(rows)
+
+
+def check_kinds(conditions: Sequence[Condition], configs: Sequence[dict[str, Any]]) -> None:
+    """Raises RecordError for a condition between numbers and a text, which no run can meet."""
+    for key, sign, value in ((condition.key, condition.operator, condition.value) for condition in conditions):
+        recorded = [config[key] for config in configs if key in config] or [0.0]  # a metric is a number
+        if isinstance(value, str) and all(isinstance(known, int | float) for known in recorded):
+            raise RecordError(
+                f"filter '{key}{sign}{value}': {key} is a number in every run, expected one, got the text '{value}'. "
+                "Write it like 3, 0.001 or 1.0e-3."
+            )
+        if isinstance(value, int | float) and all(isinstance(known, str) for known in recorded):
+            raise RecordError(
+                f"filter '{key}{sign}{value}': {key} is a text in every run, expected one, got the number {value}."
+            )
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -112,6 +143,8 @@ def show(arguments: argparse.Namespace) -> None:
 
 def diff(arguments: argparse.Namespace) -> None:
     """the configuration keys in which runs differ"""
+    if len(arguments.ids) < 2:
+        raise RecordError(f"diff: expected two or more ids, got {arguments.ids[0]} alone. Add the run to compare with.")
     store = chosen_store(arguments)
     configs = [store.get(run_id).flat_config for run_id in arguments.ids]
     keys = differing_keys(configs)
@@ -136,18 +169,34 @@ def plot(arguments: argparse.Namespace) -> None:
 
 
 def picture(records: Sequence[RunRecord], curves: Sequence[dict[str, Curve]], names: Sequence[str]) -> Figure:
-    """One panel per metric, one line per run."""
-    keys = telling_keys([record.flat_config for record in records])
-    figure = Figure(figsize=(8, 4 * len(names)), layout="constrained")
+    """One panel per metric, one line per run; the legend below all of them."""
+    keys = legend_keys([record.flat_config for record in records])
+    labels = [textwrap.fill(label(record, keys), LEGEND_WIDTH, subsequent_indent="    ") for record in records]
+    n_lines = sum(len(text.splitlines()) for text in labels)
+    figure = Figure(figsize=(8, 4 * len(names) + 0.2 * n_lines), layout="constrained")
     for row, name in enumerate(names, start=1):
         axis = figure.add_subplot(len(names), 1, row)
-        for record, found in zip(records, curves, strict=True):
+        for text, found in zip(labels, curves, strict=True):
             curve = found[name]
             mark = "o" if len(curve.steps) == 1 else None  # a single point has no line
-            axis.plot(curve.steps, curve.values, label=label(record, keys), marker=mark)
+            axis.plot(curve.steps, curve.values, label=text, marker=mark)
         axis.set(xlabel="t_env (environment steps)", ylabel=name)
-        axis.legend(fontsize="small")
+    figure.legend(handles=axis.lines, loc="outside lower left", fontsize="small")
     return figure
+
+
+def legend_keys(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Telling keys, name and environment first, without those whose values the name of the algorithm implies."""
+    default = read_yaml(CONFIG_DIR / "default.yaml")
+    known = {name: flatten(merge(default, named_layer("algs", name).values)) for name in available("algs")}
+    presets = [known.get(config["name"], {}) for config in configs]
+    keys = [
+        key
+        for key in telling_keys(configs)
+        if key == "name"
+        or any(key not in preset or preset[key] != config[key] for config, preset in zip(configs, presets, strict=True))
+    ]
+    return sorted(keys, key=lambda key: key not in ALWAYS_SHOWN)
 
 
 def label(record: RunRecord, keys: Iterable[str]) -> str:
@@ -158,7 +207,7 @@ def label(record: RunRecord, keys: Iterable[str]) -> str:
 
 def push(arguments: argparse.Namespace) -> None:
     """copy runs (default: all) from files to MongoDB; what is there already is completed"""
-    files, mongo = file_store(arguments), mongo_store(arguments.mongo_url or os.environ.get("MONGO_URL"))
+    files, mongo = existing_files(arguments), mongo_store(arguments.mongo_url or os.environ.get("MONGO_URL"))
     for run_id in arguments.ids or files.ids():
         mongo.put(files.get(run_id), files.own_metrics(run_id), files.output(run_id))
         print(f"run {run_id}: {files.name} -> {mongo.name}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from matplotlib.image import imread
 
+import build
 import runs
+from config.loader import layers
 from utils.recording.files import Curve
+from utils.recording.query import flatten, telling_keys
 from utils.recording.store import FileStore, RunRecord, utc_now
 
 if TYPE_CHECKING:
@@ -102,7 +105,7 @@ def test_diff_shows_differing_keys_only(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_plot_writes_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "plot", "1", "2", "--output", "a.png") == "a.png\n"
-    assert imread("a.png").shape[:2] == (600, 1200)
+    assert imread("a.png").shape[:2] == (660, 1200)  # a line of the legend for each run
 
 
 def test_the_picture_has_a_line_per_run_and_a_legend_of_differing_keys(files: FileStore) -> None:
@@ -111,7 +114,41 @@ def test_the_picture_has_a_line_per_run_and_a_legend_of_differing_keys(files: Fi
     (axis,) = figure.axes
     assert [list(line.get_ydata()) for line in axis.lines] == [[0, 1], [0, 2]]  # type: ignore[arg-type]
     assert [line.get_label() for line in axis.lines] == ["run 1: lr=0.1", "run 2: lr=0.2"]
+    assert axis.get_legend() is None
+    assert [text.get_text() for text in figure.legends[0].texts] == ["run 1: lr=0.1", "run 2: lr=0.2"]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("t_env (environment steps)", name)
+
+
+def test_the_legend_leaves_out_what_an_algorithms_name_implies() -> None:
+    """But not what a run sets itself, nor keys of an algorithm that has no file."""
+    iql, hmf, tuned = (
+        build.make_config(layers(algorithm, "bar", words))[0]
+        for algorithm, words in (("iql", ["seed=1"]), ("hmf", ["seed=2"]), ("hmf", ["seed=2", "lr=0.5"]))
+    )
+    flat = [flatten(config.to_dict()) for config in (iql, hmf, tuned)]
+    assert {"mac", "learner", "mixer"} <= set(telling_keys(flat[:2]))
+    assert set(runs.legend_keys(flat[:2])) == {"name", "seed"}
+    assert runs.legend_keys(flat) == ["name", "seed", "lr"]
+    assert {"mac", "learner", "mixer"} <= set(runs.legend_keys([flat[0], {**flat[1], "name": "mine"}]))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_long_legend_is_wrapped_and_stays_inside_the_picture(files: FileStore) -> None:
+    """Two tasks whose runs differ in many keys; none of it lies over the curves."""
+    long = {f"key_{i}": "x" * 20 for i in range(12)}
+    records = [
+        replace(
+            files.get(run_id),
+            config={**files.get(run_id).config, **{key: f"{value}{run_id}" for key, value in long.items()}},
+        )
+        for run_id in (1, 3)
+    ]
+    figure = runs.picture(records, [files.metrics(1), files.metrics(3)], ["test_return_mean"])
+    figure.savefig("long.png")
+    legend, axes = figure.legends[0].get_window_extent(), figure.axes[0].get_window_extent()
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.x1
+    assert 0 <= legend.y0 < legend.y1 < axes.y0
+    assert axes.height > 300 * figure.dpi / 150
 
 
 def test_rm_asks_unless_told_not_to(
@@ -146,6 +183,7 @@ def test_push_and_pull_carry_runs_through_mongodb(
     ("argv", "message"),
     [
         (["show", "8"], "run 8: not in results/sacred, the nearest is 3."),
+        (["diff", "2"], "diff: expected two or more ids, got 2 alone. Add the run to compare with."),
         (["diff", "1", "9"], "run 9: not in results/sacred, the nearest is 3."),
         (["plot", "1", "--metric", "test_return"], "run 1: no metric 'test_return'. Did you mean 'test_return_mean'?"),
         (["plot", "1", "--output", "no/such.png"], "--output: cannot write no/such.png"),
@@ -153,6 +191,19 @@ def test_push_and_pull_carry_runs_through_mongodb(
             ["ls", "evn=battle"],
             "filter 'evn': no run has a configuration key or a metric of this name. Did you mean 'env'?",
         ),
+        (
+            ["ls", "test_return_mean>abc"],
+            "filter 'test_return_mean>abc': test_return_mean is a number in every run, expected one, "
+            "got the text 'abc'. Write it like 3, 0.001 or 1.0e-3.",
+        ),
+        (["ls", "env=bar", "lr<1e-2"], "filter 'lr<1e-2': lr is a number in every run, expected one, got the text"),
+        (["ls", "env>3"], "filter 'env>3': env is a text in every run, expected one, got the number 3."),
+        (
+            ["ls", "--results-dir", "none"],
+            "--results-dir: expected the folder that holds runs by their id, there is no folder 'none'. "
+            "Correct it, or record a first run with src/main.py.",
+        ),
+        (["push", "--results-dir", "none", "--mongo-url", "mongodb://x"], "there is no folder 'none'"),
         (["ls", "--metric", "test_retrn_mean"], "none of these runs logged it. Did you mean 'test_return_mean'?"),
         (["ls", "battle"], "filter 'battle': expected key=value"),
         (["ls", "--status", "RUNING"], "Did you mean 'RUNNING'?"),
@@ -166,5 +217,11 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[st
 
 
 def test_there_are_no_runs_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty").mkdir()
     assert printed(capsys, "ls", "--results-dir", "empty", "env=battle").split()[0] == "id"
-    assert not os.path.exists("empty")
+
+
+def test_no_run_may_meet_a_filter(capsys: pytest.CaptureFixture[str]) -> None:
+    """That is an answer, not an error."""
+    for words in (["lr>5"], ["env=spread"], ["test_return_mean>9"], ["env>a", "lr=0.7"]):
+        assert len(printed(capsys, "ls", *words).splitlines()) == 1
