@@ -31,7 +31,7 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
     n_columns = min(len(tasks), COLUMNS)
     n_rows = -(-len(tasks) // n_columns)
     figure = Figure(figsize=(5 * n_columns + 2, 4 * n_rows + 1), layout="constrained")
-    axes = figure.subplots(n_rows, n_columns, squeeze=False).flat
+    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     handles = {}
     for axis, task in zip(axes, tasks, strict=False):
         longest = longest_run(task)
@@ -50,7 +50,7 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
         title = f"{task.label}\n({task.agents})" if task.agents else task.label
         axis.set(title=title, xlabel="t_env (environment steps)", ylabel=metric)
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))  # 160k: long numbers would run into one another
-    for axis in list(axes)[len(tasks) :]:
+    for axis in axes[len(tasks) :]:
         axis.set_axis_off()
     names_n = [f"{name} (n={seeds(tasks, name)})" for name in names]
     figure.legend([handles[name] for name in names], names_n, loc="outside right upper", fontsize="small")

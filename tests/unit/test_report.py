@@ -173,6 +173,13 @@ def test_the_legend_of_several_tasks_says_how_many_seeds_there_are_at_least_and_
     assert "iql (n=1–2)" in names
 
 
+def test_a_grid_shows_no_panel_without_a_task(store: FileStore) -> None:
+    for run_id, capacity in ((8, 20), (9, 30), (10, 40)):
+        recorded.put(store, run_id, config("iql", "bar", 1, f"env_args.capacity={capacity}"), values=[0, 4])
+    figure = learning_curves(tasks_of(store), METRIC, "")
+    assert [axis.axison for axis in figure.axes] == [True] * 4 + [False] * 2
+
+
 def test_bars_are_differences_with_intervals(store: FileStore) -> None:
     panels = bars(tasks_of(store), "iql")
     assert panels == {"bar": {"hmf n_groups=2": Estimate(1, 1, 1, 2), "hmf n_groups=5": Estimate(-2, None, None, 1)}}
