@@ -147,8 +147,7 @@ def elo_table(results: Sequence[Result]) -> Table:
 
 
 def write(results: Sequence[Result], out: Path) -> Table:
-    """The matrix as CSV and PNG and the ratings; returns the ratings."""
-    out.mkdir(parents=True, exist_ok=True)
+    """The matrix as CSV and PNG and the ratings, into the folder ``out``; returns the ratings."""
     with open(out / "crossplay.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "column", "side", "n_episodes", "score", *STATS])
@@ -171,7 +170,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="crossplay.py", description=__doc__, allow_abbrev=False)
     parser.add_argument("players", nargs="+", metavar="RUN_OR_POLICY", help="id or folder of a run, or a policy.pt")
     parser.add_argument("--episodes", type=int, default=16, help="on either side (default: %(default)s)")
-    parser.add_argument("--step", default="newest", help="which checkpoint of runs: a step, best or newest")
+    parser.add_argument("--step", default="newest", help="which checkpoint of runs: nearest to a step, best or newest")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", default="results", metavar="DIR", help="default: %(default)s")
     parser.add_argument("--out", default=Path("results/tmp/crossplay"), type=Path, metavar="DIR")
@@ -187,6 +186,7 @@ def crossplay(argv: Sequence[str]) -> None:
     given = list(dict.fromkeys(arguments.players))
     players = [load_player(name, arguments.step, arguments.results) for name in given]
     rows, columns = line_up(players)
+    figures.make_folder(arguments.out)  # before anything is played
     results = []
     for row in rows:
         for column in (*columns, None):

@@ -44,7 +44,7 @@ def find_run(run: str, results: str) -> Path:
         if (folder / "config.json").exists():
             return folder
     raise checkpoint.CheckpointError(
-        f"--run: expected a run's id under {results}/sacred or its folder, got '{run}'. List them: src/runs.py ls"
+        f"run: expected a run's id under {results}/sacred or its folder, got '{run}'. List them: src/runs.py ls"
     )
 
 

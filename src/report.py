@@ -308,8 +308,8 @@ def make_tables(tasks: Sequence[Task], metric: str, reference: str | None, claim
 def write_report(
     tasks: Sequence[Task], tables: Mapping[str, Table], metric: str, reference: str | None, out: Path
 ) -> None:
-    """Every file of the report."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Every file of the report. Raises RecordError when its folder cannot be made."""
+    figures.make_folder(out)
     for name, table in tables.items():
         table.write(out / name)
     caption = f"{described(metric)}. Line: {IQM}. Band: {INTERVAL}, at each point separately."

@@ -14,6 +14,7 @@ from matplotlib.ticker import EngFormatter
 
 from analysis.collect import Task
 from analysis.statistics import Array, Estimate, curve_band, on_common_steps
+from utils.recording.files import RecordError
 
 COLUMNS = 3  # panels side by side
 LABEL_LENGTH = 32  # characters of an axis label
@@ -126,6 +127,16 @@ def matrix(values: Array, rows: Sequence[str], columns: Sequence[str], title: st
 def shortened(label: str) -> str:
     """A long label (a path) without its middle."""
     return label if len(label) <= LABEL_LENGTH else f"{label[:12]}…{label[13 - LABEL_LENGTH :]}"
+
+
+def make_folder(path: Path) -> None:
+    """The folder of a report. Raises RecordError, naming it, when it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"--out: expected a folder that can be made, got '{path}' ({error.strerror}). Give another one."
+        ) from error
 
 
 def write(figure: Figure, stem: Path, suffixes: Sequence[str] = (".png", ".svg")) -> None:

@@ -155,4 +155,16 @@ def test_missing_runs_and_files_are_one_line(tmp_path: Path, capsys: pytest.Capt
     assert main([str(tmp_path / "none.pt")]) == 2
     assert "error: checkpoint: expected the file" in capsys.readouterr().err
     assert main(["77", f"--results={tmp_path}"]) == 2
-    assert "expected a run's id" in capsys.readouterr().err
+    assert (
+        f"error: run: expected a run's id under {tmp_path}/sacred or its folder, got '77'." in capsys.readouterr().err
+    )
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_played(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = policy_file(config("iql", "battle_symmetric"), tmp_path / "iql.pt")
+    assert main([policy, f"--out={policy}/out"]) == 2
+    found = capsys.readouterr()
+    assert found.out == ""
+    assert f"error: --out: expected a folder that can be made, got '{policy}/out' (Not a directory)." in found.err

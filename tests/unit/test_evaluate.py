@@ -111,6 +111,7 @@ def test_the_best_the_newest_and_a_step(bar: Path) -> None:
     assert oldest != newest
     found = [evaluate.checkpoint_folder(bar, step).name for step in ("best", "newest", str(newest))]
     assert found == [str(oldest), str(newest), str(newest)]
+    assert evaluate.checkpoint_folder(bar, "99999").name == str(newest), "the nearest, for cross-play of several runs"
 
 
 def test_a_step_that_is_not_there_is_refused_with_those_that_are(bar: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +194,7 @@ def test_refused_before_anything_is_played(capsys: pytest.CaptureFixture[str]) -
 
 def test_an_unknown_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main(["--run", "9", "--results", str(tmp_path)]) == 2
-    assert f"--run: expected a run's id under {tmp_path}/sacred or its folder, got '9'." in capsys.readouterr().err
+    assert f"error: run: expected a run's id under {tmp_path}/sacred or its folder, got '9'." in capsys.readouterr().err
 
 
 def test_no_best(battle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

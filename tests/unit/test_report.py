@@ -326,6 +326,15 @@ def test_bad_input_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(
+    tmp_path: Path, store: FileStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([f"--results={tmp_path}", f"--out={tmp_path / 'file' / 'out'}"]) == 2
+    message = f"--out: expected a folder that can be made, got '{tmp_path / 'file' / 'out'}' (Not a directory)."
+    assert message in capsys.readouterr().err
+
+
 def test_a_run_without_the_metric_is_left_out_with_a_warning(
     store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
