@@ -17,14 +17,17 @@ import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+import build
 from config.loader import named_layer
 from config.schema import ConfigError
+from evaluate import statistics
 from experiment import PlannedRun, from_values, plan_run
 from run_index import RunIndex
 from sweep import Sweep
 from utils.cli import exit_code, word
 from utils.recording.query import flatten
 from utils.recording.store import FileStore
+from utils.registry import nearest
 from utils.workers import LocalWorkers, n_cores
 
 ENDED = (TrialState.COMPLETE, TrialState.FAIL)
@@ -38,7 +41,7 @@ class Space:
     algorithms: list[str]
     environment: str
     seeds: list[int]  # a trial runs all of them, its value is their mean
-    metric: str  # the last value counts, higher is better
+    metric: str  # statistic of episodes, such as test_return_mean; the last value counts, higher is better
     space: Mapping[str, Any]  # key -> list of values, or {low, high} with log: true or step
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
@@ -49,6 +52,10 @@ def distribution(key: str, given: Any, where: str) -> BaseDistribution:
         return CategoricalDistribution([word(key, value).partition("=")[2] for value in given])
     if isinstance(given, dict) and {"low", "high"} <= given.keys() <= RANGE_KEYS:
         bounds = (given["low"], given["high"])
+        if not all(type(bound) in (int, float) for bound in bounds):
+            raise ConfigError(
+                f"{where}: space.{key}: low and high expect numbers such as 3, 0.001 or 1.0e-3, got {bounds}."
+            )
         kind = IntDistribution if all(type(bound) is int for bound in bounds) else FloatDistribution
         options = {name: value for name, value in given.items() if name in ("log", "step")}
         try:
@@ -76,6 +83,22 @@ class Search:
         for key in distributions:
             if not any(key in found for found in self.distributions.values()):
                 raise ConfigError(f"{where}: no algorithm of this search reads space.{key}. Remove it.")
+        self.check_metric()
+
+    def check_metric(self) -> None:
+        """Raises ConfigError for a metric that no episode has; a short one shows which there are."""
+        algorithm = self.space.algorithms[0]
+        short = {"test_env_args.episode_limit": 1} if self.reads(algorithm, "env_args.episode_limit") else {}
+        config = self.plan(algorithm, {"use_cuda": False, **short})[0].config
+        env = build.make_env(config, 1, test=True)
+        names = statistics(config, build.make_mac(config, env.info), 1, seed=0)
+        env.close()
+        known = [*(f"test_{name}" for name in names), *names]
+        if self.space.metric not in known:
+            raise ConfigError(
+                f"{self.where}: metric expects a statistic of episodes, got '{self.space.metric}'."
+                f"{nearest(self.space.metric, known)} Known: {', '.join(names)}; of evaluations, with test_ in front."
+            )
 
     def reads(self, algorithm: str, key: str) -> bool:
         """Whether a key of the space is one of the algorithm's."""
@@ -168,6 +191,9 @@ def load_space(path: str) -> Space:
     space = from_values(Space, layer.values, layer.where)
     if not (space.algorithms and space.seeds and space.space):
         raise ConfigError(f"{layer.where}: algorithms, seeds and space must not be empty.")
+    for name, values in (("space", space.space), ("overrides", space.overrides)):
+        if "seed" in values:
+            raise ConfigError(f"{layer.where}: {name}.seed: the seeds of a trial are those of 'seeds'. Remove it.")
     return space
 
 

@@ -143,6 +143,19 @@ def test_a_faulty_entry_says_what_is_expected(given: object) -> None:
     ("changes", "message"),
     [
         ({"space": {"lr": {"low": 2.0, "high": 1.0}}}, "space.lr: .*low"),
+        (
+            {"space": {"lr": {"low": "a", "high": 0.1}}},
+            r"space.lr: low and high expect numbers such as 3, 0.001 or 1.0e-3, got \('a', 0.1\).",
+        ),
+        ({"space": {"lr": {"low": "1e-4", "high": 0.1}}}, "low and high expect numbers .* got \\('1e-4', 0.1\\)."),
+        ({"space": {"seed": [1, 2]}}, "space.seed: the seeds of a trial are those of 'seeds'. Remove it."),
+        ({"overrides": {"seed": 3}}, "overrides.seed: the seeds of a trial are those of 'seeds'. Remove it."),
+        (
+            {"metric": "test_retrun_mean"},
+            "metric expects a statistic of episodes, got 'test_retrun_mean'. Did you mean 'test_return_mean'. "
+            "Known: return_mean, .*, n_episodes; of evaluations, with test_ in front.",
+        ),
+        ({"metric": "nonsense"}, "metric expects a statistic of episodes, got 'nonsense'. Known: return_mean, "),
         ({"space": {"mf_heads": [2, 4]}}, "no algorithm of this search reads space.mf_heads"),
         ({"space": {}}, "must not be empty"),
         ({"enviroment": "bar"}, "unknown key 'enviroment'.*Did you mean 'environment'"),
@@ -151,6 +164,11 @@ def test_a_faulty_entry_says_what_is_expected(given: object) -> None:
 def test_a_faulty_file_is_one_clear_message(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Search(load_space(space_file(tmp_path, **changes)), "space.yaml", tmp_path, tmp_path / "sweeps")
+
+
+@pytest.mark.parametrize("metric", ["test_return_mean", "return_q10", "test_crowded", "test_ep_length"])
+def test_any_statistic_of_episodes_can_be_searched_by(tmp_path: Path, metric: str) -> None:
+    Search(load_space(space_file(tmp_path, metric=metric)), "space.yaml", tmp_path, tmp_path / "sweeps")
 
 
 @pytest.mark.slow
