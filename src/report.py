@@ -42,6 +42,7 @@ CONVENTIONS = {
 INTERVAL = (
     f"stratified bootstrap {LEVEL:.0%} interval over seeds ({RESAMPLES} draws, percentiles); n is the number of seeds"
 )
+FEW_SEEDS = "With two to four seeds the interval is the range from the worst to the best."
 IQM = "Interquartile mean over seeds (n = 4: the two middle ones; n < 4: the plain mean)"
 
 
@@ -62,7 +63,7 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
     caption = (
         f"{described(metric)}. t_env: step of the last evaluation; final: that evaluation; best: highest evaluation of "
         "a run, optimistic; auc: area under the curve over its span of steps. "
-        f"{IQM} with {INTERVAL}."
+        f"{IQM} with {INTERVAL}. {FEW_SEEDS}"
     )
     rows: list[list[Cell]] = [
         [task.label, method.label, method.last_step, *(estimate([method.array(kind)]) for kind in SCORES)]
@@ -118,8 +119,8 @@ def ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
     ]
     caption = (
         f"Difference to {reference} in {described(metric)}: {IQM} of the differences between runs of the same seed, "
-        f"with {INTERVAL} (common seeds). P: probability that a run is better than one of {reference} by its final "
-        "evaluation, over all pairs of runs; its n counts the runs of both."
+        f"with {INTERVAL} (common seeds). {FEW_SEEDS} P: probability that a run is better than one of "
+        f"{reference} by its final evaluation, over all pairs of runs; its n counts the runs of both."
     )
     return Table(caption, ["task", "method", "final", "auc", "P(final)"], rows)
 
@@ -312,7 +313,7 @@ def write_report(
     figures.make_folder(out)
     for name, table in tables.items():
         table.write(out / name)
-    caption = f"{described(metric)}. Line: {IQM}. Band: {INTERVAL}, at each point separately."
+    caption = f"{described(metric)}. Line: {IQM}. Band: {INTERVAL}, at each point separately. {FEW_SEEDS}"
     for task in tasks:
         one = figures.learning_curves([task], metric, f"{caption} {budget([task])}")
         figures.write(one, out / f"curves_{slug(task.label)}")

@@ -19,7 +19,7 @@ from tests.unit import recorded
 import build
 from analysis.collect import Task, collect
 from analysis.figures import difference_bars, learning_curves
-from analysis.statistics import Estimate
+from analysis.statistics import Estimate, estimate
 from analysis.tables import Table
 from config.loader import layers
 from config.schema import Config
@@ -265,6 +265,17 @@ def test_panels_say_what_tells_agents_apart(store: FileStore) -> None:
     recorded.put(store, 9, config("iql", "spread", 1), values=[0, 1])
     recorded.put(store, 10, config("iql", "pursuit", 1), values=[0, 1])
     assert [task.agents for task in tasks_of(store)] == ["", "shared parameters", "shared parameters with ids"]
+
+
+def test_captions_say_that_the_interval_of_few_seeds_is_their_range(store: FileStore) -> None:
+    for table in (results_table(tasks_of(store), METRIC), ablation_table(tasks_of(store), "iql", METRIC)):
+        assert "With two to four seeds the interval is the range from the worst to the best." in table.caption
+    values = np.array([3.0, -1.0, 0.5, 7.0, 2.0])
+    for n in (2, 3, 4):
+        found = estimate([values[:n]])
+        assert (found.low, found.high) == (values[:n].min(), values[:n].max())
+    more = estimate([values])
+    assert (more.low, more.high) != (values.min(), values.max())
 
 
 def test_captions_of_figures_say_the_budget(store: FileStore) -> None:
