@@ -224,8 +224,11 @@ def _check_parts(config: Config, classes: Mapping[str, type]) -> None:
             )
 
 
-def build(config: Config) -> System:
-    """Everything connected and seeded; nothing is written. Raises ValueError subclasses with one clear message."""
+def build(config: Config, resumed: bool = False) -> System:
+    """Everything connected and seeded; nothing is written. Raises ValueError subclasses with one clear message.
+
+    ``resumed``: networks come from the run's own state later, not from ``checkpoint_path``.
+    """
     keep_freed_memory()
     device = device_of(config)
     env = make_env(config, config.batch_size_run, test=False)
@@ -268,7 +271,7 @@ def build(config: Config) -> System:
         test_runner=VectorRunner(test_env, mac, seeding.generator(config.seed, "evaluation", device)),
         notes=tuple(notes),
     )
-    if config.checkpoint_path:
+    if config.checkpoint_path and not resumed:
         load_networks(system, checkpoint.step_folder(Path(config.checkpoint_path), config.load_step))
     return system
 
@@ -337,7 +340,9 @@ def load_networks(system: System, folder: Path) -> None:
     """Networks, targets and optimiser from a checkpoint folder of a run with the same shapes."""
     state = checkpoint.load(folder / checkpoint.LEARNER, system.device)
     try:
-        system.learner.load_state_dict({**state, "n_updates": 0})
+        # Another run: it counts its own updates and draws its own noise.
+        networks = {key: value for key, value in state.items() if key != "generator"}
+        system.learner.load_state_dict({**networks, "n_updates": 0})
     except (KeyError, RuntimeError, ValueError) as error:
         raise checkpoint.CheckpointError(
             f"checkpoint: {folder} does not fit {system.config.name} on {system.config.env}: "

@@ -163,7 +163,7 @@ def main(argv: list[str]) -> int:
     """
     try:
         config, notes, resume_from = prepare(argv)
-        system = build.build(config)
+        system = build.build(config, resumed=resume_from is not None)
         resumed = None if resume_from is None else Resumed.read(resume_from)
         observer, observers = recorders(Path(config.local_results_path) / "sacred")
         check_writable(observer.results_dir)

@@ -6,6 +6,8 @@ Finished runs are skipped, interrupted ones continue from their checkpoint, fail
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
 import signal
 import statistics
 import sys
@@ -59,7 +61,9 @@ class Sweep:
         self.runs, self.index, self.workers = runs, index, workers
         log_dir.mkdir(parents=True, exist_ok=True)
         waiting = [run for run in runs if index.finished(run.identity) is None]
-        self.waiting = deque(Job(run, log_dir / f"{number}.log") for number, run in enumerate(waiting))
+        # Two sweeps may share a results folder.
+        logs = (log_dir / f"{os.getpid()}-{number}.log" for number in itertools.count())
+        self.waiting = deque(Job(run, log) for run, log in zip(waiting, logs, strict=False))
         self.active: dict[Hashable, Job] = {}
         self.failed: list[Job] = []
         self.began = time.monotonic()
@@ -103,7 +107,7 @@ class Sweep:
             job.exit_code = code
             self.index.refresh()
             if code == 0:
-                job.log.unlink()
+                job.log.unlink(missing_ok=True)
             elif job.attempts < ATTEMPTS:
                 say(f"trying again: {job.failure()}")
                 self.waiting.append(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -24,6 +25,11 @@ def greedy_action(q: Tensor, avail: Tensor | None) -> Tensor:
     return mask_unavailable(q, avail).max(-1).indices  # torch's argmax takes nearly twice as long
 
 
+def _uniform(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Numbers in (0, 1), float32: an exact zero, one draw in 2^24, would choose the first action at any probability."""
+    return torch.rand(tuple(shape), generator=generator, device=generator.device).clamp_(min=2.0**-25)
+
+
 class ActionSelector(ABC):
     """Samples actions in training; greedy in test mode."""
 
@@ -39,7 +45,7 @@ class ActionSelector(ABC):
             return greedy_action(q, avail)
         probabilities = self.probabilities(q, avail, t_env)
         # Inverse transform sampling: one uniform number per agent, far cheaper than torch.multinomial.
-        uniform = torch.rand(*q.shape[:-1], 1, generator=generator, device=generator.device).to(q.device)
+        uniform = _uniform((*q.shape[:-1], 1), generator).to(q.device)
         cumulative = probabilities.cumsum(-1)
         action = torch.searchsorted(cumulative, uniform.mul_(cumulative[..., -1:]))
         return action.squeeze(-1).clamp_(max=q.shape[-1] - 1)
@@ -69,7 +75,7 @@ class EpsilonGreedySelector(ActionSelector):
             return super().select(q, avail, t_env, test_mode, generator)
         # The same actions from the same numbers, in one compiled call.
         epsilon, n_actions = self.schedule.value(t_env), q.shape[-1]
-        uniform = torch.rand(q.shape[:-1], generator=generator)
+        uniform = _uniform(q.shape[:-1], generator)
         action = torch.empty(q.shape[:-1], dtype=torch.int64)
         share, greedy = np.float32(1.0 / n_actions) * np.float32(epsilon), np.float32(1.0 - epsilon)
         flat = q.detach().reshape(-1, n_actions).numpy()

@@ -90,7 +90,8 @@ class MADDPGLearner(Learner):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.generator.set_state(state["generator"].cpu())
+        if "generator" in state:  # not where another run starts from these networks
+            self.generator.set_state(state["generator"].cpu())
 
 
 def straight_through_gumbel(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:

@@ -13,9 +13,11 @@ from tests.training import slow_agent_target, slow_loss, trained
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+import build
 from components.batch import Batch
 from learners.maddpg_learner import MADDPGLearner, straight_through_gumbel
 from modules.critics.central import CentralCritic
+from utils import checkpoint
 
 INFO = info_for(n_agents=3, n_actions=4)
 
@@ -24,6 +26,19 @@ def maddpg(**overrides: Any) -> MADDPGLearner:
     learner = learner_for(config_for("maddpg", "spread", critic_hidden_dims=[16], **overrides), INFO)
     assert isinstance(learner, MADDPGLearner)
     return learner
+
+
+def test_networks_of_another_run_come_without_its_noise(tmp_path: Path) -> None:
+    first, second = (
+        build.build(config_for("maddpg", "spread", env_args={"n_agents": 2}, critic_hidden_dims=[8], seed=seed))
+        for seed in (1, 2)
+    )
+    checkpoint.save(tmp_path / "8" / checkpoint.LEARNER, first.learner.state_dict())
+    before = second.learner.generator.get_state()  # type: ignore[attr-defined]
+    build.load_networks(second, tmp_path / "8")
+    assert torch.equal(second.learner.generator.get_state(), before)  # type: ignore[attr-defined]
+    pairs = zip(first.learner.parameters, second.learner.parameters, strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_gumbel_samples_are_one_hot_follow_the_softmax_and_carry_its_gradient() -> None:

@@ -274,6 +274,15 @@ def test_resuming_with_another_configuration(
     )
 
 
+def test_resuming_needs_no_networks_but_its_own(finished: Path, tmp_path: Path) -> None:
+    """The folder that the first run started from may be gone."""
+    run_dir = copied(finished, tmp_path)
+    config = json.loads((run_dir / "config.json").read_text())
+    changed = {**config, "checkpoint_path": str(tmp_path / "gone"), "local_results_path": str(tmp_path / "results")}
+    (run_dir / "config.json").write_text(json.dumps(changed))
+    assert main.main([f"--resume={run_dir}", "with", f"t_max={config['t_max'] + 8}"]) == 0
+
+
 def test_learning_that_diverged_fails_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(tmp_path, "iql", "bar", lr=1e30, log_interval=8, train_interval=2) == main.FAILED
     assert "error: learning diverged: expected a finite loss, got " in capsys.readouterr().err

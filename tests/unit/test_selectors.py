@@ -26,6 +26,14 @@ RANDOM = RandomSelector()
 both = pytest.mark.parametrize("selector", SELECTORS.values(), ids=SELECTORS.keys())
 
 
+def test_a_zero_drawn_chooses_nothing_impossible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.zeros(shape))
+    q, avail = torch.zeros(1, 3), torch.tensor([[False, True, True]])
+    greedy = EpsilonGreedySelector(epsilon_start=0.0, epsilon_finish=0.0, epsilon_anneal_time=1)
+    assert greedy.select(q, avail, 0, False, torch.Generator()).tolist() == [1]
+    assert greedy.select(torch.tensor([[0.0, 0.0, 1.0]]), None, 0, False, torch.Generator()).tolist() == [2]
+
+
 def test_linear_schedule() -> None:
     schedule = LinearSchedule(1.0, 0.2, 100)
     assert [schedule.value(t) for t in (0, 25, 100, 1000)] == pytest.approx([1.0, 0.8, 0.2, 0.2])

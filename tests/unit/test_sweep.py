@@ -240,6 +240,19 @@ def test_sweep_skips_finished_resumes_interrupted_and_fills_its_slots(tmp_path: 
     assert jobs.failed == []
 
 
+def test_a_log_that_is_gone_stops_nobody(tmp_path: Path, runs: list[PlannedRun]) -> None:
+    """Another sweep, or a person, may have cleaned up."""
+
+    def cleaned_up(command: Sequence[str]) -> int:
+        for log in (tmp_path / "logs").iterdir():
+            log.unlink()
+        return 0
+
+    workers = FakeWorkers(1, cleaned_up)
+    Sweep(runs, RunIndex(FileStore(tmp_path / "sacred")), workers, tmp_path / "logs").execute()
+    assert len(workers.started) == 3
+
+
 def test_failed_runs_are_tried_once_more_and_reported(tmp_path: Path, runs: list[PlannedRun]) -> None:
     codes = iter([1, 0, 1, 0, 7])  # seed 1 fails twice, seed 2 never, seed 3 once... in order of the slot
     workers = FakeWorkers(1, lambda command: next(codes))
