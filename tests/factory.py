@@ -41,6 +41,15 @@ def learner_for(config: Config, info: EnvInfo, seed: int = 0) -> Learner:
     return build.make_learner(config, build.make_mac(config, info))
 
 
+def disturb_targets(learner: Learner) -> None:
+    """Move the target networks away from the online ones, so that a loss with the wrong ones shows."""
+    rng = torch.Generator().manual_seed(1)
+    for name, module in learner._modules().items():
+        if name.startswith("target_"):
+            for parameter in module.parameters():
+                parameter.data += 0.3 * torch.randn(parameter.shape, generator=rng)
+
+
 def random_batch(info: EnvInfo, size: int, n_groups: int = 1, death_rate: float = 0.3, seed: int = 0) -> Batch:
     """Transitions with random deaths and groups; the dead stay dead, and nothing of theirs is non-zero."""
     rng = torch.Generator().manual_seed(seed)

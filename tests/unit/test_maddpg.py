@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.factory import config_for, info_for, learner_for, random_batch
+from tests.factory import config_for, disturb_targets, info_for, learner_for, random_batch
 from tests.training import slow_agent_target, slow_loss, trained
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -25,6 +25,7 @@ INFO = info_for(n_agents=3, n_actions=4)
 def maddpg(**overrides: Any) -> MADDPGLearner:
     learner = learner_for(config_for("maddpg", "spread", critic_hidden_dims=[16], **overrides), INFO)
     assert isinstance(learner, MADDPGLearner)
+    disturb_targets(learner)
     return learner
 
 

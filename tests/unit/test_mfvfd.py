@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.factory import config_for, info_for, learner_for, random_batch
+from tests.factory import config_for, disturb_targets, info_for, learner_for, random_batch
 from tests.training import slow_agent_target, slow_loss, trained
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -106,12 +106,11 @@ def mfvfd(**overrides: object) -> Learner:
 @pytest.mark.parametrize("double_q", [True, False])
 def test_loss_equals_a_loop(double_q: bool) -> None:
     learner, batch = mfvfd(double_q=double_q), random_batch(INFO, 8)
-    with torch.no_grad():
-        for parameter in learner.target_mac.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    disturb_targets(learner)
     online, target = learner.mac.next_q_values(batch), learner.target_mac.next_q_values(batch)
     best = (online if double_q else target).argmax(-1)
     net: MFVFDMixer = learner.mixer  # type: ignore[assignment]
+    target_net: MFVFDMixer = learner.target_mixer  # type: ignore[assignment]
     value, next_value = torch.zeros(8, 6), torch.zeros(8, 6)
     q = learner.mac.q_values(batch)
 
@@ -120,7 +119,7 @@ def test_loss_equals_a_loop(double_q: bool) -> None:
 
     for b in range(8):
         now = slow_field(net, batch.obs[b], batch.action[b], living(batch.alive[b]))
-        later = slow_field(net, batch.next_obs[b], best[b], living(batch.next_alive[b]))
+        later = slow_field(target_net, batch.next_obs[b], best[b], living(batch.next_alive[b]))
         for k in range(6):
             value[b, k] = q[b, k, batch.action[b, k]] + now[k]
             next_value[b, k] = target[b, k, best[b, k]] + later[k]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.factory import config_for, info_for, learner_for, random_batch
+from tests.factory import config_for, disturb_targets, info_for, learner_for, random_batch
 from tests.training import acted_and_learned, slow_agent_target, slow_loss
 
 import build
@@ -22,9 +22,7 @@ INFO = info_for(n_agents=4, n_actions=3)
 def iql(**overrides: object) -> Learner:
     """An IQL learner whose target differs from its online network."""
     learner = learner_for(config_for("iql", "bar", **overrides), INFO)
-    with torch.no_grad():
-        for parameter in learner.target_mac.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    disturb_targets(learner)
     return learner
 
 
