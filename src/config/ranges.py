@@ -22,8 +22,8 @@ class Range(NamedTuple):
         return (value > self.low if self.above else value >= self.low) and value <= self.high and math.isfinite(value)
 
     def __str__(self) -> str:
-        start = f"{'above' if self.above else 'at least'} {self.low:g}"
-        return start if self.high == math.inf else f"{start} and at most {self.high:g}"
+        start = f"{'above' if self.above else 'at least'} {self.low}"
+        return start if self.high == math.inf else f"{start} and at most {self.high}"
 
 
 COUNT, SIZE, SHARE, POSITIVE = Range(0), Range(1), Range(0, 1), Range(0, above=True)

@@ -108,6 +108,16 @@ def test_the_best_of_the_past_is_carried_over(tmp_path: Path) -> None:
     assert checkpoint.best_step(tmp_path / "earlier") is None
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"test_return_mean": 1.0}'])
+def test_a_spoilt_mark_of_the_best_is_one_line_that_names_it(content: str, tmp_path: Path) -> None:
+    path = tmp_path / checkpoint.BEST
+    path.write_text(content)
+    with pytest.raises(
+        checkpoint.CheckpointError, match=f"checkpoint: {path} cannot be read .*Remove it; the next best"
+    ):
+        checkpoint.best_step(tmp_path)
+
+
 def test_networks_start_where_another_run_ended(tmp_path: Path) -> None:
     """checkpoint_path takes over networks, not the number of updates nor the learning rate."""
     first = system_for(lr=0.01)
