@@ -1,0 +1,57 @@
+"""Pages: their generated tables are those of their files, their links lead somewhere, and the paths they name exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from analysis.page import MARK, fill
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("", "docs/", "opponents/", "results/paper/")
+PAGES = [path.relative_to(ROOT) for folder in FOLDERS for path in sorted(ROOT.glob(f"{folder}*.md"))]
+GENERATED = [page for page in PAGES if f"\n{MARK}" in (ROOT / page).read_text()]
+COMMANDS = "".join(path.read_text() for path in [*ROOT.glob("tools/*.sh"), *ROOT.glob("docs/*.md")])
+EXAMPLES = {"src/config/envs/guess.yaml"}
+
+
+def anchors(text: str) -> set[str]:
+    """What a link may name after ``#``: a page's headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_there_are_pages() -> None:
+    assert len(GENERATED) >= 5
+    assert Path("README.md") in PAGES
+
+
+@pytest.mark.parametrize("page", GENERATED, ids=str)
+def test_generated_tables_are_those_of_their_files(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr("analysis.page.write_atomic", lambda path, content: written.append(content))
+    fill(ROOT / page)
+    assert written == [(ROOT / page).read_bytes()]
+
+
+@pytest.mark.parametrize("page", GENERATED, ids=str)
+def test_a_command_refreshes_every_generated_page(page: Path) -> None:
+    assert re.search(rf'--page "?{page}\b', COMMANDS.replace("$out/", "results/paper/"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text()):
+        if not link.startswith("http"):
+            name, _, anchor = link.partition("#")
+            target = ROOT / page.parent / name if name else ROOT / page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target.read_text()), link
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=str)
+def test_paths_in_code_font_exist(page: Path) -> None:
+    named = re.findall(r"`((?:src|tests|tools|docs|opponents)/[\w./]*\w)/?(?:: \w+)?`", (ROOT / page).read_text())
+    assert [path for path in named if path not in EXAMPLES and not (ROOT / path).exists()] == []
