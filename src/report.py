@@ -73,6 +73,15 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
     return Table(caption, ["task", "method", "t_env", *SCORES], rows)
 
 
+def overview_table(tasks: Sequence[Task], metric: str) -> Table:
+    """Give the last evaluation of every method, in rows, on every task, in columns; None where it did not run."""
+    columns = [{method.label: estimate([method.array("final")]) for method in task.methods} for task in tasks]
+    names = sorted({name for column in columns for name in column})
+    rows: list[list[Cell]] = [[name, *(column.get(name) for column in columns)] for name in names]
+    caption = f"{described(metric)}: the last evaluation. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+    return Table(caption, ["method", *(task.label for task in tasks)], rows)
+
+
 def against(tasks: Sequence[Task], reference: str) -> list[tuple[Task, Method, Method]]:
     """(task, method, reference) for every other method on every task that has the reference."""
     return [
@@ -295,6 +304,8 @@ def chosen_runs(store: RunStore, arguments: argparse.Namespace) -> Sequence[RunR
 def make_tables(tasks: Sequence[Task], metric: str, reference: str | None, claims: Sequence[Claim]) -> dict[str, Table]:
     """Every table of the report by its name. Raises RecordError for a claim about an ambiguous task."""
     tables = {"results": results_table(tasks, metric)}
+    if len(tasks) > 1:
+        tables["overview"] = overview_table(tasks, metric)
     if same_methods(tasks):
         tables["over_tasks"] = over_tasks_table(tasks, metric)
     if reference is not None:

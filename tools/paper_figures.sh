@@ -33,7 +33,9 @@ if [ -n "$players" ] && [ -d "results/sacred/${players%%[!0-9]*}/checkpoints" ];
     # shellcheck disable=SC2086  # one word per player
     "$python" src/crossplay.py $players opponents/battle.pt --episodes 8 --out "$out/crossplay"
 fi
-report "${everything[@]}" --reference hmf --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md"
+report "${everything[@]}" --reference hmf --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md" \
+    --page "$out/verdicts.md" --page "$out/setup.md" --page "$out/diagnosis.md" --page "$out/pursuit_long.md" \
+    --page "$out/crossplay.md"
 
 # Where policies are at hand, which the archive of records below does not hold.
 video() { # experiment, name, options of evaluate.py ...

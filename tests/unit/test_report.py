@@ -32,6 +32,7 @@ from report import (
     marl_eval,
     over_tasks_ablation_table,
     over_tasks_table,
+    overview_table,
     points,
     results_table,
     runs_table,
@@ -99,6 +100,15 @@ def test_results_table(store: FileStore) -> None:
     assert table.rows[1][3] == Estimate(0.0, None, None, 1)
     assert "mean over the initial agents" in table.caption
     assert "n is the number of seeds" in table.caption
+
+
+def test_the_overview_has_methods_in_rows_and_tasks_in_columns(store: FileStore) -> None:
+    recorded.put(store, 8, config("random", "bar_30", 1), values=[7])
+    table = overview_table(tasks_of(store), METRIC)
+    assert table.head == ["method", "bar env_args.capacity=30", "bar env_args.capacity=60"]
+    assert table.rows[0] == ["hmf n_groups=2", None, Estimate(4, 3, 5, 2)]
+    assert table.rows[-1] == ["random", Estimate(7, None, None, 1), None]
+    assert "last evaluation" in table.caption
 
 
 def test_ablation_is_paired_by_seed(store: FileStore) -> None:
