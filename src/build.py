@@ -23,16 +23,18 @@ from components.batch import EnvInfo
 from components.replay import Replay, check_memory
 from config.loader import Layer, merge
 from config.ranges import check_ranges
+from config.registry import config_keys, make, resolve
 from config.schema import NESTED, Config, ConfigError, check_value, framework_keys, type_name
 from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
 from envs.base import Env
 from learners.base import Learner
 from modules import agents, mixers
+from records import checkpoint
 from runners.vector_runner import VectorRunner
-from utils import checkpoint, seeding
+from utils import seeding
 from utils.allocator import keep_freed_memory
-from utils.registry import config_keys, make, nearest, resolve
+from utils.words import nearest
 
 REGISTRIES: dict[str, Mapping[str, type]] = {
     "env": envs.REGISTRY,

@@ -24,10 +24,11 @@ from analysis.tables import Table
 from config.schema import Config, ConfigError
 from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
-from envs.battle import BattleEnv
+from envs.battle.env import BattleEnv
 from evaluate import checkpoint_folder, find_run
+from records import checkpoint
 from runners.vector_runner import VectorRunner
-from utils import checkpoint, seeding
+from utils import seeding
 from utils.cli import exit_code
 
 CPU = torch.device("cpu")

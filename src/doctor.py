@@ -165,8 +165,8 @@ def check_database(url: str | None) -> Finding:
         return ok("none ($MONGO_URL is not set); runs are recorded as files")
     from pymongo.errors import PyMongoError
 
-    from utils.recording.files import RecordError
-    from utils.recording.mongo import address, connect, short
+    from records.files import RecordError
+    from records.mongo import address, connect, short
 
     try:
         connect(url).command("ping")

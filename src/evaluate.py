@@ -22,18 +22,19 @@ import build
 from components.batch import Memory, Step, decode_obs
 from components.returns import gather_action
 from config.loader import merge, parse_overrides
+from config.registry import resolve
 from config.schema import Config, ConfigError
 from controllers.basic_controller import BasicMAC
 from controllers.policy import FULLY_ANNEALED
 from envs.base import Env
-from envs.render import render, write_video
 from learners.hmf_learner import HMFLearner
+from pictures.render import render, write_video
+from records import checkpoint
+from records.files import read_json
 from runners.vector_runner import VectorRunner
-from utils import checkpoint, seeding
+from utils import seeding
 from utils.atomic import write_atomic
 from utils.cli import exit_code
-from utils.recording.files import read_json
-from utils.registry import resolve
 
 CPU = torch.device("cpu")
 

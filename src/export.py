@@ -11,11 +11,12 @@ from pettingzoo import ParallelEnv
 
 from components.batch import Step, decode_obs
 from config.loader import named_layer
+from config.registry import config_keys, make, resolve
 from config.schema import check_value
 from envs import REGISTRY
 from envs.base import Env, EnvError
-from envs.render import render
-from utils.registry import config_keys, make, nearest, resolve
+from pictures.render import render
+from utils.words import nearest
 
 CPU = torch.device("cpu")
 

@@ -24,12 +24,12 @@ from config.loader import layers, parse_command_line, parse_overrides
 from config.schema import Config
 from envs.base import EnvError
 from learners.base import LearningError
+from records import checkpoint
+from records.files import RecordError, read_json
+from records.mongo import MongoCopy, MongoStore
+from records.observer import FileObserver, check_writable
 from run import LogScalar, Trainer, evaluate_once
-from utils import checkpoint
 from utils.cli import INTERRUPTED, refuse, say
-from utils.recording.files import RecordError, read_json
-from utils.recording.mongo import MongoCopy, MongoStore
-from utils.recording.observer import FileObserver, check_writable
 from utils.signals import Stopped
 
 SETTINGS.CAPTURE_MODE = "sys"  # "fd" loses the end of the output

@@ -27,13 +27,14 @@ from analysis.page import check, fill
 from analysis.statistics import LEVEL, RESAMPLES, Estimate, estimate, improvement, min_max_scaled, paired_difference
 from analysis.tables import Cell, Table
 from config.schema import ConfigError
-from experiment import from_values, identity, load_experiment, plan
+from experiments.plan import from_values, load_experiment, plan
+from records.files import RecordError
+from records.identity import identity
+from records.mongo import MongoStore, address, connect
+from records.query import parse_condition
+from records.store import FileStore, RunRecord, RunStore
 from utils.cli import exit_code
-from utils.recording.files import RecordError
-from utils.recording.mongo import MongoStore, address, connect
-from utils.recording.query import parse_condition
-from utils.recording.store import FileStore, RunRecord, RunStore
-from utils.registry import nearest
+from utils.words import nearest
 
 CONVENTIONS = {
     "return_mean": "an episode's summed rewards, mean over the initial agents",

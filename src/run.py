@@ -13,7 +13,8 @@ from torch import Tensor
 
 from build import System, policy_state
 from learners.base import LearningError
-from utils import checkpoint, seeding
+from records import checkpoint
+from utils import seeding
 from utils.progress import Progress
 from utils.signals import Stopped, StopRequest
 

@@ -14,12 +14,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from config.loader import CONFIG_DIR, available, merge, named_layer, read_yaml
+from records.files import Curve, RecordError
+from records.mongo import MongoStore
+from records.query import Condition, differing_keys, flatten, parse_condition, telling_keys
+from records.store import STATUSES, FileStore, RunRecord, RunStore, utc_now
 from utils.cli import exit_code
-from utils.recording.files import Curve, RecordError
-from utils.recording.mongo import MongoStore
-from utils.recording.query import Condition, differing_keys, flatten, parse_condition, telling_keys
-from utils.recording.store import STATUSES, FileStore, RunRecord, RunStore, utc_now
-from utils.registry import nearest
+from utils.words import nearest
 
 ALWAYS_SHOWN = ("name", "env", "seed")  # of the configuration, in ls; first in legends
 LEGEND_WIDTH = 100  # characters

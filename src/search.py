@@ -21,14 +21,14 @@ import build
 from config.loader import named_layer
 from config.schema import ConfigError
 from evaluate import statistics
-from experiment import PlannedRun, from_values, plan_run
-from run_index import RunIndex
+from experiments.plan import PlannedRun, from_values, plan_run
+from experiments.workers import LocalWorkers, n_cores
+from records.index import RunIndex
+from records.query import flatten
+from records.store import FileStore
 from sweep import Sweep
-from utils.cli import exit_code, word
-from utils.recording.query import flatten
-from utils.recording.store import FileStore
-from utils.registry import nearest
-from utils.workers import LocalWorkers, n_cores
+from utils.cli import exit_code
+from utils.words import nearest, word
 
 ENDED = (TrialState.COMPLETE, TrialState.FAIL)
 RANGE_KEYS = {"low", "high", "log", "step"}

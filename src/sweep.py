@@ -17,12 +17,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiment import PlannedRun, load_experiment, plan
-from run_index import RunIndex, task_key
+from experiments.plan import PlannedRun, load_experiment, plan
+from experiments.workers import LocalWorkers, RayWorkers, Workers, n_cores
+from records.index import RunIndex, task_key
+from records.store import FileStore
 from utils.cli import exit_code
 from utils.progress import clock
-from utils.recording.store import FileStore
-from utils.workers import LocalWorkers, RayWorkers, Workers, n_cores
 
 MAIN = Path(__file__).with_name("main.py")
 ATTEMPTS = 2

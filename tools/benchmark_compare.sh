@@ -25,7 +25,7 @@ git worktree add --quiet --detach "$scratch/old" "${commits[0]}"
 git worktree add --quiet --detach "$scratch/new" "${commits[1]:-HEAD}"
 for side in old new; do  # one benchmark for both, and for commits before there was one
   cp -r src/benchmark.py src/performance "$scratch/$side/src/"
-  cp src/utils/timing.py "$scratch/$side/src/utils/"
+  cp src/performance/timing.py "$scratch/$side/src/utils/"
 done
 
 folders=()

@@ -9,7 +9,7 @@ from typing import Literal
 from analysis.collect import Method, Task
 from analysis.statistics import Estimate, paired_difference
 from analysis.tables import Cell, Table
-from utils.recording.files import RecordError
+from records.files import RecordError
 
 MIN_SEEDS = 4
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from analysis.statistics import Array, area_under_curve
-from utils.cli import word
-from utils.recording.files import Curve, RecordError
-from utils.recording.query import telling_keys
-from utils.recording.store import RunRecord, RunStore
+from records.files import Curve, RecordError
+from records.query import telling_keys
+from records.store import RunRecord, RunStore
+from utils.words import word
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter
 
 from analysis.collect import Task
 from analysis.statistics import Array, Estimate, curve_band, on_common_steps
-from utils.recording.files import RecordError
+from records.files import RecordError
 
 COLUMNS = 3  # panels side by side
 LABEL_LENGTH = 32  # characters of an axis label

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from records.files import RecordError
 from utils.atomic import write_atomic
-from utils.recording.files import RecordError
 
 MARK = "<!-- file:"
 PLACE = re.compile(rf"^({MARK} (\S+) -->\n)((?:(?!{MARK}).)*?)(^<!-- end -->$)", re.DOTALL | re.MULTILINE)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import yaml
 
 from config.schema import ConfigError
-from utils.registry import nearest
+from utils.words import nearest
 
 CONFIG_DIR = Path(__file__).parent
 

@@ -1,7 +1,7 @@
 """Typed, frozen configuration and the checks on every value.
 
 `Config` holds the keys that the framework itself reads. The keys of environments, agents, mixers, learners and the
-rest are the keyword-only parameters of their constructors (`utils.registry.config_keys`); their checked values travel
+rest are the keyword-only parameters of their constructors (`config.registry.config_keys`); their checked values travel
 in ``args`` and ``env_args``. YAML alone holds values.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
-from utils.registry import nearest
+from utils.words import nearest
 
 
 class ConfigError(ValueError):

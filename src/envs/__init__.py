@@ -1,10 +1,10 @@
 """Environments by name."""
 
 from envs.bar import Bar
-from envs.battle import BattleEnv
+from envs.battle.env import BattleEnv
 from envs.matrix_game import MatrixGame
-from envs.pettingzoo_env import PettingZooEnv
-from envs.pursuit import Pursuit
+from envs.pettingzoo.env import PettingZooEnv
+from envs.pursuit.env import Pursuit
 from envs.spread import Spread
 
 REGISTRY: dict[str, type] = {

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from components.batch import Batch
 from learners.base import Learner
-from utils.timing import alternate, clock
+from performance.timing import alternate, clock
 
 LARGE_ON_CPU = 1024, 2**26  # side of a product's matrices, and bytes of a copy
 LARGE = 8192, 2**30  # on an accelerator

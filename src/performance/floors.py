@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
-from envs.battle import BattleEnv
-from envs.gridworld import import_engine
+from envs.battle.env import BattleEnv
+from envs.battle.worlds import import_engine
 from learners.base import Learner
 
 STEPS = 200  # before a bare engine starts anew

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 import build
-from envs.battle import smallest_map
+from envs.battle.env import smallest_map
 from performance.ceiling import ceiling_share, work_of_update
 from performance.floors import NetworkCalls, bare_engine
+from performance.timing import Stopwatch, alternate, clock
 from run import Trainer
-from utils.timing import Stopwatch, alternate, clock
 
 SECTIONS = ("engine", "observation", "act", "store", "sample", "learn", "rest")
 WARM_UP = 64  # vector steps before anything is timed

@@ -15,8 +15,8 @@ import build
 from config.loader import Layer, layers
 from config.schema import Config
 from performance.floors import bare_engine
+from performance.timing import alternate, clock
 from utils.allocator import keep_freed_memory
-from utils.timing import alternate, clock
 
 CPU = torch.device("cpu")
 MPE2 = "mpe2 simple_spread_v3, N = 6"

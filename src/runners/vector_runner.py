@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from components.batch import Step, to_device
-from components.episodes import EpisodeLog, EpisodeStats
 from components.replay import Replay
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
+from runners.episodes import EpisodeLog, EpisodeStats
 
 
 class VectorRunner:

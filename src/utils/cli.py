@@ -9,21 +9,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
 
-import yaml
 from pymongo.errors import PyMongoError
 
-from utils.recording.mongo import short
+from records.mongo import short
 
 BAD_INPUT = 2
 INTERRUPTED = 130
 READER_GONE = 141  # what shells report for SIGPIPE
-
-
-def word(key: str, value: Any) -> str:
-    """``key=value`` as main.py reads it back: YAML on one line."""
-    return f"{key}={yaml.safe_dump([value], default_flow_style=True, width=float('inf')).strip()[1:-1]}"
 
 
 def say(text: str) -> None:

@@ -9,8 +9,8 @@ import torch
 from tests.contract.checks import Case
 
 from config.loader import available, named_layer, parse_overrides
+from config.registry import RegistryError, config_keys, resolve
 from envs import REGISTRY
-from utils.registry import RegistryError, config_keys, resolve
 
 SMALL: dict[str, dict[str, Any]] = {  # arguments that make a registered environment quick to check
     "bar": {"n_agents": 7, "capacity": 4, "episode_limit": 5},

@@ -127,7 +127,7 @@ def test_resets_without_a_seed_continue_the_stream() -> None:
 
 def test_imported_environment_hands_its_action_mask_on() -> None:
     env = to_parallel_env(
-        "pettingzoo", entry="tests.unit.test_pettingzoo_env:Roster", kwargs={"end": [9], "masked": True}
+        "pettingzoo", entry="tests.unit.envs.test_pettingzoo_env:Roster", kwargs={"end": [9], "masked": True}
     )
     _, infos = env.reset(seed=0)
     assert infos["agent_0"]["action_mask"].tolist() == [1, 0, 0]

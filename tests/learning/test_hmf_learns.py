@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.training import trained
+from tests.support.training import trained
 
 ADDITIVE: dict[str, Any] = {
     "env_args": {"game": "additive", "n_agents": 6, "episode_limit": 1},

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.factory import config_for, info_for
+from tests.support.factory import config_for, info_for
 
 import build
 from components.replay import Replay
 from config.schema import Config
 from performance import ceiling
 from performance.measure import Measurement, measure
+from records import checkpoint
 from run import Trainer
-from utils import checkpoint
 
 BATTLE = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "random", "hp": 5, "episode_limit": 30}
 SELF_PLAY = {"opponent": "self_play", "enemy_view_radius": 3, "enemy_speed": 1, "enemy_attack_radius": 1}
@@ -119,7 +119,7 @@ def elsewhere() -> Iterator[Executor]:
 
 def simulated(use: Callable[..., Any], *args: Any) -> Any:
     """``use(*args)`` with the simulated device in CUDA's place."""
-    from tests import simulated_gpu
+    from tests.support import simulated_gpu
 
     def on_device(device: torch.device) -> Any:
         build.device_of = lambda config: device if config.use_cuda else torch.device("cpu")
@@ -130,7 +130,7 @@ def simulated(use: Callable[..., Any], *args: Any) -> Any:
 
 def play_simulated(case: str, folder: Path, resume: Path | None = None, t_max: int = 80) -> Outcome:
     """`play` where nothing may wait for the simulated device."""
-    from tests import simulated_gpu
+    from tests.support import simulated_gpu
 
     return play(case, folder, simulated_gpu.nothing_waits, resume, use_cuda=True, t_max=t_max)
 
@@ -179,7 +179,7 @@ WAITS = ["item", "truth", "copy to the CPU", "copy to the device", "boolean inde
 
 def refusal(what: str, forbid_waiting: bool) -> str:
     """The simulated device's answer; empty if it minds nothing."""
-    from tests import simulated_gpu
+    from tests.support import simulated_gpu
 
     here = torch.ones(3)
     there = here.to(build.device_of(case_config("iql spread", use_cuda=True)))

@@ -14,7 +14,7 @@ import yaml
 import main
 from config.loader import available, named_layer
 from envs import REGISTRY
-from utils import checkpoint
+from records import checkpoint
 
 LEARNING = {
     "t_max": 24,

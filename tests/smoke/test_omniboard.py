@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from utils.recording.files import Curve
-from utils.recording.store import FileStore, RunRecord, utc_now
+from records.files import Curve
+from records.store import FileStore, RunRecord, utc_now
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "omniboard.sh"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

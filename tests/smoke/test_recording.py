@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 import main
-from utils.recording.files import read_json
-from utils.recording.mongo import MongoStore
-from utils.recording.store import FileStore
+from records.files import read_json
+from records.mongo import MongoStore
+from records.store import FileStore
 
 if TYPE_CHECKING:
-    from tests.unit.mongo_server import Embedded
+    from tests.support.mongo_server import Embedded
 
-pytest_plugins = ["tests.unit.mongo_server"]
+pytest_plugins = ["tests.support.mongo_server"]
 
 TINY = "t_max=60 batch_size=8 learning_starts=8 log_interval=20 test_interval=30 test_nepisode=2 save_model=false"
 

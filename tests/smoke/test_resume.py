@@ -15,7 +15,7 @@ from torch import Tensor
 import main
 from components.batch import GroupHistory, Memory, to_device
 from config.loader import available
-from utils import checkpoint
+from records import checkpoint
 
 HALF = 40
 KEYS: dict[str, Any] = {

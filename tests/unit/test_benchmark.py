@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.factory import config_for, info_for, learner_for, random_batch
+from tests.support.factory import config_for, info_for, learner_for, random_batch
 
 import benchmark
 import build
@@ -19,7 +19,7 @@ from performance.ceiling import Work, work_of_update
 from performance.floors import BareBattle, NetworkCalls, _with_engine_views, bare_engine, networks
 from performance.measure import SECTIONS, Measurement, measure
 from performance.tasks import MPE2
-from utils.timing import MIN_ROUNDS, Stopwatch, alternate
+from performance.timing import MIN_ROUNDS, Stopwatch, alternate
 
 BATTLE = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "random"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.factory import config_for
+from tests.support.factory import config_for
 
 import build
 from config.loader import Layer, layers

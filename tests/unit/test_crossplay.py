@@ -14,7 +14,7 @@ from analysis.figures import shortened
 from config.loader import layers
 from config.schema import Config
 from crossplay import RANDOM, Player, Result, elo_table, line_up, load_player, main, make_game, meet, score_matrix
-from utils import checkpoint
+from records import checkpoint
 
 SMALL = [
     "env_args.n_agents=6",

@@ -16,7 +16,8 @@ import build
 import evaluate
 from components.batch import decode_obs
 from config.schema import Config
-from utils import checkpoint, seeding
+from records import checkpoint
+from utils import seeding
 
 CPU = torch.device("cpu")
 

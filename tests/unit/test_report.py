@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 from matplotlib.patches import Rectangle
-from tests.unit import recorded
+from tests.support import recorded
 
 import build
 from analysis.collect import Task, collect
@@ -23,6 +23,8 @@ from analysis.statistics import Estimate, estimate
 from analysis.tables import Table
 from config.loader import layers
 from config.schema import Config
+from records.mongo import MongoStore, connect
+from records.store import FileStore
 from report import (
     ablation_table,
     bars,
@@ -38,13 +40,11 @@ from report import (
     runs_table,
     same_methods,
 )
-from utils.recording.mongo import MongoStore, connect
-from utils.recording.store import FileStore
 
 if TYPE_CHECKING:
-    from tests.unit.mongo_server import Embedded
+    from tests.support.mongo_server import Embedded
 
-pytest_plugins = ["tests.unit.mongo_server"]
+pytest_plugins = ["tests.support.mongo_server"]
 
 METRIC = "test_return_mean"
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.factory import config_for
 from tests.smoke.test_matrix import run as run_main
+from tests.support.factory import config_for
 
 import build
 import main
+from records import checkpoint
 from run import Trainer
 from runners.vector_runner import VectorRunner
-from utils import checkpoint
 from utils.signals import Stopped, StopRequest
 
 CPU = torch.device("cpu")

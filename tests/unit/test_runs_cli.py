@@ -14,14 +14,14 @@ from matplotlib.image import imread
 import build
 import runs
 from config.loader import layers
-from utils.recording.files import Curve
-from utils.recording.query import flatten, telling_keys
-from utils.recording.store import FileStore, RunRecord, utc_now
+from records.files import Curve
+from records.query import flatten, telling_keys
+from records.store import FileStore, RunRecord, utc_now
 
 if TYPE_CHECKING:
-    from tests.unit.mongo_server import Embedded
+    from tests.support.mongo_server import Embedded
 
-pytest_plugins = ["tests.unit.mongo_server"]
+pytest_plugins = ["tests.support.mongo_server"]
 
 
 @pytest.fixture(autouse=True)

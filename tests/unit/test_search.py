@@ -11,14 +11,14 @@ import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
-from tests.unit import recorded
+from tests.support import recorded
 
 import search as search_module
 from config.schema import ConfigError
-from experiment import PlannedRun
-from run_index import RunIndex
+from experiments.plan import PlannedRun
+from records.index import RunIndex
+from records.store import FileStore
 from search import Search, distribution, load_space, main
-from utils.recording.store import FileStore
 
 SPACE: dict[str, Any] = {
     "algorithms": ["iql", "hmf"],

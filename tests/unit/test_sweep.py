@@ -16,17 +16,18 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from tests.unit import recorded
+from tests.support import recorded
 
 import build
 import sweep as sweep_module
 from config.loader import available, layers, parse_command_line
 from config.schema import ConfigError
-from experiment import PlannedRun, identity, load_experiment, plan
-from run_index import RunIndex
+from experiments.plan import PlannedRun, load_experiment, plan
+from records.identity import identity
+from records.index import RunIndex
+from records.store import FileStore
 from sweep import Sweep, main, weights
-from utils.cli import word
-from utils.recording.store import FileStore
+from utils.words import word
 
 SWEEP = Path(sweep_module.__file__)
 QUICK = {

@@ -1,0 +1,85 @@
+"""Names to classes, and constructors as the schema of their own configuration keys.
+
+Convention of the whole code base: a component's positional parameters come from ``build.py`` (shapes, devices, other
+components), its keyword-only parameters are configuration keys, and their annotations are the keys' types.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from utils.words import nearest
+
+T = TypeVar("T")
+
+
+class RegistryError(ValueError):
+    """A name that no registry holds."""
+
+
+def resolve(registry: Mapping[str, type], name: str, kind: str) -> type:
+    """Class behind a registered name, or behind ``module:Class`` for code outside this tree.
+
+    Raises RegistryError, naming the nearest known name.
+    """
+    if name in registry:
+        return registry[name]
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise RegistryError(
+                f"{kind}: cannot import '{name}' ({error}). Expected module:Class with the module on PYTHONPATH."
+            ) from error
+        return found
+    raise RegistryError(
+        f"{kind}: unknown name '{name}'.{nearest(name, registry)} "
+        f"Known: {', '.join(sorted(registry))}; or module:Class for your own."
+    )
+
+
+def config_keys(cls: type) -> dict[str, Any]:
+    """Keyword-only constructor parameters of ``cls``: configuration key -> type annotation.
+
+    Raises RegistryError for one without.
+    """
+    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    names = [
+        name
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    for name in names:
+        if name not in hints:
+            raise RegistryError(
+                f"{cls.__name__}: the keyword-only parameter {name} is a configuration key, whose type is its "
+                "annotation, but it has none. Annotate it."
+            )
+    return {name: hints[name] for name in names}
+
+
+def make(cls: type[T], values: Mapping[str, Any], given: Mapping[str, Any]) -> T:
+    """Construct ``cls``: positional parameters by name from ``given``, configuration keys from ``values``.
+
+    Raises RegistryError for a key without a value, and for a positional parameter that nobody gives.
+    """
+    for key in config_keys(cls):
+        if key not in values:
+            raise RegistryError(f"{cls.__name__} needs the key '{key}', which this configuration lacks.")
+    names = [
+        name
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    for name in names:
+        if name not in given:
+            raise RegistryError(
+                f"{cls.__name__}: expected positional parameters among {', '.join(given)}, got {name}."
+                f"{nearest(name, given)} Configuration keys come after a *."
+            )
+    positional = [given[name] for name in names]
+    return cls(*positional, **{key: values[key] for key in config_keys(cls)})

@@ -1,0 +1,1 @@
+"""Battle: MAgent2's grid worlds, two sides that fight."""

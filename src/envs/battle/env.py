@@ -1,0 +1,405 @@
+"""Battle: two blocks of agents that fight on a grid, on MAgent2's engine.
+
+Source: MAgent (Zheng et al. 2018), the task of mean-field reinforcement learning (Yang et al. 2018); the asymmetric
+default, where enemies see, move and hit twice as far as the learners, is our reading of HMF (AAAI 2023).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.batch import EnvInfo, Step
+from envs.base import Env, EnvError
+from envs.battle.views import OBS_SCALE, Views
+from envs.battle.worlds import MAX_SEED, GridWorld, Rewards, Side, UnitType, circle_offsets
+from envs.opponents import Policy, PolicyOpponent, RandomOpponent, check_opponent
+from utils.seeding import generator
+
+SPACING = 2  # cells from one agent of a block to the next
+GAP = 6  # cells kept free between the blocks
+
+STATS = ("kills", "deaths", "survivors", "enemy_survivors", "win", "annihilation")
+
+
+def block_rows(map_size: int, n: int) -> int | None:
+    """Rows of a block of ``n`` agents on one half of the map, as square as fits; None when none fits."""
+    middle = map_size // 2
+    max_columns = min(middle - GAP // 2 - 1, map_size - 1 - middle - GAP // 2) // SPACING
+    max_rows = (map_size - 2) // SPACING
+    if max_columns < 1:
+        return None
+    rows = max(math.ceil(math.sqrt(n)), math.ceil(n / max_columns))
+    return rows if rows <= max_rows else None
+
+
+def facing_blocks(map_size: int, n_left: int, n_right: int) -> tuple[np.ndarray, np.ndarray]:
+    """Start cells (n_left, 2) and (n_right, 2) int32 as (x, y); slots go column by column from the front backwards.
+
+    Equal squares of agents get the cells of MAgent2's own ``battle_v4``. Raises EnvError when the map is too small.
+    """
+    blocks = []
+    for n, left in ((n_left, True), (n_right, False)):
+        rows = block_rows(map_size, n)
+        if rows is None:
+            raise EnvError(
+                f"env_args.map_size: {n_left} and {n_right} agents do not fit on {map_size} x {map_size} cells; "
+                f"they need map_size >= {smallest_map(n_left, n_right)}. Enlarge the map or lower n_agents, n_enemies."
+            )
+        column, row = np.divmod(np.arange(n), rows)
+        height = np.minimum(rows, n - column * rows)
+        front = map_size // 2 + (-GAP // 2 - SPACING if left else GAP // 2)
+        x = front + (-SPACING if left else SPACING) * column
+        y = (map_size - SPACING * height) // 2 + SPACING * row
+        blocks.append(np.stack([x, y], axis=1).astype(np.int32))
+    return blocks[0], blocks[1]
+
+
+def smallest_map(n_left: int, n_right: int) -> int:
+    """The smallest map side that holds both blocks."""
+    largest = max(n_left, n_right)
+    return next(size for size in itertools.count(1) if block_rows(size, largest) is not None)
+
+
+@dataclass(frozen=True)
+class BattleFrame:
+    """What there is to draw of one battle: the n living agents of both sides, the learners (side 0) first."""
+
+    t: int  # steps so far
+    map_size: int  # cells, border walls included
+    population: tuple[int, int]  # of either side at the start
+    position: np.ndarray  # (n, 2) int32, (x, y)
+    hp: np.ndarray  # (n,) float32, as a fraction of the side's full health
+    side: np.ndarray  # (n,) int32, 0 learners, 1 enemies
+    slot: np.ndarray  # (n,) int64, slot within the side
+    attack: np.ndarray | None  # (n, 2) int32, cell attacked in the step that led here, (-1, -1) for none; None at t = 0
+
+
+class Battles:
+    """E worlds and their running episodes. Engines cannot be copied, so past actions are kept for a replay."""
+
+    def __init__(self, world: GridWorld, episode_limit: int) -> None:
+        self.world = world
+        self.episode_limit = episode_limit
+        n_envs, (n, m) = world.n_envs, (side.n_agents for side in world.sides)
+        self.t = np.zeros(n_envs, dtype=np.int64)
+        self.terminated = np.zeros(n_envs, dtype=bool)  # a side is wiped out
+        self.truncated = np.zeros(n_envs, dtype=bool)  # the time limit came first
+        self._blocks = (facing_blocks(world.map_size, n, m), facing_blocks(world.map_size, m, n)[::-1])
+        self._history = np.zeros((n_envs, episode_limit, n + m), dtype=np.int32)
+        self._begin = np.tile([1, 0, 0], (n_envs, 1))  # seed, swapped, leader
+
+    @property
+    def done(self) -> np.ndarray:
+        """(E,) bool, the episode has ended."""
+        return self.terminated | self.truncated
+
+    def stats(self) -> np.ndarray:
+        """(len(STATS), E) float32."""
+        own, other = self.world.sides
+        deaths, kills = own.n_agents - own.survivors, other.n_agents - other.survivors
+        totals = (kills, deaths, own.survivors, other.survivors, kills > deaths, other.survivors == 0)
+        return np.array(totals, dtype=np.float32)
+
+    def start(self, env: int, seed: int, swapped: int, leader: int) -> None:
+        """A new episode; ``swapped`` 1: learners on the right; ``leader``: the side that moves first in even steps."""
+        self._begin[env] = seed, swapped, leader
+        self.t[env] = 0
+        self.terminated[env] = self.truncated[env] = False
+        self.world.reset(env, seed, self._blocks[swapped])
+
+    def advance(self, actions: tuple[np.ndarray, np.ndarray], moving: np.ndarray, reward: np.ndarray) -> None:
+        """One step of the episodes that are ``moving`` (E,) bool, which must not be done.
+
+        ``actions``: (E, n) int64 of either side. The learners' rewards are written into ``reward`` (E, n).
+        """
+        self._history[moving, self.t[moving]] = np.concatenate(actions, axis=1)[moving]
+        self.world.step(actions, (self.t + self._begin[:, 2]) % 2, moving, reward)
+        self.t += moving
+        own, other = self.world.sides
+        self.terminated = (own.survivors == 0) | (other.survivors == 0)
+        self.truncated = (self.t >= self.episode_limit) & ~self.terminated
+
+    def last_action(self, env: int, side: int) -> np.ndarray:
+        """(n,) int32 actions of the step that led here; the row must not be an episode's first."""
+        n = self.world.sides[0].n_agents
+        return self._history[env, self.t[env] - 1][slice(n) if side == 0 else slice(n, None)]
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Of every episode: how it began, and both sides' actions since."""
+        return [
+            {"begin": tuple(begin.tolist()), "history": torch.from_numpy(history[:t].copy())}
+            for begin, history, t in zip(self._begin, self._history, self.t, strict=True)
+        ]
+
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        """Play the recorded episodes again. Raises EnvError when they are not of such battles."""
+        n, m = (side.n_agents for side in self.world.sides)
+        for saved in state:
+            length, recorded = saved["history"].shape
+            if recorded != n + m or length > self.episode_limit:
+                raise EnvError(
+                    f"Battle state: it records {length} steps of {recorded} agents, but this environment has "
+                    f"{n} + {m} agents and at most {self.episode_limit} steps. Resume with the run's own env_args."
+                )
+        unused = np.zeros((self.world.n_envs, n), dtype=np.float32)
+        lengths = np.array([len(saved["history"]) for saved in state])
+        own, other = (np.zeros((lengths.max(initial=0), self.world.n_envs, k), dtype=np.int64) for k in (n, m))
+        for env, saved in enumerate(state):
+            self.start(env, *saved["begin"])
+            own[: lengths[env], env], other[: lengths[env], env] = np.split(saved["history"].numpy(), [n], axis=1)
+        for t, actions in enumerate(zip(own, other, strict=True)):
+            self.advance(actions, t < lengths, unused)
+
+
+class BattleEnv(Env):
+    """E battles of ``n_agents`` learners against ``n_enemies`` opponents that live inside the environment.
+
+    Observations: (height, width, 5) uint8 in units of 0.01, circular; channels wall, own presence, own health, other
+    presence, other health. Actions: moves in a circle of ``speed`` (row by row, the middle one stays), then attacks on
+    the cells within ``attack_radius``. Position: the agent's cell (x, y). An agent dies when its health falls below 0.
+    Statistics of the running episode: kills, deaths, survivors, enemy_survivors, win (more kills than deaths),
+    annihilation (no enemy left), the last two as 0 or 1. Raises EnvError on every request the engine cannot honour.
+
+    n_agents, n_enemies: population of either side at the start.
+    map_size: side of the square map in cells, border walls included.
+    episode_limit: steps after which an episode is truncated.
+    view_radius, speed, attack_radius, hp, damage, step_recover: the learners' attributes; enemy_*: the enemies'.
+    step_reward, attack_penalty, hit_reward, kill_reward, dead_penalty: rewards per agent; the penalty of death
+        replaces what the victim earned earlier in that step, and a killing blow earns kill_reward, not hit_reward.
+    swap_sides: the learners start on the left (never), on the right (always), or on either at random per episode.
+    opponent: random actions, or the policy given to ``set_opponent``.
+    opponent_checkpoint: where that policy was saved, for opponent: checkpoint; otherwise empty.
+    """
+
+    def __init__(
+        self,
+        n_envs: int,
+        device: torch.device,
+        *,
+        n_agents: int,
+        n_enemies: int,
+        map_size: int,
+        episode_limit: int,
+        view_radius: float,
+        speed: float,
+        attack_radius: float,
+        hp: float,
+        damage: float,
+        step_recover: float,
+        enemy_view_radius: float,
+        enemy_speed: float,
+        enemy_attack_radius: float,
+        enemy_hp: float,
+        enemy_damage: float,
+        enemy_step_recover: float,
+        step_reward: float,
+        attack_penalty: float,
+        hit_reward: float,
+        kill_reward: float,
+        dead_penalty: float,
+        swap_sides: Literal["random", "never", "always"],
+        opponent: Literal["random", "checkpoint", "self_play"],
+        opponent_checkpoint: str,
+    ) -> None:
+        super().__init__(n_envs, torch.device("cpu"))  # where the engine writes, and the replay keeps its rows
+        self._pin = device.type != "cpu"  # pinned rows reach the controller's device without waiting
+        for key, value in (("n_agents", n_agents), ("n_enemies", n_enemies), ("episode_limit", episode_limit)):
+            if value < 1:
+                raise EnvError(f"env_args.{key}: expected at least 1, got {value}.")
+        check_opponent(opponent, opponent_checkpoint)
+        facing_blocks(map_size, n_agents, n_enemies)
+        unit = UnitType(view_radius, speed, attack_radius, hp, damage, step_recover)
+        enemy = UnitType(
+            enemy_view_radius, enemy_speed, enemy_attack_radius, enemy_hp, enemy_damage, enemy_step_recover
+        )
+        unit.check("", enemy_damage, map_size)
+        enemy.check("enemy_", damage, map_size)
+        rewards = Rewards(step_reward, attack_penalty, hit_reward, kill_reward, dead_penalty)
+        rewards.check()
+        counts = (n_agents, n_enemies)
+        self._battles = Battles(GridWorld(n_envs, map_size, counts, (unit, enemy), rewards), episode_limit)
+        own, other = self._sides
+        self.info = EnvInfo(
+            name="battle",
+            n_agents=n_agents,
+            n_actions=own.n_actions,
+            obs_shape=self._views[0].obs_shape,
+            obs_dtype=torch.uint8,
+            obs_scale=OBS_SCALE,
+            episode_limit=episode_limit,
+            stats=STATS,
+            has_position=True,
+            compact_dim=self._views[0].compact_dim,
+        )
+        self._swap_sides = swap_sides
+        self._opponent_kind = opponent
+        self._opponent: RandomOpponent | PolicyOpponent | None = None
+        if opponent == "random":
+            self._opponent = RandomOpponent(n_envs, n_enemies, other.n_actions)
+        self._episode_stream: torch.Generator | None = None
+        self._opponent_stream = torch.Generator()
+
+    @property
+    def _views(self) -> list[Views]:
+        return self._battles.world.views
+
+    @property
+    def _sides(self) -> tuple[Side, ...]:
+        return self._battles.world.sides
+
+    @property
+    def enemy_obs_shape(self) -> tuple[int, ...]:
+        """Shape of what one enemy observes."""
+        return self._views[1].obs_shape
+
+    @property
+    def enemy_n_actions(self) -> int:
+        """Number of an enemy's actions."""
+        return self._sides[1].n_actions
+
+    def set_opponent(self, policy: Policy) -> None:
+        """Let ``policy`` play the enemies. Raises EnvError when it does not fit them or none is wanted."""
+        if self._opponent_kind == "random":
+            raise EnvError("env_args.opponent is 'random', which takes no policy; choose checkpoint or self_play.")
+        self._opponent = PolicyOpponent(policy, self.enemy_obs_shape, self.enemy_n_actions, self._sides[1].n_agents)
+
+    def reset(self, seed: int) -> Step:
+        """E new episodes. The opponent draws from a stream of its own: starts do not depend on who plays."""
+        if seed < 0:
+            raise EnvError(f"reset: expected a seed of at least 0, got {seed}.")
+        self._episode_stream = generator(seed, "battle episodes")
+        self._opponent_stream = generator(seed, "battle opponent")
+        for env in range(self.n_envs):
+            self._start(env, self._episode_stream)
+        return self._row(self._no_reward(0))
+
+    def step(self, action: Tensor) -> Step:
+        """Advance every battle. Raises EnvError on actions that do not fit, before any battle has moved."""
+        if self._episode_stream is None:
+            raise EnvError("step: call reset(seed) first.")
+        if self._opponent is None:
+            raise EnvError(
+                f"env_args.opponent is '{self._opponent_kind}', but nobody plays the enemies: "
+                "call set_opponent(policy) before the first step, or choose opponent: random."
+            )
+        actions = self._checked(action, 0)
+        enemy_actions = self._checked(self._opponent.act(self._look_as_enemies, self._opponent_stream), 1)
+        reward = self._no_reward(0)
+        done = self._battles.done
+        self._battles.advance((actions, enemy_actions), ~done, reward.numpy())
+        for env in done.nonzero()[0]:
+            self._start(int(env), self._episode_stream)
+        return self._row(reward)
+
+    def observations(self, compact: Tensor) -> Tensor:
+        return self._views[0](compact)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Streams, the opponent's memory, and per battle its beginning and actions."""
+        if self._episode_stream is None or self._opponent is None:
+            raise EnvError("state_dict: call reset(seed), and set_opponent(policy) where one is wanted, first.")
+        return {
+            "episode_stream": self._episode_stream.get_state(),
+            "opponent_stream": self._opponent_stream.get_state(),
+            "opponent": self._opponent.state_dict(),
+            "battles": self._battles.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replay the running episodes (milliseconds each). Raises EnvError when the state is not of these arguments."""
+        if self._opponent is None:
+            raise EnvError("load_state_dict: call set_opponent(policy) first.")
+        if len(state["battles"]) != self.n_envs:
+            raise EnvError(
+                f"Battle state: it holds {len(state['battles'])} parallel environments, this one has {self.n_envs}. "
+                "Resume with the same batch_size_run."
+            )
+        self._battles.load_state_dict(state["battles"])
+        self._episode_stream = torch.Generator()
+        self._episode_stream.set_state(state["episode_stream"])
+        self._opponent_stream.set_state(state["opponent_stream"])
+        self._opponent.load_state_dict(state["opponent"])
+
+    def frame_state(self, env_index: int) -> BattleFrame:
+        """What to draw of battle ``env_index`` as it stands."""
+        battles = self._battles
+        position, attack = [], []
+        for index, side in enumerate(self._sides):
+            position.append(side.cells(env_index).copy())
+            if battles.t[env_index] > 0:
+                offset = np.concatenate(
+                    [
+                        move := circle_offsets(side.unit.speed, with_centre=True),
+                        circle_offsets(side.unit.attack_radius, with_centre=False),
+                    ]
+                )
+                action = battles.last_action(env_index, index)[side.slots(env_index)]
+                attack.append(np.where((action >= len(move))[:, None], position[-1] + offset[action], -1))
+        n, m = (side.n_agents for side in self._sides)
+        return BattleFrame(
+            t=int(battles.t[env_index]),
+            population=(n, m),
+            map_size=battles.world.map_size,
+            position=np.concatenate(position),
+            hp=np.concatenate([side.health(env_index) for side in self._sides]),
+            side=np.repeat(np.arange(2, dtype=np.int32), [side.survivors[env_index] for side in self._sides]),
+            slot=np.concatenate([side.slots(env_index) for side in self._sides]),
+            attack=np.concatenate(attack) if attack else None,
+        )
+
+    def _start(self, env: int, stream: torch.Generator) -> None:
+        seed = int(torch.randint(1, MAX_SEED + 1, (), generator=stream))
+        swapped, leader = torch.randint(2, (2,), generator=stream).tolist()
+        self._battles.start(env, seed, {"random": swapped, "never": 0, "always": 1}[self._swap_sides], leader)
+
+    def _checked(self, action: Tensor, side: int) -> np.ndarray:
+        """(E, n) int64 actions of ``side`` for the engine; EnvError before it can do harm."""
+        who = ("action", "opponent's action")[side]
+        shape = (self.n_envs, self._sides[side].n_agents)
+        n_actions = self._sides[side].n_actions
+        if tuple(action.shape) != shape or action.dtype != torch.int64:
+            raise EnvError(f"{who}: expected {shape} int64, got {tuple(action.shape)} {action.dtype}.")
+        asked = action.cpu().contiguous().numpy()
+        if asked.view(np.uint64).max() >= n_actions:  # negative numbers are large ones without a sign
+            acts = self._sides[side].alive & ~self._battles.done[:, None]
+            for env, agent in np.argwhere(acts & ((asked < 0) | (asked >= n_actions))):
+                raise EnvError(
+                    f"{who}: expected 0 .. {n_actions - 1}, got {asked[env, agent]} (copy {env}, agent {agent})."
+                )
+        return asked
+
+    def _no_reward(self, side: int) -> Tensor:
+        return torch.zeros(self.n_envs, self._sides[side].n_agents)
+
+    def _look(self, index: int, reward: Tensor, info: dict[str, Tensor]) -> Step:
+        """The present row as side ``index`` sees it."""
+        views, alive = self._views[index], torch.from_numpy(self._sides[index].alive.copy())
+        obs = torch.empty(*reward.shape, *views.obs_shape, dtype=torch.uint8, pin_memory=self._pin)
+        compact = torch.empty(self.n_envs, views.compact_dim, dtype=torch.int16)
+        position = torch.empty(*reward.shape, 2)
+        rows = compact.view(self.n_envs, 3, -1)
+        self._battles.world.look(index, rows.numpy(), position.numpy(), obs.numpy())
+        return Step(
+            obs=obs,
+            alive=alive,
+            reward=reward,
+            terminated=torch.from_numpy(self._battles.terminated.copy()),
+            truncated=torch.from_numpy(self._battles.truncated.copy()),
+            info=info,
+            position=position,
+            compact=compact,
+        )
+
+    def _look_as_enemies(self) -> tuple[Step, Tensor]:
+        return self._look(1, self._no_reward(1), {}), torch.from_numpy(self._battles.t == 0)
+
+    def _row(self, reward: Tensor) -> Step:
+        stats = torch.from_numpy(self._battles.stats())
+        return self._look(0, reward, dict(zip(STATS, stats.unbind(0), strict=True)))

@@ -1,0 +1,1 @@
+"""Pursuit evasion on a torus."""

@@ -1,0 +1,1 @@
+"""Many runs: plans, sweeps, searches, and the processes they run in."""

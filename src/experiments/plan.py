@@ -1,0 +1,121 @@
+"""Experiments: a YAML of algorithms x environments x seeds x factors becomes a list of checked runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import build
+from config.loader import Layer, layers, named_layer, parse_overrides
+from config.schema import Config, ConfigError, check_value
+from records.identity import identity
+from records.query import flatten
+from utils.words import nearest, word
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One file of src/config/experiments. Later values win: overrides, per_environment, per_algorithm, factors.
+
+    Keys of the four mappings are configuration keys, nested or with dots (``env_args.capacity``).
+    """
+
+    algorithms: list[str]  # files of src/config/algs
+    environments: list[str]  # files of src/config/envs
+    seeds: list[int]
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # for every run
+    per_environment: Mapping[str, Any] = field(default_factory=dict)  # environment -> overrides
+    per_algorithm: Mapping[str, Any] = field(default_factory=dict)  # algorithm -> overrides
+    factors: Mapping[str, Any] = field(default_factory=dict)  # key -> list of values; every combination is run
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run: its checked configuration and the command line that makes it."""
+
+    label: str
+    config: Config
+    arguments: tuple[str, ...]  # of main.py
+
+    @property
+    def identity(self) -> str:
+        """See `records.identity.identity`."""
+        return identity(self.config.to_dict())
+
+
+def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """A dataclass from a YAML mapping, names and types checked. Raises ConfigError."""
+    hints = get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            raise ConfigError(f"{where}: unknown key '{key}'.{nearest(key, hints)} Known: {', '.join(hints)}.")
+    for spec in fields(cls):  # type: ignore[arg-type]
+        if spec.name not in values and spec.default is MISSING and spec.default_factory is MISSING:
+            raise ConfigError(f"{where}: the key '{spec.name}' is missing.")
+    return cls(**{key: check_value(key, value, hints[key], where) for key, value in values.items()})
+
+
+def load_experiment(name: str) -> tuple[Experiment, str]:
+    """The experiment of that name, or of a path ending in .yaml, and its place for messages. Raises ConfigError."""
+    layer = named_layer("experiments", name)
+    where = layer.where
+    experiment = from_values(Experiment, layer.values, where)
+    for key in ("algorithms", "environments", "seeds"):
+        if not getattr(experiment, key):
+            raise ConfigError(f"{where}: {key} is empty; expected a list of at least one.")
+    for key, known in (("per_environment", experiment.environments), ("per_algorithm", experiment.algorithms)):
+        for entry, overrides in getattr(experiment, key).items():
+            if entry not in known:
+                raise ConfigError(f"{where}: {key} names '{entry}', which the experiment does not run.")
+            check_value(f"{key}.{entry}", overrides, Mapping[str, Any], where)
+    for key, choices in experiment.factors.items():
+        if not isinstance(choices, list) or not choices:
+            raise ConfigError(f"{where}: factors.{key} expects a list of values, got {choices!r}.")
+    return experiment, where
+
+
+def plan_run(algorithm: str, environment: str, overrides: Mapping[str, Any], where: str, label: str) -> PlannedRun:
+    """One run of main.py with flat ``overrides``. Raises ConfigError or RegistryError."""
+    words = [word(key, value) for key, value in overrides.items()]
+    stack = [*layers(algorithm, environment, [])[:-1], Layer(where, parse_overrides(words).values)]
+    config, _ = build.make_config(stack)
+    return PlannedRun(label, config, (f"--config={algorithm}", f"--env-config={environment}", "with", *words))
+
+
+def plan(experiment: Experiment, where: str, results: Path) -> list[PlannedRun]:
+    """Every run of an experiment, recorded under ``results``; all methods of one seed before the next seed.
+
+    Runs that differ only in keys that they never read are one run. Raises ConfigError, also for a key that no run
+    reads.
+    """
+    runs: dict[str, PlannedRun] = {}
+    given: set[str] = set()
+    for seed, environment, algorithm, *values in itertools.product(
+        experiment.seeds, experiment.environments, experiment.algorithms, *experiment.factors.values()
+    ):
+        factors = dict(zip(experiment.factors, values, strict=True))
+        overrides = {
+            **flatten(experiment.overrides),
+            **flatten(experiment.per_environment.get(environment, {})),
+            **flatten(experiment.per_algorithm.get(algorithm, {})),
+            **factors,
+        }
+        given |= overrides.keys()
+        label = " ".join([algorithm, environment, *(word(*item) for item in factors.items()), f"seed={seed}"])
+        placed = {**overrides, "seed": seed, "local_results_path": str(results)}
+        run = plan_run(algorithm, environment, placed, where, label)
+        runs.setdefault(run.identity, run)
+    _check_all_read(given, list(runs.values()), where)
+    return list(runs.values())
+
+
+def _check_all_read(given: set[str], runs: Sequence[PlannedRun], where: str) -> None:
+    read = {key for run in runs for key in flatten(run.config.to_dict())}
+    for key in sorted(given):
+        if key not in read and not any(known.startswith(f"{key}.") for known in read):
+            raise ConfigError(f"{where}: no algorithm of this experiment reads '{key}'. Remove it.")

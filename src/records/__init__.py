@@ -1,0 +1,1 @@
+"""Everything about recorded runs: files, store, query, observers, checkpoints, index."""

@@ -1,0 +1,86 @@
+"""Recorded runs by the configuration that they ran: what is finished, what is running, what can be continued."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from records import checkpoint
+from records.files import METRICS, RecordError, read_curves
+from records.identity import identity
+from records.store import FileStore, RunRecord
+
+FINAL = ("COMPLETED", "INTERRUPTED", "FAILED")
+
+
+def task_key(config: Mapping[str, Any]) -> str:
+    """Algorithm, environment and its arguments: runs that cost alike per step."""
+    return json.dumps([config["name"], config["env"], config["env_args"]], sort_keys=True)
+
+
+class RunIndex:
+    """A view of a `FileStore`, brought up to date by ``refresh``; runs that have ended are read once."""
+
+    def __init__(self, store: FileStore) -> None:
+        self.store = store
+        self._records: dict[int, RunRecord] = {}
+        self._ids: dict[str, list[int]] = defaultdict(list)  # identity -> run ids, oldest first
+        self._reached: dict[int, tuple[int, int]] = {}  # run -> bytes of its metrics read, last step in them
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what is new. A record that cannot be read is no record."""
+        for run_id in self.store.ids():
+            known = self._records.get(run_id)
+            if known is not None and known.entry["status"] in FINAL:
+                continue
+            try:
+                self._records[run_id] = self.store.get(run_id)
+            except RecordError:
+                continue
+            if known is None:
+                self._ids[identity(self._records[run_id].config)].append(run_id)
+
+    def _of(self, key: str) -> list[RunRecord]:
+        """Newest first."""
+        return [self._records[run_id] for run_id in reversed(self._ids.get(key, []))]
+
+    def finished(self, key: str) -> RunRecord | None:
+        """The newest completed run of this identity."""
+        return next((record for record in self._of(key) if record.status == "COMPLETED"), None)
+
+    def running(self, key: str) -> bool:
+        """Whether somebody runs it now."""
+        return any(record.status == "RUNNING" for record in self._of(key))
+
+    def resumable(self, key: str) -> Path | None:
+        """Folder of the newest run of this identity that can be continued exactly."""
+        folders = [self.store.folder(record.id) for record in self._of(key) if record.status != "COMPLETED"]
+        return next((folder for folder in folders if (folder / "checkpoints" / checkpoint.RESUME).exists()), None)
+
+    def progress(self, key: str) -> int:
+        """Environment steps that the newest run of this identity has recorded; all of them when it is finished."""
+        finished = self.finished(key)
+        if finished is not None:
+            return int(finished.config["t_max"])
+        records = self._of(key)
+        return self._last_step(records[0].id) if records else 0
+
+    def _last_step(self, run_id: int) -> int:
+        start, step = self._reached.get(run_id, (0, 0))
+        curves, end = read_curves(self.store.folder(run_id) / METRICS, start)
+        step = max([step, *(curve.steps[-1] for curve in curves.values())])
+        self._reached[run_id] = (end, step)
+        return step
+
+    def seconds_per_step(self) -> dict[str, float]:
+        """Mean cost of an environment step in completed, never interrupted runs, by `task_key`."""
+        costs = defaultdict(list)
+        for record in self._records.values():
+            if record.status == "COMPLETED" and "resumed_from" not in record.info and not record.config["evaluate"]:
+                seconds = (record.last_sign - record.started).total_seconds()
+                costs[task_key(record.config)].append(seconds / record.config["t_max"])
+        return {key: sum(values) / len(values) for key, values in costs.items()}

@@ -1,0 +1,221 @@
+"""Records a Sacred run as files that survive kill -9 and a full disk."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sacred.observers.base import RunObserver
+
+from records.files import (
+    METRICS,
+    STOCK_METRICS,
+    RecordError,
+    dumps,
+    metric_line,
+    read_curves,
+    stock_metrics,
+)
+from records.machine import git_state, machine, versions
+from utils.atomic import AppendFile, write_atomic
+
+logger = logging.getLogger(__name__)
+
+LARGEST_ID = 2**31 - 1  # what Omniboard and MongoDB's int32 hold
+
+
+def create_run_folder(results_dir: Path, first_id: int = 1) -> int:
+    """Make ``results_dir/<id>`` with the next free integer id from ``first_id`` on, never the same for two processes.
+
+    Raises RecordError when the folder cannot be written.
+    """
+    try:
+        results_dir.mkdir(parents=True, exist_ok=True)
+        taken = [int(path.name) for path in results_dir.iterdir() if path.name.isdigit()]
+        run_id = max([first_id - 1, *taken]) + 1
+        while run_id <= LARGEST_ID:
+            try:
+                (results_dir / str(run_id)).mkdir()
+            except FileExistsError:
+                run_id += 1
+            else:
+                return run_id
+    except OSError as error:
+        raise RecordError(
+            f"results folder: cannot create a run in {results_dir} ({error.strerror}). "
+            "Free space there, or choose another folder."
+        ) from error
+    raise RecordError(f"results folder: {results_dir} holds the largest id, {LARGEST_ID}. Choose another folder.")
+
+
+def check_writable(results_dir: Path) -> None:
+    """Raises RecordError when no run could be created in ``results_dir``, which it makes."""
+    try:
+        results_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=results_dir).close()
+    except OSError as error:
+        raise RecordError(
+            f"results folder: cannot write in {results_dir} ({error.strerror}). "
+            "Correct local_results_path, or make the folder writable."
+        ) from error
+
+
+class FileObserver(RunObserver):
+    """Writes ``results_dir/<id>/``, the format of ``records.files``.
+
+    Nothing raises after the start: Sacred drops an observer that raises once. A failed write is warned about, its data
+    stay in memory, and every beat tries again. ``failed`` and ``summary`` say at the end what did not reach the disk.
+    """
+
+    priority = 100  # first: this observer gives the id, a database takes it over
+
+    def __init__(self, results_dir: Path, first_id: int = 1) -> None:
+        """``first_id``: the lowest id to give, for a database that several results folders share."""
+        self.results_dir = Path(results_dir)
+        self._first_id = first_id
+        self.run_id: int | None = None
+        self._lock = threading.Lock()  # the heartbeat thread may still be writing when the run stops
+        self._entry: dict[str, Any] = {}  # run.json
+        self._info: Mapping[str, Any] = {}
+        self._lines: list[str] = []  # metric points that are not on disk
+        self._cout = ""
+        self._cout_written = 0
+        self._json_written: dict[str, bytes] = {}
+        self._n_errors = 0
+        self._error: str | None = None  # of the last write
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder. Raises RecordError before the start."""
+        if self.run_id is None:
+            raise RecordError("run folder: known once the run has started, asked for before.")
+        return self.results_dir / str(self.run_id)
+
+    @property
+    def failed(self) -> bool:
+        """Something of the run is not on disk."""
+        return self._error is not None
+
+    def summary(self) -> str:
+        """One line for the end of the run."""
+        if self.run_id is None:
+            return "Recording: the run did not start, nothing was recorded."
+        if self._error is not None:
+            return (
+                f"RECORDING FAILED: run {self.run_id} in {self.run_dir} lacks {len(self._lines)} metric points "
+                f"({self._error}). Free space or restore the folder before the next run."
+            )
+        recovered = f"; {self._n_errors} failed writes were repeated, nothing is lost" if self._n_errors else ""
+        return f"Recorded as run {self.run_id} in {self.run_dir}{recovered}."
+
+    def started_event(
+        self,
+        ex_info: Mapping[str, Any],
+        command: str,
+        host_info: Mapping[str, Any],
+        start_time: datetime,
+        config: Mapping[str, Any],
+        meta_info: Mapping[str, Any],
+        _id: int | None,
+    ) -> int:
+        """Allocate the id and write config.json and run.json. Raises RecordError: no run starts unrecorded."""
+        self.run_id = create_run_folder(self.results_dir, self._first_id)
+        self._metrics_file = AppendFile(self.run_dir / METRICS)
+        self._cout_file = AppendFile(self.run_dir / "cout.txt")
+        self._entry = {
+            "experiment": {"name": ex_info["name"], "mainfile": ex_info["mainfile"]},
+            "command": command,
+            "status": "RUNNING",
+            "start_time": start_time.isoformat(),
+            "heartbeat": start_time.isoformat(),
+            "stop_time": None,
+            "result": None,
+            "meta": {"comment": meta_info.get("comment", "")},
+            "git": git_state(Path(__file__).parent),
+            "versions": versions(),
+            "host": machine(),
+        }
+        try:
+            self._write_json("config.json", config)
+            self._write_json("run.json", self._entry)
+        except OSError as error:
+            raise RecordError(
+                f"results folder: cannot write in {self.run_dir} ({error.strerror}). "
+                "Free space there, or choose another folder."
+            ) from error
+        return self.run_id
+
+    def log_metrics(self, metrics_by_name: Mapping[str, Mapping[str, list[Any]]], info: Mapping[str, Any]) -> None:
+        """Keep the points for the beat that follows; a value that is no number is reported and left out."""
+        with self._lock:
+            for name, points in metrics_by_name.items():
+                for step, value, time in zip(points["steps"], points["values"], points["timestamps"], strict=True):
+                    try:
+                        self._lines.append(metric_line(name, step, value, time.isoformat()))
+                    except (TypeError, ValueError) as error:
+                        logger.warning(
+                            "metric '%s': expected numbers, got %r at step %r (%s).", name, value, step, error
+                        )
+
+    def heartbeat_event(
+        self, info: Mapping[str, Any], captured_out: str, beat_time: datetime, result: float | None
+    ) -> None:
+        """Write everything that is new since the last beat."""
+        with self._lock:
+            self._info = info
+            self._cout = captured_out
+            self._entry |= {"heartbeat": beat_time.isoformat(), "result": result}
+            self._write()
+
+    def completed_event(self, stop_time: datetime, result: float | None) -> None:
+        """The run ended by itself."""
+        self._stop("COMPLETED", stop_time, result=result)
+
+    def interrupted_event(self, interrupt_time: datetime, status: str) -> None:
+        """Ctrl-C or SIGTERM."""
+        self._stop(status, interrupt_time)
+
+    def failed_event(self, fail_time: datetime, fail_trace: list[str]) -> None:
+        """The run raised; Sacred reports the failure of an observer's start here too."""
+        if self.run_id is not None:
+            self._stop("FAILED", fail_time, fail_trace=fail_trace)
+
+    def _stop(self, status: str, time: datetime, **outcome: Any) -> None:
+        with self._lock:
+            self._entry |= {"status": status, "stop_time": time.isoformat(), **outcome}
+            self._write()
+
+    def _write(self) -> None:
+        """Bring the folder up to date; what fails stays for the next beat."""
+        try:
+            if self._lines:
+                self._metrics_file.append("".join(self._lines).encode())
+                self._lines.clear()
+            if len(self._cout) > self._cout_written:
+                self._cout_file.append(self._cout[self._cout_written :].encode(errors="replace"))
+                self._cout_written = len(self._cout)
+            self._write_json("run.json", self._entry)
+            self._write_json("info.json", self._info)
+            if self._entry["status"] != "RUNNING":
+                curves, _ = read_curves(self.run_dir / METRICS)
+                self._write_json(STOCK_METRICS, stock_metrics(curves))
+        except Exception as error:  # an observer that raises is dropped for the rest of the run
+            self._n_errors += 1
+            if self._error is None:  # once per outage
+                logger.warning(
+                    "run %d: writing failed (%s); kept in memory, next try at the next beat.", self.run_id, error
+                )
+            self._error = str(error)
+        else:
+            self._error = None
+
+    def _write_json(self, name: str, value: Any) -> None:
+        data = dumps(value)
+        if self._json_written.get(name) != data:
+            write_atomic(self.run_dir / name, data)
+            self._json_written[name] = data

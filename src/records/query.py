@@ -1,0 +1,70 @@
+"""Choosing runs and telling them apart by their configuration."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from records.files import RecordError
+
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    "=": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``key operator value``, as in ``env=battle`` or ``test_return_mean>3``."""
+
+    key: str
+    operator: str
+    value: Any
+
+    def holds(self, value: Any) -> bool:
+        """False where the two cannot be ordered, such as text and a number."""
+        try:
+            return OPERATORS[self.operator](value, self.value)
+        except TypeError:
+            return False
+
+
+def parse_condition(text: str) -> Condition:
+    """Raises RecordError when ``text`` is no condition."""
+    found = re.fullmatch(r"\s*([\w./-]+)\s*(!=|>=|<=|=|>|<)\s*(.+?)\s*", text)
+    if found is None:
+        raise RecordError(f"filter '{text}': expected key=value or key>value, such as 'env=battle' (with the quotes).")
+    key, sign, value = found.groups()
+    try:
+        return Condition(key, sign, yaml.safe_load(value))
+    except yaml.YAMLError as error:
+        raise RecordError(f"filter '{text}': cannot read the value '{value}'.") from error
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots: ``{"env_args": {"size": 16}}`` to ``{"env_args.size": 16}``."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys of the flat configurations whose values are not the same in all, or that some lack."""
+    missing = object()
+    keys = dict.fromkeys(key for config in configs for key in config)
+    return [key for key in keys if any(config.get(key, missing) != configs[0].get(key, missing) for config in configs)]
+
+
+def telling_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Differing keys that all have: what columns and legends show. The rest follows from an algorithm's name."""
+    return [key for key in differing_keys(configs) if all(key in config for config in configs)]

@@ -1,0 +1,255 @@
+"""Reading recorded runs: one interface, and its implementation over the folders that the observer writes."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from records.files import (
+    METRICS,
+    STOCK_METRICS,
+    Curve,
+    RecordError,
+    dumps,
+    metric_lines,
+    read_curves,
+    read_json,
+    stock_metrics,
+)
+from records.query import Condition, flatten
+from utils.atomic import write_atomic
+from utils.words import nearest
+
+logger = logging.getLogger(__name__)
+
+STALE = timedelta(minutes=2)  # without a heartbeat (Sacred beats every 10 s) a running run counts as dead
+STATUSES = ("RUNNING", "COMPLETED", "INTERRUPTED", "FAILED", "DEAD")
+
+
+def utc_now() -> datetime:
+    """Without a time zone, as Sacred writes its times."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything recorded of a run but its metrics and output."""
+
+    id: int
+    entry: Mapping[str, Any]  # run.json; times are ISO 8601 text, UTC
+    config: Mapping[str, Any]
+    info: Mapping[str, Any]
+
+    @property
+    def status(self) -> str:
+        """One of STATUSES: a run that was killed cannot say so itself, its heartbeat stops."""
+        status = str(self.entry["status"])
+        return "DEAD" if status == "RUNNING" and utc_now() - self.last_sign > STALE else status
+
+    @property
+    def started(self) -> datetime:
+        """UTC."""
+        return datetime.fromisoformat(self.entry["start_time"])
+
+    @property
+    def last_sign(self) -> datetime:
+        """The end of a run that stopped, the last heartbeat of another. UTC."""
+        return datetime.fromisoformat(
+            self.entry.get("stop_time") or self.entry.get("heartbeat") or self.entry["start_time"]
+        )
+
+    @property
+    def flat_config(self) -> dict[str, Any]:
+        """The configuration with nested keys joined by dots."""
+        return flatten(self.config)
+
+    @property
+    def resumed(self) -> tuple[int, int] | None:
+        """Id of the run that this one continues and the step (t_env) of its checkpoint; None for a fresh run."""
+        if {"resumed_from", "resumed_at"} <= self.info.keys():
+            return self.info["resumed_from"], self.info["resumed_at"]
+        return None
+
+    def is_same_run(self, other: RunRecord) -> bool:
+        """Whether two records of one id are one run; MongoDB keeps milliseconds."""
+        return abs(self.started - other.started) < timedelta(milliseconds=1)
+
+
+class RunStore(ABC):
+    """Recorded runs. Every method raises RecordError for an id that is not there, naming those that are."""
+
+    name: str  # for messages
+
+    @abstractmethod
+    def ids(self) -> Sequence[int]:
+        """Ids of all runs, ascending."""
+
+    @abstractmethod
+    def get(self, run_id: int) -> RunRecord:
+        """One run."""
+
+    @abstractmethod
+    def own_metrics(self, run_id: int) -> dict[str, Curve]:
+        """The points that this very run logged."""
+
+    @abstractmethod
+    def output(self, run_id: int) -> str:
+        """What the run printed."""
+
+    @abstractmethod
+    def put(self, record: RunRecord, curves: dict[str, Curve], output: str) -> None:
+        """Store a run that comes from another store, under its id."""
+
+    @abstractmethod
+    def remove(self, run_id: int) -> None:
+        """Delete a run for good."""
+
+    def list(self, where: Sequence[Condition] = (), status: str | None = None) -> Sequence[RunRecord]:
+        """Runs that meet every condition on configuration values or on last metric values.
+
+        A run that lacks the key does not meet the condition. Raises RecordError for a key that no run has.
+        """
+        if status is not None and status not in STATUSES:
+            raise RecordError(f"status '{status}': expected one of {', '.join(STATUSES)}.{nearest(status, STATUSES)}")
+        everything = self._readable()
+        keys = {key for record in everything for key in record.flat_config}
+        records = [record for record in everything if status in (None, record.status)]
+        for condition in sorted(where, key=lambda condition: condition.key not in keys):  # metrics last: slow to read
+            if condition.key in keys:
+                values = {record.id: record.flat_config for record in records}
+            else:
+                values = {record.id: self._last_values(record) for record in records}
+                if not any(condition.key in last for last in values.values()):
+                    self._check_metric(condition.key, everything, keys)
+            records = [
+                r for r in records if condition.key in values[r.id] and condition.holds(values[r.id][condition.key])
+            ]
+        return records
+
+    def metrics(self, run_id: int, names: Sequence[str] | None = None) -> dict[str, Curve]:
+        """Metric -> points, all or the named ones, including those of the runs that this one was resumed from.
+
+        Raises RecordError for a name that the run never logged.
+        """
+        curves = self._joined(self.get(run_id))
+        if names is None:
+            return curves
+        for name in names:
+            if name not in curves:
+                raise RecordError(f"run {run_id}: no metric '{name}'.{nearest(name, curves)} {known_names(curves)}")
+        return {name: curves[name] for name in names}
+
+    def _joined(self, record: RunRecord) -> dict[str, Curve]:
+        own = self.own_metrics(record.id)
+        if record.resumed is None:
+            return own
+        parent_id, resumed_at = record.resumed
+        try:
+            parent = self.get(parent_id)
+        except RecordError:
+            logger.warning("run %d was resumed from run %d, which is not in %s.", record.id, parent_id, self.name)
+            return own
+        if parent.started >= record.started:
+            raise RecordError(f"run {record.id}: resumed from run {parent_id}, which started later. Correct its info.")
+        return join_curves(self._joined(parent), own, resumed_at)
+
+    def _readable(self) -> Sequence[RunRecord]:
+        records = []
+        for run_id in self.ids():
+            try:
+                records.append(self.get(run_id))
+            except RecordError as error:
+                logger.warning("run %d is left out: %s", run_id, error)
+        return records
+
+    def _last_values(self, record: RunRecord) -> dict[str, float]:
+        return {name: curve.values[-1] for name, curve in self._joined(record).items()}
+
+    def _check_metric(self, name: str, records: Sequence[RunRecord], keys: set[str]) -> None:
+        metrics = {metric for record in records for metric in self._joined(record)}
+        if records and name not in metrics:
+            raise RecordError(
+                f"filter '{name}': no run has a configuration key or a metric of this name."
+                f"{nearest(name, metrics | keys)}"
+            )
+
+    def _unknown(self, run_id: int) -> RecordError:
+        ids = self.ids()
+        found = f"the nearest is {min(ids, key=lambda known: abs(known - run_id))}" if ids else "there is none yet"
+        return RecordError(f"run {run_id}: not in {self.name}, {found}. `runs ls` shows all.")
+
+
+def known_names(curves: Mapping[str, Curve]) -> str:
+    """A clause for messages."""
+    return f"Known: {', '.join(sorted(curves))}." if curves else "It logged none."
+
+
+def join_curves(earlier: dict[str, Curve], own: dict[str, Curve], resumed_at: int) -> dict[str, Curve]:
+    """A resumed run after the one it continues: what that one logged after step ``resumed_at`` is cut."""
+    joined = {}
+    for name in earlier | own:
+        before, after = earlier.get(name, Curve()), own.get(name, Curve())
+        kept = before.part([index for index, step in enumerate(before.steps) if step <= resumed_at])
+        last = kept.steps[-1] if kept.steps else -1
+        new = after.part([index for index, step in enumerate(after.steps) if step > last])
+        joined[name] = Curve(kept.steps + new.steps, kept.values + new.values, kept.times + new.times)
+    return {name: curve for name, curve in joined.items() if curve.steps}
+
+
+class FileStore(RunStore):
+    """The folders ``results_dir/<id>``. A folder without run.json belongs to a run killed as it started: no run."""
+
+    def __init__(self, results_dir: Path) -> None:
+        self.results_dir = Path(results_dir)
+        self.name = str(results_dir)
+
+    def folder(self, run_id: int) -> Path:
+        """Where a run lives."""
+        folder = self.results_dir / str(run_id)
+        if not (folder / "run.json").exists():
+            raise self._unknown(run_id)
+        return folder
+
+    def ids(self) -> Sequence[int]:
+        return sorted(int(p.parent.name) for p in self.results_dir.glob("*/run.json") if p.parent.name.isdigit())
+
+    def get(self, run_id: int) -> RunRecord:
+        folder = self.folder(run_id)
+        return RunRecord(run_id, *(read_json(folder / name) for name in ("run.json", "config.json", "info.json")))
+
+    def own_metrics(self, run_id: int) -> dict[str, Curve]:
+        curves, _ = read_curves(self.folder(run_id) / METRICS)
+        return curves
+
+    def output(self, run_id: int) -> str:
+        path = self.folder(run_id) / "cout.txt"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def put(self, record: RunRecord, curves: dict[str, Curve], output: str) -> None:
+        """run.json last: a copy that is interrupted is no run yet."""
+        folder = self.results_dir / str(record.id)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise RecordError(
+                f"run {record.id}: {folder} exists already. "
+                f"Remove it (`runs rm {record.id}`) or rename it to a free number."
+            ) from None
+        write_atomic(folder / "config.json", dumps(record.config))
+        write_atomic(folder / "info.json", dumps(record.info))
+        write_atomic(folder / "cout.txt", output.encode())
+        write_atomic(folder / METRICS, metric_lines(curves))
+        write_atomic(folder / STOCK_METRICS, dumps(stock_metrics(curves)))
+        write_atomic(folder / "run.json", dumps(record.entry))
+
+    def remove(self, run_id: int) -> None:
+        """With its checkpoints; run.json goes first."""
+        folder = self.folder(run_id)
+        (folder / "run.json").unlink()
+        shutil.rmtree(folder)

@@ -1,1 +1,0 @@
-"""Recording runs as files, copying them to MongoDB, reading them back from either."""

@@ -1,0 +1,60 @@
+"""docs/algorithms.md names every algorithm, every key that one reads and every metric that one logs, and no others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.smoke.test_matrix import ENVIRONMENTS
+from tests.support.factory import config_for
+
+import build
+from config.loader import available
+from run import Trainer
+
+DOC = (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text()
+BEFORE_LOGGED, LOGGED = DOC.split("## What is logged")
+BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 3}
+RNN = {"agent": "rnn", "burn_in": 1, "sequence_length": 2, "rnn_hidden_dim": 4}
+
+
+def named(text: str) -> set[str]:
+    """Words in `code` font."""
+    return {word for code in re.findall(r"`([^`\n]+)`", text) for word in re.findall(r"\w+", code)}
+
+
+def first_column(text: str) -> set[str]:
+    return {name for cell in re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE) for name in named(cell)}
+
+
+def logged(folder: Path, algorithm: str) -> tuple[set[str], set[str]]:
+    """Keys that a short run on Bar read, and metrics that it logged without the prefix of evaluation."""
+    overrides = {"env_args": BAR, "n_groups": 2, "t_max": 48, "test_nepisode": 2, "log_interval": 48}
+    config = config_for(algorithm, "bar", **overrides, save_model=False, save_replay="never")
+    found: set[str] = set()
+    Trainer(build.build(config), folder, lambda name, value, t_env: found.add(name.removeprefix("test_"))).train()
+    return set(config.args), found
+
+
+def test_every_algorithm_is_named() -> None:
+    assert set(available("algs")) - named(DOC) - set(re.findall(r"^### (\w+)$", DOC, re.MULTILINE)) == set()
+
+
+def test_every_metric_and_every_key_is_named_and_nothing_else(tmp_path: Path) -> None:
+    runs = [logged(tmp_path, algorithm) for algorithm in available("algs")]
+    keys, metrics = (set.union(*column) for column in zip(*runs, strict=True))
+    assert metrics - named(LOGGED) == set()
+    environment = set(build.make_env(config_for("iql", "bar", env_args=BAR), 1, test=False).info.stats)
+    assert metrics == first_column(LOGGED) | environment
+    keys |= set(config_for("iql", "bar", env_args=BAR, **RNN).args) | {"conv_channels"}
+    assert keys - named(BEFORE_LOGGED) == set()
+    assert first_column(BEFORE_LOGGED) - keys - set(available("algs")) == {"grouping"}  # which names a component
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_statistic_of_every_environment_is_named(environment: str) -> None:
+    config = config_for("iql", environment, env_args=ENVIRONMENTS[environment])
+    env = build.make_env(config, 1, test=False)
+    assert set(env.info.stats) - named(LOGGED) == set()
+    env.close()

@@ -1,0 +1,47 @@
+"""Recorded runs made up in a folder, for the tests of what reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from config.schema import Config
+from records.checkpoint import RESUME
+from records.files import Curve
+from records.store import FileStore, RunRecord, utc_now
+
+STARTED = utc_now() - timedelta(days=1)
+
+
+def curve(values: Sequence[float], interval: int = 10) -> Curve:
+    """Points ``interval`` steps apart, from step 0 on."""
+    steps = [interval * i for i in range(len(values))]
+    return Curve(steps, list(values), [(STARTED + timedelta(seconds=step)).isoformat() for step in steps])
+
+
+def put(
+    store: FileStore,
+    run_id: int,
+    config: Config | Mapping[str, Any],
+    status: str = "COMPLETED",
+    values: Sequence[float] = (0.0,),
+    seconds: float = 60.0,
+    resumable: bool = False,
+    info: Mapping[str, Any] | None = None,
+) -> None:
+    """One run that logged ``values`` as test_return_mean."""
+    stopped = STARTED + timedelta(seconds=seconds)
+    beat = utc_now() if status == "RUNNING" else stopped
+    entry = {
+        "status": status,
+        "start_time": STARTED.isoformat(),
+        "heartbeat": beat.isoformat(),
+        "stop_time": None if status == "RUNNING" else stopped.isoformat(),
+    }
+    values_of = config.to_dict() if isinstance(config, Config) else config
+    store.put(RunRecord(run_id, entry, values_of, info or {}), {"test_return_mean": curve(values)}, "")
+    if resumable:
+        folder = store.folder(run_id) / "checkpoints"
+        folder.mkdir()
+        (folder / RESUME).touch()

@@ -1,0 +1,166 @@
+"""Verdicts on claims, and the pages that show tables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.support import recorded
+from tests.unit.test_report import config, tasks_of
+
+from analysis.claims import Claim, verdict, verdicts
+from analysis.page import fill
+from analysis.statistics import Estimate
+from config.loader import available
+from config.schema import ConfigError
+from experiments.plan import load_experiment, plan
+from records.files import RecordError
+from records.store import FileStore
+from report import load_claims, main
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    """Four seeds: on Bar hmf ends 1 above iql with every one and about the same as vdn; frozen has three seeds only."""
+    store = FileStore(tmp_path / "sacred")
+    for seed in (1, 2, 3, 4):
+        recorded.put(store, seed, config("iql", "bar", seed), values=[10, seed])
+        recorded.put(store, 10 + seed, config("hmf", "bar", seed), values=[0, seed + 1])
+        recorded.put(store, 20 + seed, config("vdn", "bar", seed), values=[0, 6 - seed])
+        if seed < 4:
+            recorded.put(store, 30 + seed, config("frozen", "bar", seed), values=[0, 9])
+    return store
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "said"),
+    [
+        ("hmf", "iql", "reproduced"),
+        ("iql", "hmf", "opposite"),
+        ("hmf", "vdn", "not reproduced"),
+        ("frozen", "iql", "not decided: fewer than 4 seeds"),
+        ("maddpg", "iql", "not decided: fewer than 4 seeds"),
+        ("hmf", 1.0, "reproduced"),
+        ("hmf", 5.5, "opposite"),
+        ("hmf", 3.0, "not reproduced"),
+        (5.5, "hmf", "reproduced"),
+    ],
+)
+def test_the_interval_decides(store: FileStore, better: str | float, worse: str | float, said: str) -> None:
+    row = verdicts([Claim("...", "bar", better, worse)], tasks_of(store)).rows[0]
+    assert row[-1] == said
+    assert row[2] == f"{better} > {worse}"
+
+
+def test_differences_are_paired_by_seed(store: FileStore) -> None:
+    assert verdicts([Claim("...", "bar", "hmf", "iql")], tasks_of(store)).rows[0][3] == Estimate(1, 1, 1, 4)
+
+
+def test_the_mean_height_of_the_curve_decides_where_a_claim_says_so(store: FileStore) -> None:
+    row = verdicts([Claim("...", "bar", "iql", "hmf", by="auc")], tasks_of(store)).rows[0]
+    assert row[2:] == ["iql > hmf (auc)", Estimate(4.5, 4.5, 4.5, 4), "reproduced"]
+
+
+def test_an_interval_that_touches_0_decides_nothing() -> None:
+    assert verdict(Estimate(1, 0, 2, 4)) == verdict(Estimate(-1, -2, 0, 4)) == "not reproduced"
+
+
+def test_a_task_without_runs_is_not_decided(store: FileStore) -> None:
+    row = verdicts([Claim("...", "spread", "hmf", "iql")], tasks_of(store)).rows[0]
+    assert row[3:] == [None, "not decided: fewer than 4 seeds"]
+
+
+def test_a_task_is_found_by_its_arguments_whatever_else_is_in_the_report(store: FileStore) -> None:
+    claims = [Claim("...", f"bar env_args.capacity={capacity}", "hmf", "iql") for capacity in (60, 30)]
+    rows = verdicts(claims, tasks_of(store)).rows
+    assert [row[-1] for row in rows] == ["reproduced", "not decided: fewer than 4 seeds"]
+    recorded.put(store, 99, config("iql", "bar_30", 1))
+    assert verdicts(claims, tasks_of(store)).rows == rows
+    with pytest.raises(RecordError, match=r"the task 'bar' may be bar env_args.capacity=30, bar env_args.capacity=60"):
+        verdicts([Claim("...", "bar", "hmf", "iql")], tasks_of(store))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[", "cannot be read"),
+        ("{}", "expected a list of mappings"),
+        ("- hmf", "expected a list of mappings"),
+        ("- {claim: a, task: bar, better: hmf, than: iql}", "claims.yaml, claim 1: unknown key 'than'"),
+        ("- {claim: a, task: bar, better: hmf}", "claims.yaml, claim 1: the key 'worse' is missing"),
+        ("- {claim: a, task: bar, better: hmf, worse: null}", "claims.yaml, claim 1: worse"),
+        ("- {claim: a, task: bar, better: hmf, worse: iql, by: best}", "claims.yaml, claim 1: by = 'best'"),
+    ],
+)
+def test_bad_claims(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "claims.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_claims(tmp_path / "claims.yaml")
+
+
+def test_the_papers_claims_are_about_planned_runs() -> None:
+    """A misspelt method or task would stay undecided for ever."""
+    planned: set[tuple[str, str]] = set()
+    for name in available("experiments"):
+        if name.startswith("paper_"):
+            for run in plan(*load_experiment(name), Path("results")):
+                capacity = run.config.env_args.get("capacity")
+                task = run.config.env if capacity is None else f"{run.config.env} env_args.capacity={capacity}"
+                planned.add((task, run.config.name))
+    claims = load_claims(Path(__file__).parents[3] / "results" / "paper" / "claims.yaml")
+    wanted = {(claim.task, side) for claim in claims for side in (claim.better, claim.worse) if isinstance(side, str)}
+    assert wanted - planned == set()
+
+
+def test_files_replace_what_stood_in_their_place(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "t.md").write_text("| hmf |\n")
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- file: data/t.md -->\nold\n<!-- end -->\nb\n<!-- file: data/t.md -->\n<!-- end -->\n")
+    fill(page)
+    once = page.read_text()
+    assert once.count("| hmf |") == 2
+    assert "old" not in once
+    assert once.startswith("a\n")
+    assert "\nb\n" in once
+    fill(page)
+    assert page.read_text() == once, "filling again changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("nothing", "0 of its 0 places are whole"),
+        ("<!-- file: a.md -->\n", "0 of its 1 places are whole"),
+        ("<!-- file: a.md -->\nprose\n<!-- file: b.md -->\n<!-- end -->\n", "1 of its 2 places are whole"),
+        ("<!-- file: a.md --> \n<!-- end -->\n", "0 of its 1 places are whole"),
+        ("<!-- file: none.md -->\n<!-- end -->\n", "none.md cannot be read"),
+    ],
+)
+def test_bad_pages_stay_as_they_are(tmp_path: Path, content: str, message: str) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(content)
+    with pytest.raises(RecordError, match=rf"--page .*page.md.*{message}"):
+        fill(page)
+    assert page.read_text() == content
+
+
+def test_report_judges_claims_and_fills_the_page(tmp_path: Path, store: FileStore) -> None:
+    claims = [{"claim": "HMF wins", "task": "bar", "better": "hmf", "worse": "iql"}]
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump(claims))
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n<!-- file: out/verdicts.md -->\n<!-- end -->\n")
+    words = [f"--claims={tmp_path / 'claims.yaml'}", f"--page={page}", f"--results={tmp_path}"]
+    assert main([*words, f"--out={tmp_path / 'out'}"]) == 0
+    assert "| HMF wins | bar | hmf > iql | 1 [1, 1] (n=4) | reproduced |" in page.read_text()
+    assert (tmp_path / "out" / "verdicts.csv").exists()
+
+
+def test_a_bad_page_stops_the_report_before_it_writes(
+    tmp_path: Path, store: FileStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"--page={tmp_path / 'none.md'}", f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 2
+    assert re.match("error: --page .* cannot be read", capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()

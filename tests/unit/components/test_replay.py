@@ -1,0 +1,231 @@
+"""Replay: the right rows, the right masks, the stated size; checked against a plain list of transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from components.batch import EnvInfo, Step, decode_obs
+from components.replay import Replay, ReplayError, check_memory, replay_bytes
+from config.loader import named_layer
+from envs.battle.env import BattleEnv
+
+CPU = torch.device("cpu")
+INFO = EnvInfo("test", 3, 4, (2,), torch.uint8, 0.5, 5, has_position=True)
+
+
+def play(
+    n_envs: int, rows: int, info: EnvInfo = INFO, seed: int = 0
+) -> Iterator[tuple[Step, torch.Tensor, torch.Tensor]]:
+    """Rows of a game whose observation is a serial number; episodes end at random, agents die at random."""
+    rng = torch.Generator().manual_seed(seed)
+    alive = torch.ones(n_envs, info.n_agents, dtype=torch.bool)
+    fresh = torch.ones(n_envs, dtype=torch.bool)
+    for t in range(rows):
+        alive = fresh[:, None] | (alive & (torch.rand(n_envs, info.n_agents, generator=rng) > 0.1))
+        ends = ~fresh & (torch.rand(n_envs, generator=rng) < 0.25)
+        kind = torch.rand(n_envs, generator=rng) < 0.5
+        serial = torch.arange(n_envs)[:, None, None] + n_envs * t
+        obs = (serial % 251).expand(n_envs, info.n_agents, *info.obs_shape).to(torch.uint8) * alive[..., None]
+        reward = serial[..., 0].float().expand(n_envs, info.n_agents) * ~fresh[:, None]
+        step = Step(obs, alive, reward, ends & kind, ends & ~kind, {}, position=obs[..., :2].float())
+        action = torch.randint(info.n_actions, (n_envs, info.n_agents), generator=rng)
+        group = torch.randint(2, (n_envs, info.n_agents), generator=rng).masked_fill(~alive, -1)
+        yield step, action, group
+        fresh = ends
+
+
+def filled(rows: int, buffer_size: int, n_envs: int = 2, **options: object) -> tuple[Replay, list]:
+    generator = torch.Generator().manual_seed(1)
+    replay = Replay(INFO, n_envs, buffer_size, generator, CPU, CPU, **options)  # type: ignore[arg-type]
+    history = []
+    for row in play(n_envs, rows):
+        replay.insert(*row)
+        history.append(row)
+    return replay, history
+
+
+@pytest.mark.parametrize(("rows", "buffer_size"), [(30, 100), (50, 100), (51, 100), (173, 60)])
+def test_every_sampled_transition_is_one_that_was_played(rows: int, buffer_size: int) -> None:
+    """Before the ring is full, exactly full, and wrapped: compare with the plain history."""
+    replay, history = filled(rows, buffer_size, with_position=True)
+    batch = replay.sample(700)
+    seen = set()
+    for b in range(700):
+        # The reward of the transition names the row it arrived in.
+        serial = int(batch.reward[b].max())
+        t, e = serial // 2 - 1, serial % 2
+        (step, action, group), (after, _, _) = history[t], history[t + 1]
+        assert not step.done[e], "a junction between episodes was sampled"
+        seen.add((t, e))
+        torch.testing.assert_close(batch.obs[b], step.obs[e].float() * 0.5)
+        torch.testing.assert_close(batch.next_obs[b], after.obs[e].float() * 0.5)
+        assert batch.position is not None
+        torch.testing.assert_close(batch.position[b], step.obs[e].float())
+        assert torch.equal(batch.alive[b], step.alive[e])
+        assert torch.equal(batch.next_alive[b], after.alive[e])
+        assert torch.equal(batch.action[b], action[e] * step.alive[e])
+        assert torch.equal(batch.group[b], group[e])
+        assert batch.terminated[b] == after.terminated[e]
+        first = t == 0 or bool(history[t - 1][0].done[e])
+        before = torch.full((3,), -1) if first else history[t - 1][1][e].masked_fill(~history[t - 1][0].alive[e], -1)
+        assert torch.equal(batch.prev_action[b], before)
+    # All playable transitions of the kept rows are reachable; the wrapped ring gives up its oldest row.
+    kept = range(max(0, rows - buffer_size // 2) + (1 if rows > buffer_size // 2 else 0), rows - 1)
+    expected = {(t, e) for t in kept for e in range(2) if not history[t][0].done[e]}
+    assert seen == expected
+    assert len(replay) == len(expected)
+
+
+def test_sequences_are_consecutive_rows_and_junctions_weigh_nothing() -> None:
+    replay, history = filled(173, 120, window=(3, 4))
+    batch = replay.sample(4 * 100)
+    assert batch.window is not None
+    assert batch.window.obs.shape == (100, 8, 3, 2)
+    weight = batch.weight.view(100, 4)
+    assert (weight == 0).any(), "the history is too short to test junctions"
+    for s in range(100):
+        serials = batch.reward.view(100, 4, 3)[s].amax(-1)
+        for j in range(4):
+            if weight[s, j] == 0:
+                continue
+            t, e = int(serials[j]) // 2 - 1, int(serials[j]) % 2
+            torch.testing.assert_close(batch.window.obs[s, 3 + j], history[t][0].obs[e].float() * 0.5)
+            torch.testing.assert_close(batch.window.obs[s, 4 + j], history[t + 1][0].obs[e].float() * 0.5)
+            assert bool(batch.window.first[s, 3 + j]) == bool(history[t - 1][0].done[e])
+            assert not history[t][0].done[e]
+
+
+def test_the_random_stream_is_its_own_and_exact_resume_continues_it() -> None:
+    replay, _ = filled(70, 60)
+    replay.sample(5)
+    state = {
+        key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in replay.state_dict().items()
+    }
+    expected = replay.sample(16)
+    torch.rand(10)
+    other, _ = filled(3, 60)
+    other.load_state_dict(state)
+    again = other.sample(16)
+    assert torch.equal(expected.obs, again.obs)
+    assert torch.equal(expected.reward, again.reward)
+
+
+def test_allocation_is_what_was_stated() -> None:
+    replay, _ = filled(1, 60, with_position=True)
+    assert replay.nbytes == replay_bytes(INFO, 60, 2, True)
+
+
+def test_storage_is_one_observation_and_at_most_16_bytes_per_agent_step() -> None:
+    info = EnvInfo("battle", 200, 9, (7, 7, 5), torch.uint8, 0.01, 400)
+    assert replay_bytes(info, 1000, 4, False) <= 1.15 * 1000 * 200 * (245 + 16)
+
+
+def test_a_replay_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
+    with pytest.raises(
+        ReplayError, match=r"1,000 joint transitions x .* GiB, but only 0\.00 GiB are free\. Use buffer_"
+    ):
+        check_memory(INFO, 1000, 2, False, available=100)
+    assert "1,000 joint transitions" in check_memory(INFO, 1000, 2, False, available=10**9)
+
+
+def test_a_replay_too_small_for_one_transition_is_refused() -> None:
+    with pytest.raises(ReplayError, match="expected at least 6 joint transitions for 2 parallel environments, got 2"):
+        Replay(INFO, 2, 2, torch.Generator(), CPU, CPU)
+
+
+def test_sampling_from_nothing_is_refused() -> None:
+    replay, _ = filled(1, 60)
+    with pytest.raises(ReplayError, match="nothing to sample yet"):
+        replay.sample(1)
+
+
+def test_nan_never_enters() -> None:
+    replay, history = filled(3, 60)
+    step, action, group = history[0]
+    broken = Step(
+        step.obs, step.alive, step.reward * torch.nan, step.terminated, step.truncated, {}, None, step.position
+    )
+    with pytest.raises(ReplayError, match="NaN or infinite; nothing was stored"):
+        replay.insert(broken, action, group)
+    assert replay.stored == 3
+
+
+def test_a_checkpoint_of_another_shape_is_refused() -> None:
+    replay, _ = filled(10, 60)
+    other, _ = filled(10, 60, n_envs=1)
+    with pytest.raises(ReplayError, match="Resume with the buffer_size and batch_size_run of the first run"):
+        replay.load_state_dict(other.state_dict())
+
+
+def battle_replays(n_rows: int, window: tuple[int, int] | None = None) -> tuple[Replay, Replay]:
+    """A bloody battle's rows, stored as they are and in their compact form."""
+    small = {"n_agents": 8, "n_enemies": 6, "map_size": 16, "hp": 2, "enemy_hp": 2, "opponent": "random"}
+    env = BattleEnv(2, CPU, **(named_layer("envs", "battle").values["env_args"] | small))
+    whole, compact = (
+        Replay(info, 2, 60, torch.Generator().manual_seed(3), CPU, CPU, window=window, observations=made)
+        for info, made in ((replace(env.info, compact_dim=0), None), (env.info, env.observations))
+    )
+    step, draw = env.reset(1), torch.Generator().manual_seed(2)
+    for _ in range(n_rows):
+        action = torch.randint(env.info.n_actions, (2, 8), generator=draw)
+        for replay in (whole, compact):
+            replay.insert(step, action, torch.zeros_like(action))
+        step = env.step(action)
+    assert not step.alive.all()
+    return whole, compact
+
+
+@pytest.mark.parametrize("window", [None, (3, 4)])
+def test_compact_rows_give_the_same_batches(window: tuple[int, int] | None) -> None:
+    """Bit for bit, with and without sequences, after the ring has wrapped."""
+    whole, compact = (replay.sample(64) for replay in battle_replays(100, window))
+    for name in ("obs", "next_obs", "alive", "reward", "weight"):
+        assert torch.equal(getattr(whole, name), getattr(compact, name)), name
+    if window is not None:
+        assert whole.window is not None
+        assert compact.window is not None
+        assert torch.equal(whole.window.obs, compact.window.obs)
+
+
+def test_compact_rows_take_the_bytes_that_are_announced() -> None:
+    """Six a living being instead of 245, and never both."""
+    whole, compact = battle_replays(70)
+    assert "obs" not in compact.arrays
+    assert compact.arrays["compact"].nbytes == 60 * 6 * (8 + 6)
+    assert compact.nbytes == replay_bytes(compact.info, 60, 2, False)
+    assert whole.nbytes - compact.nbytes == 60 * (8 * 245 - 6 * (8 + 6))
+
+
+def test_compact_rows_and_what_makes_them_observations_come_together() -> None:
+    whole, compact = battle_replays(40)
+    for info, made in ((compact.info, None), (whole.info, compact.observations)):
+        with pytest.raises(ReplayError, match=r"expected the environment's observations\(\) when EnvInfo.compact_dim"):
+            Replay(info, 2, 60, torch.Generator(), CPU, CPU, observations=made)
+
+
+def test_a_row_without_what_was_announced_is_refused() -> None:
+    replay, history = filled(3, 60, with_position=True)
+    step, action, group = history[0]
+    with pytest.raises(ReplayError, match=r"announces Step\.position, but a row has none"):
+        replay.insert(replace(step, position=None), action, group)
+
+
+def test_a_checkpoint_with_other_arrays_is_refused() -> None:
+    whole, compact = battle_replays(70)
+    with pytest.raises(
+        ReplayError, match=r"expected action, alive, compact, .* has action, alive, group, obs, .*checkpoint_path"
+    ):
+        compact.load_state_dict(whole.state_dict())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float32])
+def test_observations_are_decoded_to_the_nearest_product(dtype: torch.dtype) -> None:
+    stored = torch.arange(120).view(2, 60).to(dtype)
+    decoded = decode_obs(stored, 0.01)
+    assert decoded.dtype == torch.float32
+    assert torch.equal(decoded, torch.tensor([float(value) for value in range(120)]).view(2, 60) * 0.01)
+    assert stored.max() == 119, "what is stored stays as it is"

@@ -1,0 +1,216 @@
+"""Configuration: layers, strict checks, and messages that say how to mend the line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+import build
+from config import loader
+from config.loader import Layer, layers, parse_command_line, parse_overrides
+from config.ranges import RANGES
+from config.registry import RegistryError, config_keys
+from config.registry import make as registry_make
+from config.schema import ConfigError, check_value, framework_keys
+
+
+def make(algorithm: str = "hmf", environment: str = "bar", *words: str) -> tuple[Any, list[str]]:
+    return build.make_config(layers(algorithm, environment, list(words)))
+
+
+def test_layers_override_in_order() -> None:
+    config, _ = make("hmf", "bar", "lr=0.25", "env_args.capacity=30")
+    assert config.args["gamma"] == 0.9  # environment over default
+    assert config.learner == "hmf_learner"  # algorithm over default
+    assert config.args["lr"] == 0.25  # command line over all
+    assert config.env_args["capacity"] == 30
+    assert config.env_args["n_agents"] == 100  # mappings merge key by key
+
+
+def test_the_configuration_cannot_be_changed() -> None:
+    config, _ = make()
+    with pytest.raises(AttributeError):
+        config.t_max = 1
+    with pytest.raises(TypeError):
+        config.env_args["capacity"] = 1
+
+
+def test_a_recorded_configuration_rebuilds_itself() -> None:
+    config, _ = make()
+    assert build.config_from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("learnig_starts=5", r"command line: unknown key 'learnig_starts'\. Did you mean 'learning_starts'\?"),
+        ("capacity=5", r"command line: unknown key 'capacity'\. Write env_args\.capacity\."),
+        ("env_args.capasity=5", r"unknown key 'env_args\.capasity'\. Did you mean 'capacity'\?"),
+        ("lr=abc", r"lr expects float, got 'abc' \(str\)"),
+        ("lr=1e-4", r"YAML reads '1e-4' as str; write lr=0\.0001"),
+        ("t_max=1e5", r"t_max expects int, got '1e5' \(str\).*write t_max=100000"),
+        ("t_max=2.0", r"t_max expects int, got 2\.0 \(float\).*write t_max=2"),
+        ("use_cuda='false'", r"use_cuda expects bool, got 'false' \(str\)\. Write use_cuda=true or use_cuda=false"),
+        ("top_level=own_haed", r"is not one of own_head.*Did you mean 'own_head'\?"),
+        ("hidden_dims=64", r"hidden_dims expects list\[int\], got 64"),
+        ("hidden_dims=[64,a]", r"hidden_dims\[1\] expects int, got 'a'"),
+        ("batch_size=0", r"batch_size expects at least 1, got 0"),
+        ("learning_starts=1", r"learning_starts = 1 is less than batch_size = 64"),
+        ("env_args=5", r"env_args expects keys and values, got 5"),
+        ("lr 0.1", r"expected key=value after with, got 'lr 0\.1'"),
+        ("lr=[", r"cannot read the value of 'lr=\['"),
+        ("t_max=2.5", r"t_max expects int, got 2\.5 \(float\)\.$"),
+        ("t_max=.inf", r"t_max expects int, got inf \(float\)\.$"),
+        ("seed=-1", r"seed expects at least 0 and at most 4294967295, got -1"),
+        ("seed=99999999999999999999999", r"seed expects at least 0 and at most"),
+        ("lr=-1", r"lr expects above 0, got -1\.0"),
+        ("gamma=1.5", r"gamma expects at least 0 and at most 1, got 1\.5"),
+        ("target_update_tau=0", r"target_update_tau expects above 0 and at most 1, got 0"),
+        ("gmf_coef=.nan", r"gmf_coef expects at least 0, got nan"),
+        ("hidden_dims=[64,0]", r"hidden_dims expects numbers of at least 1, got \[64, 0\]"),
+        ("hidden_dims=[]", r"hidden_dims expects at least one number, got \[\]"),
+    ],
+)
+def test_bad_overrides_are_explained(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make("hmf", "bar", word)
+
+
+@pytest.mark.parametrize("words", [("lr=1", "lr.x=2"), ("env_args=3", "env_args.n_agents=4")])
+def test_a_part_of_what_has_a_value_already(words: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError, match=rf"'{words[1]}' sets a part of {words[0][:-2]}, which has a value already"):
+        make("hmf", "bar", *words)
+
+
+def test_every_range_is_one_of_a_key() -> None:
+    every = {key for registry in build.REGISTRIES.values() for cls in registry.values() for key in config_keys(cls)}
+    assert set(RANGES) <= every | set(framework_keys())
+
+
+def test_own_parts_with_other_parameters_are_explained() -> None:
+    class Untyped:
+        def __init__(self, *, size) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+            self.size = size
+
+    class Lost:
+        def __init__(self, n_agentz: int) -> None:
+            self.n_agents = n_agentz
+
+    with pytest.raises(RegistryError, match="keyword-only parameter size is a configuration key, whose type is its"):
+        config_keys(Untyped)
+    with pytest.raises(RegistryError, match=r"among n_agents, got n_agentz\. Did you mean 'n_agents'\?"):
+        registry_make(Lost, {}, {"n_agents": 3})
+
+
+@pytest.mark.parametrize("kind", ["agent", "mixer", "learner", "mac", "grouping", "selector", "env"])
+def test_unknown_components_name_the_known_ones(kind: str) -> None:
+    with pytest.raises(RegistryError, match=rf"{kind}: unknown name 'nonsense'.*Known: "):
+        make("hmf", "bar", f"{kind}=nonsense")
+
+
+def test_own_components_that_cannot_be_imported_are_explained() -> None:
+    with pytest.raises(RegistryError, match="cannot import 'nowhere:Mixer'"):
+        make("hmf", "bar", "mixer=nowhere:Mixer")
+
+
+def test_a_key_that_is_never_read_is_reported() -> None:
+    _, notes = make("iql", "bar", "gmf_coef=3.0")
+    assert notes == ["note: command line sets gmf_coef, which iql never reads."]
+
+
+def test_a_component_without_its_key_says_which() -> None:
+    with pytest.raises(ConfigError, match="mixer=hmf needs the key 'gmf_coef'"):
+        make("iql", "bar", "mixer=hmf")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--config=hmf"], "expected --config=ALGORITHM and --env-config=ENVIRONMENT"),
+        (["--config", "--env-config=bar"], "expected one argument"),
+        (["--config=hmf", "--env-config=bar", "--seed=3"], "Write: with seed=3"),
+        (["--config=hmf", "--env-config=bar", "seed=3"], "Write: with seed=3"),
+        (["--config=hmf", "--env-config=bar", "seed"], "do not know 'seed'"),
+    ],
+)
+def test_bad_command_lines_are_explained(argv: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_command_line(argv)
+
+
+def test_missing_files_name_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"no algs configuration 'hfm'\. Did you mean 'hmf'\?"):
+        make("hfm", "bar")
+    with pytest.raises(ConfigError, match=r"no envs configuration 'batle'\. Did you mean 'battle'\?"):
+        make("hmf", "batle")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "not valid YAML: while parsing a flow node"),
+        ("just words", "expected 'key: value'"),
+        ("1: 2", "expected words as keys, got 1"),
+    ],
+)
+def test_broken_yaml_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        loader.read_yaml(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_text_or_no_file_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"bytes\.yaml: not valid YAML: 'utf-8' codec"):
+        loader.read_yaml(tmp_path / "bytes.yaml")
+    with pytest.raises(ConfigError, match=r"expected a YAML file, cannot read it \(Is a directory\)"):
+        loader.read_yaml(tmp_path)
+
+
+@pytest.mark.parametrize("base", ["{path}", "3"])
+def test_a_base_is_another_file(base: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("base: " + base.format(path=path))
+    with pytest.raises(ConfigError, match="base expects the name of another file of src/config/algs, got"):
+        loader.named_layer("algs", str(path))
+
+
+def test_an_int_is_a_float_but_never_the_other_way() -> None:
+    assert check_value("k", 1, float, "here") == 1.0
+    assert isinstance(check_value("k", 1, float, "here"), float)
+    assert check_value("k", None, int | None, "here") is None
+    with pytest.raises(ConfigError, match="here: k expects int, got True"):
+        check_value("k", True, int, "here")
+    with pytest.raises(ConfigError, match=r"is not one of a \| b"):
+        check_value("k", "c", Literal["a", "b"], "here")
+
+
+@pytest.mark.parametrize("algorithm", loader.available("algs"))
+def test_every_algorithm_file_is_valid(algorithm: str) -> None:
+    config, notes = make(algorithm, "spread")
+    assert config.name == algorithm
+    assert notes == []
+
+
+@pytest.mark.parametrize("environment", loader.available("envs"))
+def test_every_environment_file_is_valid(environment: str) -> None:
+    words = ["env_args.entry=mpe2.simple_spread_v3"] if environment == "pettingzoo" else []
+    assert make("hmf", environment, *words)[1] == []
+
+
+def test_a_key_has_one_type_wherever_it_is_read() -> None:
+    types: dict[str, Any] = {}
+    for registry in (registry for kind, registry in build.REGISTRIES.items() if kind != "env"):
+        for cls in registry.values():
+            for key, hint in config_keys(cls).items():
+                assert types.setdefault(key, hint) == hint, f"{key} of {cls.__name__}"
+
+
+def test_overrides_are_yaml() -> None:
+    assert parse_overrides(["a=true", "b.c=[1, 2]", "d=null", "e=text"]) == Layer(
+        "command line", {"a": True, "b": {"c": [1, 2]}, "d": None, "e": "text"}
+    )

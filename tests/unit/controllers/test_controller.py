@@ -1,0 +1,33 @@
+"""What a controller keeps between steps."""
+
+from __future__ import annotations
+
+import torch
+from tests.support.factory import config_for
+
+import build
+from components.batch import decode_obs
+
+
+def test_decoded_observations_use_the_same_memory_again_and_are_right() -> None:
+    """Training, evaluation and enemies of another number alternate; each has memory of its own."""
+    battle = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "random"}
+    config = config_for("iql", "battle", env_args=battle)
+    env = build.make_env(config, 2, test=False)
+    mac = build.make_mac(config, env.info)
+    row, draw = env.reset(1), torch.Generator().manual_seed(0)
+    places = set()
+    for _ in range(4):
+        for part in (row.obs, row.obs[:1], row.obs[:, :4].contiguous()):
+            decoded = mac._decode(part)
+            assert torch.equal(decoded, decode_obs(part, env.info.obs_scale))
+            places.add(decoded.data_ptr())
+        row = env.step(torch.randint(env.info.n_actions, (2, 6), generator=draw))
+    assert len(places) == 3
+
+
+def test_observations_in_natural_units_are_handed_on() -> None:
+    config = config_for("iql", "bar")
+    env = build.make_env(config, 2, test=False)
+    row = env.reset(1)
+    assert build.make_mac(config, env.info)._decode(row.obs) is row.obs

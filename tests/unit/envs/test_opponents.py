@@ -1,0 +1,192 @@
+"""Opponents: what they see, what they may refuse, and what a resumed run keeps of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tests.support.factory import config_for
+
+from build import build as build_system
+from components.batch import Step
+from config.loader import named_layer
+from envs.base import EnvError
+from envs.battle.env import BattleEnv
+from envs.opponents import PolicyOpponent, RandomOpponent
+
+
+def build(**changes: Any) -> BattleEnv:
+    """4 half-sighted learners against 3 enemies with MAgent's defaults."""
+    small = {"n_agents": 4, "n_enemies": 3, "map_size": 20, "episode_limit": 5, "opponent": "random"}
+    return BattleEnv(2, torch.device("cpu"), **(named_layer("envs", "battle").values["env_args"] | small | changes))
+
+
+class Counting:
+    """A policy with a memory: in its k-th step of an episode everybody takes action k."""
+
+    n_agents: int | None = None
+
+    def __init__(self, obs_shape: tuple[int, ...] = (13, 13, 5), n_actions: int = 21) -> None:
+        self.obs_shape, self.n_actions = obs_shape, n_actions
+        self.count = torch.zeros(2, dtype=torch.int64)
+        self.seen: list[tuple[Step, torch.Tensor]] = []
+
+    def __call__(self, step: Step, first: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        self.seen.append((step, first))
+        self.count = torch.where(first, 0, self.count + 1)
+        return self.count[:, None].expand(step.alive.shape).clone()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.count = state["count"]
+
+
+STAY = torch.full((2, 4), 2)
+
+
+def test_random_covers_all_actions_and_never_looks() -> None:
+    def look() -> tuple[Step, torch.Tensor]:
+        raise AssertionError("a random opponent must not pay for observations")
+
+    action = RandomOpponent(8, 50, 21).act(look, torch.Generator().manual_seed(0))
+    assert action.shape == (8, 50)
+    assert sorted(set(action.flatten().tolist())) == list(range(21))
+
+
+def test_the_policy_sees_its_own_side() -> None:
+    env, policy = build(opponent="self_play", swap_sides="never"), Counting()
+    env.set_opponent(policy)
+    env.reset(0)
+    for _ in range(7):
+        env.step(STAY)
+    assert [first.tolist() for _, first in policy.seen] == [[t in (0, 6)] * 2 for t in range(7)]
+    assert [step.truncated.tolist() for step, _ in policy.seen] == [[t == 5] * 2 for t in range(7)]
+    step = policy.seen[0][0]
+    assert step.obs.shape == (2, 3, 13, 13, 5)
+    assert step.obs.dtype == torch.uint8
+    assert (step.obs[:, :, 6, 6, 1] == 100).all()  # itself, at the centre of its own channel
+    assert step.alive.all()
+    assert step.position is not None
+    assert (step.position[..., 0] > 10).all()  # on the right
+
+
+def test_the_policys_actions_reach_its_agents() -> None:
+    env, policy = build(opponent="self_play", swap_sides="never"), Counting()
+    env.set_opponent(policy)
+    env.reset(0)
+    env.step(STAY)  # action 0: two cells up
+    env.step(STAY)
+    before, after = (policy.seen[t][0].position for t in (0, 1))
+    assert before is not None
+    assert after is not None
+    assert (after - before).unique(dim=1).tolist() == [[[0, -2]]] * 2
+
+
+def test_starts_do_not_depend_on_the_opponent() -> None:
+    played, random = build(opponent="self_play"), build()
+    played.set_opponent(Counting())
+    assert torch.equal(played.reset(3).obs, random.reset(3).obs)
+    for _ in range(6):
+        rows = played.step(STAY), random.step(STAY)
+    assert torch.equal(rows[0].obs, rows[1].obs)  # the first rows of the second episodes
+
+
+def test_a_policy_that_does_not_fit_is_refused() -> None:
+    message = (
+        r"shape \(7, 7, 5\) with 9 actions, but this environment's enemies have shape \(13, 13, 5\) and 21 actions"
+        r".*enemy_view_radius.*another checkpoint"
+    )
+    with pytest.raises(EnvError, match=message):
+        build(opponent="self_play").set_opponent(Counting((7, 7, 5), 9))
+    with pytest.raises(EnvError, match=r"shape \(13, 13, 5\) with 9 actions"):
+        PolicyOpponent(Counting(n_actions=9), (13, 13, 5), 21, 3)
+
+
+def test_a_policy_of_another_number_of_agents_is_refused_when_parameters_belong_to_agents() -> None:
+    policy = Counting()
+    policy.n_agents = 4
+    with pytest.raises(EnvError, match=r"each of 4 agents \(share_params=false.*has 3 enemies.*n_enemies"):
+        build(opponent="self_play").set_opponent(policy)
+    policy.n_agents = 3
+    build(opponent="self_play").set_opponent(policy)
+
+
+EQUAL = {"enemy_view_radius": 3, "enemy_speed": 1, "enemy_attack_radius": 1}  # the learners' policy fits the enemies
+
+
+TWO_GROUPS = {"n_groups": 2}
+RECURRENT = {"agent": "rnn", "obs_last_action": True, "learning_starts": 40}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "changes"), [("hmf", TWO_GROUPS), ("hmf_ipc", TWO_GROUPS), ("mfq", {}), ("iql", RECURRENT)]
+)
+def test_a_policy_plays_any_number_of_enemies(algorithm: str, changes: dict[str, Any]) -> None:
+    """Against itself, six against four; the enemies have no part in the learners' groups."""
+    battle = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "self_play", **EQUAL}
+    system = build_system(config_for(algorithm, "battle", env_args=battle, **changes))
+    system.runner.reset(1)
+    for _ in range(5):
+        system.runner.collect(0, system.replay)
+    opponent = system.runner.env._opponent._policy  # type: ignore[attr-defined]
+    assert opponent.memory.prev_action.shape == (system.config.batch_size_run, 4)
+    assert opponent.memory.groups is None
+
+
+@pytest.mark.parametrize("changes", [{"share_params": False}, {"obs_agent_id": True}])
+def test_a_controller_says_how_many_agents_it_can_serve(changes: dict[str, Any]) -> None:
+    battle = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "self_play", **EQUAL}
+    with pytest.raises(EnvError, match="each of 6 agents"):
+        build_system(config_for("iql", "battle", env_args=battle, **changes))
+
+
+@pytest.mark.parametrize(("kind", "path"), [("self_play", ""), ("checkpoint", "enemy.pt")])
+def test_somebody_must_play_the_enemies(kind: str, path: str) -> None:
+    env = build(opponent=kind, opponent_checkpoint=path)
+    env.reset(0)
+    message = rf"opponent is '{kind}', but nobody plays the enemies: call set_opponent\(policy\)"
+    with pytest.raises(EnvError, match=message):
+        env.step(STAY)
+    with pytest.raises(EnvError, match=r"set_opponent\(policy\) first"):
+        env.load_state_dict({})
+
+
+def test_random_takes_no_policy() -> None:
+    with pytest.raises(EnvError, match="opponent is 'random', which takes no policy"):
+        build().set_opponent(Counting())
+
+
+def test_a_policys_bad_actions_are_refused() -> None:
+    env, policy = build(opponent="self_play"), Counting()
+    env.set_opponent(policy)
+    env.reset(0)
+    env.step(STAY)  # first rows reset the count
+    policy.count = torch.tensor([3, 20])
+    with pytest.raises(EnvError, match=r"opponent's action: expected 0 \.\. 20, got 21 \(copy 1, agent 0\)"):
+        env.step(STAY)
+
+
+def test_resume_keeps_the_policys_memory_and_stream() -> None:
+    class Noisy(Counting):
+        def __call__(self, step: Step, first: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            action = super().__call__(step, first, generator)
+            return torch.where(torch.rand(action.shape, generator=generator) < 0.5, action, 6)
+
+    env, resumed = build(opponent="self_play"), build(opponent="self_play")
+    env.set_opponent(Noisy())
+    resumed.set_opponent(Noisy())
+    env.reset(1)
+    for _ in range(3):
+        env.step(STAY)
+    resumed.load_state_dict(env.state_dict())
+    for _ in range(9):
+        a, b = env.step(STAY), resumed.step(STAY)
+        assert torch.equal(a.obs, b.obs)
+        assert a.position is not None
+        assert b.position is not None
+        assert torch.equal(a.position, b.position)
+    seen = [(policy._opponent._policy.seen[-1][0].position) for policy in (env, resumed)]  # type: ignore[union-attr]
+    assert torch.equal(*seen)

@@ -1,0 +1,408 @@
+"""Import of PettingZoo environments: who is alive, who receives which action, how episodes end, exact continuation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
+from pettingzoo import ParallelEnv
+
+from components.batch import Step
+from envs.base import EnvError
+from envs.pettingzoo.env import PettingZooEnv
+from envs.pettingzoo.game import SEED_LIMIT
+from utils.seeding import derive_seed
+
+CPU = torch.device("cpu")
+
+
+class Roster(ParallelEnv):
+    """Agents live from step ``born`` to step ``end``, and leave by ``how``: 'terminated' or 'truncated'.
+
+    A reward is 10 * (position in possible_agents) + action; an observation is (steps so far, that position, a number
+    drawn at reset). With ``masked`` only the action (steps so far) % 3 is legal.
+    """
+
+    metadata: dict[str, Any] = {"name": "roster"}  # noqa: RUF012
+
+    def __init__(
+        self,
+        end: list[int],
+        born: list[int] | None = None,
+        how: str = "terminated",
+        names: list[str] | None = None,
+        spaces: list[gymnasium.Space] | None = None,
+        actions: list[gymnasium.Space] | None = None,
+        masked: bool = False,
+        seeded: bool = True,
+    ) -> None:
+        n = len(end)
+        self.possible_agents = names or [f"a_{i}" for i in range(n)]
+        self.born, self.end, self.how, self.seeded, self.masked = born or [0] * n, end, how, seeded, masked
+        plain = Box(0, 10**6, (3,), np.int32)
+        view = Dict({"observation": plain, "action_mask": MultiBinary(3)}) if masked else plain
+        self.views = dict(zip(self.possible_agents, spaces or [view] * n, strict=True))
+        self.acts = dict(zip(self.possible_agents, actions or [Discrete(3)] * n, strict=True))
+
+    def observation_space(self, agent: str) -> gymnasium.Space:
+        return self.views[agent]
+
+    def action_space(self, agent: str) -> gymnasium.Space:
+        return self.acts[agent]
+
+    def _see(self, agents: list[str]) -> dict[str, Any]:
+        def see(agent: str) -> Any:
+            shape, dtype = (self.views[agent].shape or (3,)), (self.views[agent].dtype or np.int32)
+            numbers = np.array([self.t, self.possible_agents.index(agent), self.number]).astype(dtype)
+            mask = np.eye(3, dtype=np.int8)[self.t % 3]
+            return {"observation": numbers, "action_mask": mask} if self.masked else np.resize(numbers, shape)
+
+        return {agent: see(agent) for agent in agents}
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        self.t = 0
+        self.number = int(np.random.default_rng(seed if self.seeded else None).integers(10**6))
+        self.agents = [agent for agent, born in zip(self.possible_agents, self.born, strict=True) if born == 0]
+        return self._see(self.agents), {agent: {} for agent in self.agents}
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        assert set(actions) == set(self.agents)
+        self.t += 1
+        reward = {agent: 10.0 * self.possible_agents.index(agent) + action for agent, action in actions.items()}
+        ends = {agent: self.end[self.possible_agents.index(agent)] == self.t for agent in self.agents}
+        never = dict.fromkeys(self.agents, False)
+        acted = self.agents
+        self.agents = [agent for agent in acted if not ends[agent]]
+        self.agents += [a for a, born in zip(self.possible_agents, self.born, strict=True) if born == self.t]
+        terminated, truncated = (ends, never) if self.how == "terminated" else (never, ends)
+        return self._see([*acted, *self.agents]), reward, terminated, truncated, {agent: {} for agent in acted}
+
+
+def not_an_env() -> object:
+    return object()
+
+
+def roster(n_envs: int = 1, team: str = "", opponent: str = "random", limit: int = 100, **kwargs: Any) -> PettingZooEnv:
+    return imported(f"{__name__}:Roster", kwargs, n_envs=n_envs, team=team, opponent=opponent, limit=limit)
+
+
+def imported(
+    entry: str, kwargs: dict[str, Any], n_envs: int = 1, team: str = "", opponent: str = "random", limit: int = 100
+) -> PettingZooEnv:
+    return PettingZooEnv(
+        n_envs,
+        CPU,
+        entry=entry,
+        kwargs=kwargs,
+        team=team,
+        opponent=opponent,  # type: ignore[arg-type]
+        opponent_checkpoint="somewhere" if opponent == "checkpoint" else "",
+        episode_limit=limit,
+    )
+
+
+def actions(env: PettingZooEnv, seed: int) -> torch.Tensor:
+    shape = (env.n_envs, env.info.n_agents)
+    return torch.randint(env.info.n_actions, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_same(a: Step, b: Step) -> None:
+    for key in ("obs", "alive", "reward", "terminated", "truncated"):
+        assert torch.equal(getattr(a, key), getattr(b, key)), key
+    for key in a.info:
+        assert torch.equal(a.info[key], b.info[key]), key
+
+
+# Three agents: a_0 dies in step 2, a_1 lives for all four steps, a_2 is born in step 1 and dies in step 3.
+LIVES = [[1, 1, 0], [1, 1, 1], [0, 1, 1], [0, 1, 0], [0, 0, 0]]
+
+
+def test_every_action_reaches_its_agent_through_births_and_deaths() -> None:
+    env = roster(n_envs=2, end=[2, 4, 3], born=[0, 0, 1])
+    row = env.reset(seed=0)
+    for t in range(4):
+        alive = torch.tensor(LIVES[t]).bool()
+        assert torch.equal(row.alive, alive.repeat(2, 1))
+        chosen = actions(env, seed=t)
+        row = env.step(chosen)
+        expected = torch.where(alive, 10.0 * torch.arange(3) + chosen, torch.zeros(()))
+        torch.testing.assert_close(row.reward, expected)
+        assert row.info["survivors"].tolist() == [sum(LIVES[t + 1])] * 2
+    assert row.terminated.all()
+    assert not row.alive.any()
+
+
+def test_observations_keep_dtype_and_are_zero_for_the_absent() -> None:
+    env = roster(end=[2, 4, 3], born=[0, 0, 1])
+    row = env.reset(seed=0)
+    assert env.info.obs_dtype is row.obs.dtype is torch.int32
+    assert row.obs[0, :2, 1].tolist() == [0, 1]
+    assert row.obs[0, 2].tolist() == [0, 0, 0]
+    row = env.step(actions(env, 0))
+    assert row.obs[0, :, :2].tolist() == [[1, 0], [1, 1], [1, 2]]
+
+
+def test_pictures_are_stored_as_uint8_and_decoded_to_the_unit_interval() -> None:
+    pictures = [Box(0, 255, (4, 4, 3), np.uint8)] * 2
+    env = roster(end=[2, 2], spaces=pictures)
+    assert env.reset(seed=0).obs.dtype is torch.uint8
+    assert env.info.obs_shape == (4, 4, 3)
+    assert env.info.obs_scale == 1 / 255
+
+
+def test_autoreset_ignores_actions_and_starts_another_episode() -> None:
+    env = roster(end=[1, 1])
+    first = env.reset(seed=0)
+    env.step(actions(env, 0))
+    row = env.step(torch.full((1, 2), 99))
+    assert not row.done.any()
+    assert not row.reward.any()
+    assert row.alive.all()
+    assert row.obs[0, 0, 2] != first.obs[0, 0, 2], "every episode has its own seed"
+
+
+def test_all_truncated_together_is_a_time_limit_that_leaves_them_alive() -> None:
+    env = roster(end=[2, 2], how="truncated")
+    env.reset(seed=0)
+    env.step(actions(env, 0))
+    row = env.step(actions(env, 1))
+    assert row.truncated.all()
+    assert not row.terminated.any()
+    assert row.alive.all()
+    assert row.obs[0, :, 0].tolist() == [2, 2], "the last observation is needed for the bootstrap"
+
+
+def test_own_time_limit() -> None:
+    env = roster(end=[5, 1], limit=2)
+    env.reset(seed=0)
+    env.step(actions(env, 0))
+    row = env.step(actions(env, 1))
+    assert row.truncated.all()
+    assert row.alive.tolist() == [[True, False]]
+
+
+def test_one_agent_truncated_alone_is_refused() -> None:
+    env = roster(end=[1, 5], how="truncated")
+    env.reset(seed=0)
+    with pytest.raises(EnvError, match="a_0 was truncated in step 1 while other learners play on"):
+        env.step(actions(env, 0))
+
+
+def test_episode_ends_with_the_last_learner() -> None:
+    env = roster(team="a", names=["b_0", "a_0"], end=[9, 2])
+    env.reset(seed=0)
+    assert not env.step(actions(env, 0)).done.any()
+    assert env.step(actions(env, 1)).terminated.all()
+
+
+def test_learner_is_waited_for_until_it_is_born() -> None:
+    env = roster(team="a", names=["a_0", "a_1", "b_0"], end=[1, 4, 9], born=[0, 3, 0])
+    env.reset(seed=0)
+    rows = [env.step(actions(env, t)) for t in range(4)]
+    assert [bool(row.done) for row in rows] == [False, False, False, True]
+    assert [row.alive.tolist() for row in rows[1:3]] == [[[False, False]], [[False, True]]]
+
+
+def test_random_others_play_legally_and_are_counted_apart() -> None:
+    env = roster(team="a", names=["b_0", "a_0", "b_1"], end=[50, 50, 50], masked=True)
+    row = env.reset(seed=0)
+    total = 0.0
+    for t in range(6):
+        assert row.avail is not None
+        assert row.avail.tolist() == [[[legal == t % 3 for legal in range(3)]]]
+        row = env.step(row.avail.to(torch.int64).argmax(dim=-1))
+        assert row.reward.tolist() == [[10.0 + t % 3]]
+        total += 0 + 20 + 2 * (t % 3)  # b_0 and b_1, with the one legal action each
+        assert row.info["opponent_return_sum"].item() == total
+
+
+def test_others_may_have_different_spaces() -> None:
+    actions_of = [Discrete(3), Discrete(2), Discrete(7, start=4)]
+    env = roster(team="a", names=["a_0", "b_0", "c_0"], end=[99, 99, 99], actions=actions_of)
+    env.reset(seed=0)
+    sums = {float(env.step(actions(env, t)).info["opponent_return_sum"]) for t in range(40)}
+    assert len(sums) == 40
+    assert set(np.diff(sorted(sums)).tolist()) <= set(np.arange(34.0, 42.0)), "10 + (0..1) and 20 + (4..10)"
+
+
+def test_first_action_of_a_discrete_space_that_does_not_start_at_zero() -> None:
+    env = roster(end=[9], actions=[Discrete(3, start=5)])
+    env.reset(seed=0)
+    assert env.step(torch.tensor([[2]])).reward.item() == 7.0
+
+
+class Follow:
+    """An opponent that plays its observation's first number modulo 3, and records where episodes begin."""
+
+    obs_shape: tuple[int, ...] = (3,)
+    n_actions = 3
+    n_agents: int | None = None
+
+    def __init__(self) -> None:
+        self.first: list[bool] = []
+
+    def __call__(self, step: Step, first: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        self.first += first.tolist()
+        return step.obs[:, :, 0].to(torch.int64) % 3
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def test_opponent_policy_sees_the_others_and_plays_them() -> None:
+    env = roster(team="a", names=["a_0", "b_0"], end=[3, 3], opponent="checkpoint")
+    with pytest.raises(EnvError, match="nobody plays the others"):
+        env.reset(seed=0)
+    policy = Follow()
+    env.set_opponent(policy)
+    env.reset(seed=0)
+    returns = [env.step(actions(env, t)).info["opponent_return_sum"].item() for t in range(5)]
+    assert returns == [10.0, 21.0, 33.0, 0.0, 10.0]
+    assert policy.first == [True, False, False, False, True]
+
+
+def test_opponent_policy_must_fit() -> None:
+    env = roster(team="a", names=["a_0", "b_0"], end=[3, 3], opponent="checkpoint", actions=[Discrete(3), Discrete(2)])
+    with pytest.raises(EnvError, match=r"3 actions, but this environment's enemies have .* 2 actions"):
+        env.set_opponent(Follow())
+    fixed = Follow()
+    fixed.n_agents = 2
+    with pytest.raises(EnvError, match=r"each of 2 agents .* has 1 enemies"):
+        roster(team="a", names=["a_0", "b_0"], end=[3, 3], opponent="checkpoint").set_opponent(fixed)
+    with pytest.raises(EnvError, match="takes no policy"):
+        roster(end=[1]).set_opponent(Follow())
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        (
+            r"equal observation spaces, but a_0 has Box\(0.*int32\) and a_1 has Box\(0.*uint8\)",
+            {"spaces": [Box(0, 9, (3,), np.int32), Box(0, 9, (2,), np.uint8)]},
+        ),
+        (
+            r"equal action spaces, but a_0 has Discrete\(3\) and a_1 has Discrete\(4\)",
+            {"actions": [Discrete(3), Discrete(4)]},
+        ),
+        ("a_0 has the action space MultiDiscrete.*only Discrete", {"actions": [MultiDiscrete([2, 2])] * 2}),
+        ("a_0 has the observation space Discrete.*expected a Box", {"spaces": [Discrete(4)] * 2}),
+        ("no agent's name starts with 'zebra'. Names start with a", {"team": "zebra"}),
+        ("episode_limit: expected at least 1, got 0", {"limit": 0}),
+        (r"refuses .*'bananas'", {"bananas": 3}),
+        ("all agents learn", {"opponent": "checkpoint"}),
+    ],
+)
+def test_bad_arguments(message: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(EnvError, match=message):
+        roster(end=[3, 3], **arguments)
+
+
+@pytest.mark.parametrize("entry", ["no_such_package", "json", "json:no_such_name", ""])
+def test_entry_that_cannot_be_imported(entry: str) -> None:
+    with pytest.raises(EnvError, match=f"env_args.entry: cannot import '{entry}'"):
+        imported(entry, {})
+
+
+def test_entry_that_makes_something_else() -> None:
+    with pytest.raises(EnvError, match="to make a ParallelEnv, got object"):
+        imported(f"{__name__}:not_an_env", {})
+
+
+def test_bad_actions() -> None:
+    env = roster(end=[1, 3])
+    env.reset(seed=0)
+    with pytest.raises(EnvError, match=r"expected \(1, 2\) int64, got \(2,\)"):
+        env.step(torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(EnvError, match=r"expected 0 .. 2, got 0 .. 3"):
+        env.step(torch.tensor([[3, 0]]))
+    env.step(torch.zeros(1, 2, dtype=torch.int64))
+    env.step(torch.tensor([[3, 0]]))  # the first agent is dead by now
+
+
+def test_copies_have_their_own_episodes_and_do_not_depend_on_their_number() -> None:
+    two, three = (roster(n_envs=n, end=[3, 3]).reset(seed=5).obs[:, 0, 2] for n in (2, 3))
+    assert torch.equal(two, three[:2])
+    assert len(set(three.tolist())) == 3
+
+
+def mpe2_tag(n_envs: int = 2) -> PettingZooEnv:
+    kwargs = {"num_good": 1, "num_adversaries": 3, "max_cycles": 7}
+    return imported("mpe2.simple_tag_v3", kwargs, n_envs=n_envs, team="adversary")
+
+
+def tigers() -> PettingZooEnv:
+    kwargs = {"map_size": 20, "max_cycles": 7}
+    return imported("magent2.environments.tiger_deer_v4", kwargs, n_envs=2, team="tiger")
+
+
+@pytest.mark.parametrize("make", [mpe2_tag, tigers])
+def test_real_environments_continue_exactly_from_a_saved_state(make: Callable[[], PettingZooEnv]) -> None:
+    env = make()
+    env.reset(seed=1)
+    for t in range(11):  # in the second episode
+        env.step(actions(env, t))
+    fresh = make()
+    fresh.load_state_dict(env.state_dict())
+    for t in range(11, 30):
+        assert_same(env.step(actions(env, t)), fresh.step(actions(env, t)))
+
+
+def test_state_of_another_number_of_copies_is_refused() -> None:
+    env = mpe2_tag()
+    env.reset(seed=1)
+    with pytest.raises(EnvError, match="the state holds 2 copies, this environment has 1"):
+        mpe2_tag(n_envs=1).load_state_dict(env.state_dict())
+
+
+def test_environment_that_does_not_repeat_itself_cannot_be_continued() -> None:
+    env = roster(end=[9], seeded=False)
+    env.reset(seed=0)
+    with pytest.raises(EnvError, match="cannot be continued exactly"):
+        roster(end=[9], seeded=False).load_state_dict(env.state_dict())
+
+
+def test_mpe2_tag_equals_the_original() -> None:
+    """Observations and rewards of the learning team, with the other team's actions read back from the record."""
+    from mpe2 import simple_tag_v3
+
+    env = mpe2_tag(n_envs=1)
+    row = env.reset(seed=3)
+    original = simple_tag_v3.parallel_env(num_good=1, num_adversaries=3, max_cycles=7)
+    seen, _ = original.reset(seed=derive_seed(env.state_dict()["games"][0]["stream"], "episode", 1) % SEED_LIMIT)
+    team = [f"adversary_{i}" for i in range(3)]
+    for t in range(7):
+        np.testing.assert_array_equal(row.obs[0], np.stack([seen[agent] for agent in team]))
+        row = env.step(actions(env, t))
+        played = env.state_dict()["games"][0]["actions"][-1].tolist()
+        seen, reward, *_ = original.step(dict(zip([*team, "agent_0"], played, strict=True)))
+        np.testing.assert_allclose(row.reward[0], [reward[agent] for agent in team], rtol=1e-6)
+    assert row.truncated.all()
+
+
+@pytest.mark.parametrize(
+    ("entry", "kwargs", "team", "n_agents", "n_actions"),
+    [
+        ("mpe2.simple_spread_v3", {"N": 4, "max_cycles": 6}, "", 4, 5),
+        ("magent2.environments.tiger_deer_v4", {"map_size": 20, "max_cycles": 10}, "tiger", 4, 9),
+    ],
+)
+def test_real_environments(entry: str, kwargs: dict[str, Any], team: str, n_agents: int, n_actions: int) -> None:
+    env = imported(entry, kwargs, n_envs=2, team=team)
+    row = env.reset(seed=0)
+    assert (env.info.n_agents, env.info.n_actions) == (n_agents, n_actions)
+    ends = 0
+    for t in range(25):
+        row = env.step(actions(env, t))
+        ends += int(row.done.sum())
+        assert row.obs.isfinite().all()
+        assert not row.obs[~row.alive].any()
+    assert ends >= 4
+    env.close()

@@ -1,0 +1,52 @@
+"""What torch environments share; on a GPU, a step never makes the host wait for the device."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from envs.bar import Bar
+from envs.matrix_game import MatrixGame
+from envs.pursuit.env import Pursuit
+from envs.spread import Spread
+from envs.torch_env import TorchEnv, relative_to_agents
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (Bar, {"capacity": 3}),
+        (MatrixGame, {"game": "hawk_dove"}),
+        (Spread, {"local_ratio": 0.5, "communication_slots": True}),
+        (Pursuit, {"dynamics": "unicycle"}),
+    ],
+)
+def test_step_does_not_synchronise(make: Callable[..., TorchEnv], arguments: dict[str, Any]) -> None:
+    device = torch.device("cuda")
+    env = make(4, device, n_agents=5, episode_limit=2, **arguments)
+    env.reset(seed=0)
+    action = torch.zeros(4, 5, dtype=torch.int64, device=device)
+    env.step(action)  # the first call loads kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(4):
+            env.step(action)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize(("n_objects", "n_agents"), [(1, 1), (1, 20), (6, 6), (3, 2), (2, 1)])
+def test_relative_places_equal_a_slow_loop(n_objects: int, n_agents: int) -> None:
+    stream = torch.Generator().manual_seed(0)
+    objects, agents = (torch.rand(4, n, 2, generator=stream) for n in (n_objects, n_agents))
+    seen = relative_to_agents(objects, agents)
+    assert seen.shape == (4, n_agents, n_objects + n_agents - 1, 2)
+    for env, k in itertools.product(range(4), range(n_agents)):
+        others = [agents[env, j] for j in range(n_agents) if j != k]
+        assert torch.equal(seen[env, k], torch.stack([*objects[env], *others]) - agents[env, k])

@@ -1,0 +1,160 @@
+"""Checkpoints: whole or refused, newest and best kept, and what does not fit is said."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.support.factory import config_for
+
+import build
+from components.batch import Memory
+from records import checkpoint
+from records.checkpoint import CheckpointError
+
+CPU = torch.device("cpu")
+BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 5}
+
+
+def save_steps(folder: Path, steps: list[int], keep: int) -> None:
+    for step in steps:
+        checkpoint.save_step(folder, step, {"policy": step}, {"learner": step}, keep)
+
+
+def system_for(algorithm: str = "iql", **overrides: Any) -> build.System:
+    return build.build(config_for(algorithm, "bar", **{"env_args": BAR, "n_groups": 2, **overrides}))
+
+
+def saved(folder: Path, system: build.System, step: int = 7) -> Path:
+    """A checkpoints folder with one step of ``system``."""
+    policy = build.policy_state(system.config, system.mac)
+    checkpoint.save_step(folder, step, policy, system.learner.state_dict(), keep=1)
+    return folder
+
+
+def test_what_is_saved_is_loaded_records_included(tmp_path: Path) -> None:
+    nobody = torch.full((2, 3), -1)
+    checkpoint.save(tmp_path / "new" / "x.pt", {"memory": Memory(nobody[:, 0], nobody, nobody), "text": "a", "n": 1.5})
+    state = checkpoint.load(tmp_path / "new" / "x.pt", CPU)
+    assert torch.equal(state["memory"].group, nobody)
+    assert (state["text"], state["n"]) == ("a", 1.5)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.pt"], "a temporary file was left"
+
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"n": 1})
+    with pytest.raises(Exception, match=r"pickle|lambda"):
+        checkpoint.save(path, {"n": lambda: 2})
+    assert checkpoint.load(path, CPU) == {"n": 1}
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"expected the file .*x\.pt, it does not exist"):
+        checkpoint.load(tmp_path / "x.pt", CPU)
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "empty"])
+def test_torn(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"weight": torch.zeros(1000)})
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[: len(whole) // 2], "noise": b"hello" * 100, "empty": b""}[damage])
+    with pytest.raises(CheckpointError, match=r"x\.pt cannot be read .* It is torn or not a checkpoint"):
+        checkpoint.load(path, CPU)
+
+
+def test_code_is_never_run(tmp_path: Path) -> None:
+    torch.save({"path": re.compile("x")}, tmp_path / "x.pt")  # unpickling it would call a function
+    with pytest.raises(CheckpointError, match=r"cannot be read \(UnpicklingError\)"):
+        checkpoint.load(tmp_path / "x.pt", CPU)
+
+
+def test_the_nearest_step_and_the_newest(tmp_path: Path) -> None:
+    save_steps(tmp_path, [100, 200, 1000], keep=9)
+    (tmp_path / "5000").mkdir()  # killed before learner.pt completed it
+    found = {step: checkpoint.step_folder(tmp_path, step).name for step in (1, 140, 170, 10**6, 0)}
+    assert found == {1: "100", 140: "100", 170: "200", 10**6: "1000", 0: "1000"}
+
+
+def test_no_steps(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"expected folders named by step with learner\.pt inside, found none in"):
+        checkpoint.step_folder(tmp_path, 0)
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
+    save_steps(tmp_path, [1], keep=2)
+    checkpoint.mark_best(tmp_path, 1, 0.5)
+    save_steps(tmp_path, [2, 3, 4], keep=2)
+    assert checkpoint.steps(tmp_path) == [1, 3, 4]
+    checkpoint.mark_best(tmp_path, 4, 0.6)
+    save_steps(tmp_path, [5, 6, 7], keep=2)
+    assert checkpoint.steps(tmp_path) == [4, 6, 7]
+    assert checkpoint.best_step(tmp_path) == 4
+
+
+def test_the_best_of_the_past_is_carried_over(tmp_path: Path) -> None:
+    save_steps(tmp_path / "old", [1, 2], keep=2)
+    checkpoint.copy_best(tmp_path / "old", tmp_path / "none", until=2)
+    assert checkpoint.best_step(tmp_path / "none") is None
+    checkpoint.mark_best(tmp_path / "old", 1, 0.5)
+    checkpoint.copy_best(tmp_path / "old", tmp_path / "new", until=1)
+    assert checkpoint.best_step(tmp_path / "new") == 1
+    assert checkpoint.load(tmp_path / "new" / "1" / checkpoint.POLICY, CPU) == {"policy": 1}
+    checkpoint.copy_best(tmp_path / "old", tmp_path / "earlier", until=0)
+    assert checkpoint.best_step(tmp_path / "earlier") is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"test_return_mean": 1.0}'])
+def test_a_spoilt_mark_of_the_best_is_one_line_that_names_it(content: str, tmp_path: Path) -> None:
+    path = tmp_path / checkpoint.BEST
+    path.write_text(content)
+    with pytest.raises(
+        checkpoint.CheckpointError, match=f"checkpoint: {path} cannot be read .*Remove it; the next best"
+    ):
+        checkpoint.best_step(tmp_path)
+
+
+def test_networks_start_where_another_run_ended(tmp_path: Path) -> None:
+    """checkpoint_path takes over networks, not the number of updates nor the learning rate."""
+    first = system_for(lr=0.01)
+    with torch.no_grad():
+        for parameter in first.learner.parameters:
+            parameter.add_(1.0)
+    first.learner.n_updates = 9
+    second = system_for(lr=0.02, seed=5, checkpoint_path=str(saved(tmp_path, first)))
+    for old, new in zip(first.learner.parameters, second.learner.parameters, strict=True):
+        assert torch.equal(old, new)
+    assert second.learner.n_updates == 0
+    assert [group["lr"] for group in second.learner.optimiser.param_groups] == [0.02]
+
+
+@pytest.mark.parametrize(
+    "other", [{"hidden_dims": [8]}, {"env_args": {**BAR, "n_agents": 5}}, {"algorithm": "hmf"}], ids=str
+)
+def test_networks_of_another_shape(other: dict[str, Any], tmp_path: Path) -> None:
+    folder = saved(tmp_path, system_for())
+    with pytest.raises(CheckpointError, match=r"/7 does not fit .* on bar: .* and population it was trained with"):
+        system_for(**{"checkpoint_path": str(folder), **other})
+
+
+def test_a_policy_file_is_a_controller(tmp_path: Path) -> None:
+    system = system_for("hmf_ipc")
+    mac = build.load_policy(saved(tmp_path, system) / "7" / checkpoint.POLICY, CPU)
+    assert mac.info == system.mac.info
+    assert not any(parameter.requires_grad for parameter in mac.parameters())
+    for old, new in zip(system.mac.parameters(), mac.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+@pytest.mark.parametrize("part", ["info", "config", "mac"])
+def test_a_file_that_is_no_policy(part: str, tmp_path: Path) -> None:
+    system = system_for()
+    state = build.policy_state(system.config, system.mac)
+    state[part] = {}
+    checkpoint.save(tmp_path / "policy.pt", state)
+    with pytest.raises(CheckpointError, match=r"policy\.pt is not a policy of this version of the project \("):
+        build.load_policy(tmp_path / "policy.pt", CPU)

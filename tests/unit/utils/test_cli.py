@@ -1,0 +1,68 @@
+"""How commands end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pymongo.errors import ServerSelectionTimeoutError
+
+from utils.cli import exit_code
+
+
+def raising(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ValueError("bad"), 2, "error: bad\n"),
+        (
+            ServerSelectionTimeoutError("refused (configured timeouts: many)"),
+            2,
+            "error: MongoDB does not answer: refused. Start it or correct the URL.\n",
+        ),
+        (KeyboardInterrupt(), 130, "stopped\n"),
+    ],
+)
+def test_one_line_and_an_exit_code(
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(lambda: raising(error), interrupted="stopped") == code
+    assert capsys.readouterr().err == message
+
+
+def test_the_traceback_is_there_on_request(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("HMF_TRACEBACK", "1")
+    assert exit_code(lambda: raising(ValueError("bad"))) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback")
+    assert "in raising" in error
+    assert error.endswith("error: bad\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    code = "import sys\nfrom utils.cli import exit_code\nsys.exit(exit_code(lambda: print('line\\n' * 100_000)))"
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_the_command_s_own_code_counts() -> None:
+    assert exit_code(lambda: None) == 0
+    assert exit_code(lambda: 1) == 1
+
+
+def test_a_mistake_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(KeyError):
+        exit_code(lambda: raising(KeyError("lost")))
