@@ -2,7 +2,7 @@
 
 A row of a world is told by three whole numbers an agent (`COMPACT`), tens of times fewer bytes than everybody's view;
 views are cut out of the map when somebody wants to see them: to act, and again when a replayed row is learned
-from. Cell for cell what MAgent2's ``get_observation`` gives (tests/unit/test_gridworld.py).
+from. Cell for cell what MAgent2's ``get_observation`` gives (tests/unit/envs/test_gridworld.py).
 """
 
 from __future__ import annotations
