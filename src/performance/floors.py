@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
 from envs.battle.env import BattleEnv
-from envs.battle.worlds import import_engine
+from envs.battle.library import import_engine
 from learners.base import Learner
 
 STEPS = 200  # before a bare engine starts anew

@@ -13,7 +13,7 @@ import numpy as np
 from llvmlite import binding
 from numba import types
 
-from envs.battle.worlds import import_engine
+from envs.battle.library import import_engine
 from utils.compiled import compiled
 
 _LIB = import_engine()[1]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -17,9 +16,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch  # before magent2: torch reads OMP_NUM_THREADS once, and magent2 sets it
+import torch
 
 from envs.base import EnvError
+from envs.battle.library import import_engine
 from envs.battle.views import FULL, N_CHANNELS, Views, draw_views
 
 if TYPE_CHECKING:
@@ -27,21 +27,6 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**31 - 2  # the engine's linear congruential generator takes 1 .. 2^31 - 2; it reads 0 as 1
 WORTH_A_THREAD = 2000  # agents of both sides; fewer step faster than another thread wakes up (docs/performance.md)
-
-
-def import_engine() -> tuple[ModuleType, Any]:
-    """``(magent2.gridworld, its C library)``. Raises EnvError when the package is missing."""
-    threads = os.environ.get("OMP_NUM_THREADS")
-    try:
-        from magent2 import c_lib, gridworld
-    except (ImportError, OSError) as error:
-        raise EnvError(
-            f"Battle needs the package magent2, which cannot be imported ({error}). "
-            "Install it with 'pip install magent2==0.3.4', or all requirements with ./install_dependencies.sh."
-        ) from error
-    if threads is None:
-        os.environ.pop("OMP_NUM_THREADS", None)  # magent2's guess would limit every child process to it
-    return gridworld, c_lib._LIB
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ import torch
 
 from components.batch import decode_obs
 from envs.base import EnvError
+from envs.battle.library import import_engine
 from envs.battle.views import OBS_SCALE
-from envs.battle.worlds import MAX_SEED, GridWorld, Rewards, UnitType, circle_offsets, import_engine
+from envs.battle.worlds import MAX_SEED, GridWorld, Rewards, UnitType, circle_offsets
 
 HALF = UnitType(view_radius=3, speed=1, attack_radius=1, hp=10, damage=2, step_recover=0.1)
 FULL = UnitType(view_radius=6, speed=2, attack_radius=1.5, hp=10, damage=2, step_recover=0.1)
@@ -325,7 +326,7 @@ def test_import_order_and_threads() -> None:
     """Importing environments needs no engine; the engine comes after torch and leaves the thread count alone."""
     code = (
         "import os, sys; import envs; assert 'magent2' not in sys.modules\n"
-        "from envs.battle.worlds import import_engine\n"
+        "from envs.battle.library import import_engine\n"
         "assert 'torch' in sys.modules; import_engine(); assert 'OMP_NUM_THREADS' not in os.environ"
     )
     environ = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
