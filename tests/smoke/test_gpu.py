@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.support.factory import config_for, info_for
+from tests.support.factory import config_for, disturb_targets, info_for
 
 import build
+from components.batch import to_device
 from components.replay import Replay
 from config.schema import Config
 from performance import ceiling
@@ -53,6 +54,7 @@ CASES: dict[str, dict[str, Any]] = {
     "hmf_literal battle": {},
     "hmf_reg spread": {},
 }
+FLOAT32 = 1e-5  # relative: sums in another order, but products in full precision (TF32 is off by 3e-4)
 Guard = Callable[[], AbstractContextManager[None]]
 
 
@@ -107,6 +109,27 @@ def assert_same(first: Outcome, second: Outcome) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def gradient_difference(case: str) -> float:
+    """One update of the same batch and networks on the CPU and with ``use_cuda``.
+
+    Returns the norm of the gradients' difference over that of the CPU's; the losses must differ as little.
+    """
+    here, there = (build.build(case_config(case, use_cuda=use_cuda)) for use_cuda in (False, True))
+    here.runner.reset(seed=1)
+    for _ in range(40):
+        here.runner.collect(0, here.replay)
+    disturb_targets(here.learner)
+    there.learner.load_state_dict(here.learner.state_dict())
+    batch = here.replay.sample(8)
+    losses = [float(system.learner.train(to_device(batch, system.device), 0)["loss"].cpu()) for system in (here, there)]
+    assert losses[1] == pytest.approx(losses[0], rel=FLOAT32)
+    gradients, others = (
+        torch.cat([p.grad.flatten().cpu() for p in system.learner.parameters if p.grad is not None])
+        for system in (here, there)
+    )
+    return float((others - gradients).norm() / gradients.norm())
+
+
 # ------------------------------------------------------------------------------------------------ the simulated device
 
 
@@ -152,6 +175,10 @@ def test_a_resumed_run_on_a_simulated_device_too(elsewhere: Executor, tmp_path: 
 def second_half(outcome: Outcome) -> Outcome:
     """What a run of 80 steps logged after the 40th."""
     return replace(outcome, logged={key: value for key, value in outcome.logged.items() if key[1] > 40})
+
+
+def test_gradients_on_a_simulated_device_are_the_cpus(elsewhere: Executor) -> None:
+    assert elsewhere.submit(simulated, gradient_difference, "hmf_ipc battle").result() == 0
 
 
 def measure_quickly(values: dict[str, Any]) -> Measurement:
@@ -244,6 +271,12 @@ def test_cuda_trains_without_waiting(case: str, tmp_path: Path) -> None:
     outcome = play(case, tmp_path, nothing_waits_for_cuda, use_cuda=True)
     assert all(np.isfinite(value) for value in outcome.logged.values())
     assert all(np.isfinite(values).all() for values in outcome.parameters)
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=on_cuda) for case in CASES if case != "maddpg spread"])
+def test_gradients_on_cuda_are_the_cpus(case: str) -> None:
+    """Without MADDPG, whose loss draws noise from the device's own stream."""
+    assert gradient_difference(case) < FLOAT32
 
 
 @pytest.mark.parametrize("case", [pytest.param("hmf_ipc battle", marks=on_cuda)])
