@@ -125,8 +125,9 @@ def info_is_sound(case: Case) -> None:
 
 
 def shapes_and_dtypes(case: Case) -> None:
-    """Every tensor of every row has the shape, dtype and device that EnvInfo announces."""
-    info = case.make().info
+    """Every tensor of every row has the shape and dtype that EnvInfo announces, and is where Env.device says."""
+    env = case.make()
+    info = env.info
     several, joint = (N_ENVS,), (N_ENVS, info.n_agents)
     expected = {
         "obs": ((*joint, *info.obs_shape), info.obs_dtype),
@@ -151,8 +152,8 @@ def shapes_and_dtypes(case: Case) -> None:
                 f"row {t}: Step.{name} has shape {tuple(tensor.shape)}, expected {shape}."
             )
             assert tensor.dtype == dtype, f"row {t}: Step.{name} has dtype {tensor.dtype}, expected {dtype}."
-            assert tensor.device.type == case.device.type, (
-                f"row {t}: Step.{name} is on {tensor.device}, expected {case.device}."
+            assert tensor.device.type == env.device.type, (
+                f"row {t}: Step.{name} is on {tensor.device}, expected Env.device = {env.device}."
             )
 
 
@@ -339,7 +340,7 @@ def bad_actions_are_refused(case: Case) -> None:
     """Actions of a wrong shape raise EnvError."""
     env = case.make()
     env.reset(seed=1)
-    too_many = torch.zeros(N_ENVS, env.info.n_agents + 1, dtype=torch.int64, device=case.device)
+    too_many = torch.zeros(N_ENVS, env.info.n_agents + 1, dtype=torch.int64, device=env.device)
     try:
         env.step(too_many)
     except EnvError:

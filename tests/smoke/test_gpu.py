@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.contract.checks import Case, shapes_and_dtypes
 from tests.support.factory import config_for, disturb_targets, info_for
 
 import build
 from components.batch import to_device
 from components.replay import Replay
+from config.registry import resolve
 from config.schema import Config
 from performance import ceiling
 from performance.measure import Measurement, measure
@@ -179,6 +181,19 @@ def second_half(outcome: Outcome) -> Outcome:
 
 def test_gradients_on_a_simulated_device_are_the_cpus(elsewhere: Executor) -> None:
     assert elsewhere.submit(simulated, gradient_difference, "hmf_ipc battle").result() == 0
+
+
+def check_rows(case: str) -> None:
+    """The contract's check of devices, with ``use_cuda``."""
+    config = case_config(case, use_cuda=True)
+    env_class = resolve(build.REGISTRIES["env"], config.env, "env")
+    shapes_and_dtypes(Case(config.env, env_class, dict(config.env_args), build.device_of(config)))
+
+
+@pytest.mark.parametrize("case", ["iql battle", "iql spread"])
+def test_rows_are_where_the_environment_says(case: str, elsewhere: Executor) -> None:
+    """Battle's engine keeps them on the CPU, a batched task on the device that it is given."""
+    elsewhere.submit(simulated, check_rows, case).result()
 
 
 def measure_quickly(values: dict[str, Any]) -> Measurement:
