@@ -34,6 +34,7 @@ from records import checkpoint
 from runners.vector_runner import VectorRunner
 from utils import seeding
 from utils.allocator import keep_freed_memory
+from utils.errors import InputError
 from utils.words import nearest
 
 REGISTRIES: dict[str, Mapping[str, type]] = {
@@ -227,7 +228,7 @@ def _check_parts(config: Config, classes: Mapping[str, type]) -> None:
 
 
 def build(config: Config, resumed: bool = False) -> System:
-    """Everything connected and seeded; nothing is written. Raises ValueError subclasses with one clear message.
+    """Everything connected and seeded; nothing is written. Raises InputError for parts that do not fit together.
 
     ``resumed``: networks come from the run's own state later, not from ``checkpoint_path``.
     """
@@ -331,7 +332,7 @@ def load_policy(path: Path, device: torch.device) -> BasicMAC:
         info = EnvInfo(**{**state["info"], "obs_dtype": getattr(torch, state["info"]["obs_dtype"])})
         mac = make_mac(config_from_dict(state["config"]), info).to(device)
         mac.load_state_dict(state["mac"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (InputError, AttributeError, KeyError, TypeError, RuntimeError) as error:
         raise checkpoint.CheckpointError(
             f"checkpoint: {path} is not a policy of this version of the project ({checkpoint.one_line(error)})."
         ) from error

@@ -182,7 +182,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def crossplay(argv: Sequence[str]) -> None:
-    """Play everything, print and write the results. Raises ValueError with one clear message."""
+    """Play everything, print and write the results. Raises InputError for what cannot be played."""
     arguments = parse(argv)
     given = list(dict.fromkeys(arguments.players))
     players = [load_player(name, arguments.step, arguments.results) for name in given]

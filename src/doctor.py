@@ -18,6 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.errors import InputError
+
 if TYPE_CHECKING:
     from components.batch import EnvInfo
     from config.schema import Config
@@ -163,22 +165,19 @@ def check_database(url: str | None) -> Finding:
     """The optional copy of the records."""
     if not url:
         return ok("none ($MONGO_URL is not set); runs are recorded as files")
-    from pymongo.errors import PyMongoError
-
     from records.files import RecordError
-    from records.mongo import address, connect, short
+    from records.mongo import MongoStore
 
+    store = MongoStore.at(url)
     try:
-        connect(url).command("ping")
+        store.ids()
     except RecordError as error:
-        return fail(str(error))
-    except PyMongoError as error:
-        return warn(f"no answer: {short(error)}. Runs are recorded as files; start it, then: python src/runs.py push")
-    return ok(f"{address(url)} answers")
+        return warn(f"{error} Runs are recorded as files; once it answers: python src/runs.py push")
+    return ok(f"{store.name} answers")
 
 
 def replay_arguments(config: Config) -> ReplayArguments:
-    """What the replay's size follows from. Raises ValueError for parts that do not fit together."""
+    """What the replay's size follows from. Raises InputError for parts that do not fit together."""
     import build
 
     on_cpu = replace(config, use_cuda=False)  # a missing GPU is another check's finding
@@ -191,14 +190,15 @@ def replay_arguments(config: Config) -> ReplayArguments:
 
 
 def chosen(arguments: argparse.Namespace) -> tuple[Config | None, ReplayArguments | None]:
-    """The configuration to check, if one was given. Raises ValueError for one that cannot run."""
+    """The configuration to check, if one was given. Raises InputError for one that cannot run."""
     if arguments.config is None and arguments.env_config is None:
         return None, None
     import build
     from config.loader import layers
+    from config.schema import ConfigError
 
     if arguments.config is None or arguments.env_config is None:
-        raise ValueError("expected both --config=ALGORITHM and --env-config=ENVIRONMENT, got one of them.")
+        raise ConfigError("expected both --config=ALGORITHM and --env-config=ENVIRONMENT, got one of them.")
     overrides = [word for word in arguments.overrides if word != "with"]
     config, _ = build.make_config(layers(arguments.config, arguments.env_config, overrides))
     return config, replay_arguments(config)
@@ -208,7 +208,7 @@ def survived(check: Callable[..., Finding], *given: Any) -> Finding:
     """The finding of ``check``; an error is one too."""
     try:
         return check(*given)
-    except ValueError as error:  # the project's own messages say what to do
+    except InputError as error:
         return fail(str(error))
     except Exception as error:
         return fail(f"{type(error).__name__}: {error}. {INSTALL}")
@@ -223,7 +223,7 @@ def examine(arguments: argparse.Namespace) -> Iterator[tuple[str, Finding]]:
     config, replay = None, None
     try:
         config, replay = chosen(arguments)
-    except (ValueError, ImportError) as error:
+    except (InputError, ImportError) as error:
         yield "configuration", fail(str(error))
     yield "memory", survived(check_memory, replay)
     yield "disk", survived(check_disk, Path(config.local_results_path if config else "results"), replay)

@@ -203,7 +203,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def evaluate(argv: list[str]) -> None:
-    """Write the video, print and save statistics. Raises ValueError with one clear message."""
+    """Write the video, print and save statistics. Raises InputError for what cannot be played."""
     arguments = parse(argv)
     run_dir = find_run(arguments.run, arguments.results)
     config = run_config(run_dir, arguments.overrides)

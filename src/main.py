@@ -18,18 +18,15 @@ from sacred.observers.base import RunObserver
 from sacred.run import Run
 
 import build
-from components.grouping import GroupingError
-from components.replay import ReplayError
 from config.loader import layers, parse_command_line, parse_overrides
 from config.schema import Config
-from envs.base import EnvError
-from learners.base import LearningError
 from records import checkpoint
-from records.files import RecordError, read_json
+from records.files import read_json
 from records.mongo import MongoCopy, MongoStore
 from records.observer import FileObserver, check_writable
 from run import LogScalar, Trainer, evaluate_once
 from utils.cli import INTERRUPTED, refuse, say
+from utils.errors import InputError
 from utils.signals import Stopped
 
 SETTINGS.CAPTURE_MODE = "sys"  # "fd" loses the end of the output
@@ -40,8 +37,6 @@ SETTINGS.DISCOVER_DEPENDENCIES = "none"
 
 RECORDING_FAILED = 3  # exit code, beside those of utils.cli
 FAILED = 1
-# Errors of a run on its way whose message says what to do.
-EXPLAINED = (checkpoint.CheckpointError, EnvError, GroupingError, LearningError, RecordError, ReplayError)
 BEAT_SECONDS = 2  # at most this much of the metrics is lost by kill -9
 
 
@@ -159,7 +154,7 @@ def _how_to_continue(observer: FileObserver) -> str:
 def main(argv: list[str]) -> int:
     """A whole run: 0, or 2 for bad input (one line, nothing written), 3 if recording failed, 130 if interrupted.
 
-    1 if it failed on the way: in one line where its parts can tell what to do.
+    1 if it failed on the way: in one line what a person can mend, with a traceback a mistake in the code.
     """
     try:
         config, notes, resume_from = prepare(argv)
@@ -167,7 +162,7 @@ def main(argv: list[str]) -> int:
         resumed = None if resume_from is None else Resumed.read(resume_from)
         observer, observers = recorders(Path(config.local_results_path) / "sacred")
         check_writable(observer.results_dir)
-    except ValueError as error:
+    except InputError as error:
         return refuse(error)
     for note in notes:
         say(note)
@@ -177,7 +172,7 @@ def main(argv: list[str]) -> int:
     except (Stopped, KeyboardInterrupt):
         code = INTERRUPTED
         say(f"interrupted; {_how_to_continue(observer)}")
-    except EXPLAINED as error:
+    except InputError as error:
         refuse(error)
         code = FAILED
     finally:

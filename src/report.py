@@ -30,7 +30,7 @@ from config.schema import ConfigError
 from experiments.plan import from_values, load_experiment, plan
 from records.files import RecordError
 from records.identity import identity
-from records.mongo import MongoStore, address, connect
+from records.mongo import MongoStore
 from records.query import parse_condition
 from records.store import FileStore, RunRecord, RunStore
 from utils.cli import exit_code
@@ -360,7 +360,7 @@ def report(argv: Sequence[str]) -> None:
     """Print the tables and write the report. Raises RecordError or ConfigError with one clear message."""
     arguments = parse(argv)
     url = arguments.mongo_url
-    store = MongoStore(connect(url), address(url)) if url else FileStore(Path(arguments.results) / "sacred")
+    store = MongoStore.at(url) if url else FileStore(Path(arguments.results) / "sacred")
     records = chosen_runs(store, arguments)
     tasks = collect(store, records, arguments.metric)
     if not tasks:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from components.batch import EnvInfo
 from components.clustering import RunningMoments, farthest_first, lloyd, match_in_turn, points
 from components.mean_field import group_mean, membership
+from utils.errors import InputError
 
 
-class GroupingError(ValueError):
+class GroupingError(InputError):
     """A grouping that gives no valid groups."""
 
 
@@ -52,7 +53,7 @@ class Grouping(nn.Module, ABC):
                 "differ between episodes, it is missing. Add dynamic = True or dynamic = False."
             )
         if not 1 <= n_groups <= info.n_agents:
-            raise ValueError(
+            raise GroupingError(
                 f"n_groups: expected between 1 and the number of agents ({info.n_agents}), got {n_groups}. "
                 "Set n_groups, or env_args.n_agents."
             )
@@ -120,7 +121,7 @@ class SpatialGrouping(Grouping):
     def __init__(self, info: EnvInfo, *, n_groups: int) -> None:
         super().__init__(info, n_groups=n_groups)
         if not info.has_position:
-            raise ValueError(
+            raise GroupingError(
                 f"grouping=spatial needs an environment with positions, {info.name} has none. "
                 "Use grouping=contiguous, random or ipc."
             )
@@ -155,7 +156,7 @@ class IPCGrouping(Grouping):
     ) -> None:
         super().__init__(info, n_groups=n_groups)
         if ipc_features != "obs_action" and not info.has_position:
-            raise ValueError(
+            raise GroupingError(
                 f"ipc_features={ipc_features} needs an environment with positions, {info.name} has none. "
                 "Use ipc_features=obs_action."
             )

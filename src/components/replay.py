@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from components.batch import Batch, EnvInfo, Step, Window, decode_obs
+from utils.errors import InputError
 
 
-class ReplayError(ValueError):
+class ReplayError(InputError):
     """A replay that does not fit or cannot be loaded."""
 
 

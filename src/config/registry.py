@@ -11,12 +11,13 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_type_hints
 
+from utils.errors import InputError
 from utils.words import nearest
 
 T = TypeVar("T")
 
 
-class RegistryError(ValueError):
+class RegistryError(InputError):
     """A name that no registry holds."""
 
 

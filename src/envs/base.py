@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from components.batch import EnvInfo, Step
+from utils.errors import InputError
 
 
-class EnvError(ValueError):
+class EnvError(InputError):
     """A request that the environment cannot honour; the message says what was expected, what came and what to do."""
 
 

@@ -10,11 +10,13 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from utils.errors import InputError
+
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}  # torch, numpy and OpenBLAS read it
 POLL_SECONDS = 0.2
 
 
-class WorkerError(ValueError):
+class WorkerError(InputError):
     """Workers that cannot be had; the message says what to do."""
 
 

@@ -12,11 +12,12 @@ from components.batch import Batch
 from components.returns import td_target, weighted_mean
 from components.target_net import frozen_copy, soft_update
 from controllers.basic_controller import BasicMAC
+from utils.errors import InputError
 
 Metrics = dict[str, Tensor]  # name -> 0-dim tensor on the learner's device
 
 
-class LearningError(ValueError):
+class LearningError(InputError):
     """Learning that cannot go on: a part that computes the wrong thing, or values that are no numbers any more."""
 
 

@@ -9,7 +9,7 @@ from components.batch import Batch
 from components.returns import gather_action, weighted_mean
 from components.selectors import greedy_action
 from controllers.basic_controller import BasicMAC
-from learners.base import Learner, Metrics, agent_target, agent_weight, td_loss
+from learners.base import Learner, LearningError, Metrics, agent_target, agent_weight, td_loss
 from modules.mixers.mfvfd_mixer import MFVFDMixer
 
 
@@ -32,7 +32,7 @@ class MFVFDLearner(Learner):
     ) -> None:
         self.needs_position = mixer.neighbours > 0
         if self.needs_position and not mac.info.has_position:
-            raise ValueError(
+            raise LearningError(
                 f"mf_neighbours: expected 0 (all others) on {mac.info.name}, which has no positions to find the "
                 f"nearest by, got {mixer.neighbours}. Set mf_neighbours=0."
             )

@@ -9,6 +9,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from utils.errors import InputError
+
+
+class NetworkError(InputError):
+    """A network that does not fit what it shall serve."""
+
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers of the given sizes with ReLU between them: (..., sizes[0]) -> (..., sizes[-1])."""
@@ -40,9 +46,9 @@ def stacked_mlp(n: int, sizes: Sequence[int]) -> nn.Sequential:
 
 
 def refuse_above(max_agents: int, n_agents: int, component: str, reason: str) -> None:
-    """Raises ValueError when a network that is made for small teams would have to serve a larger one."""
+    """Raises NetworkError when a network that is made for small teams would have to serve a larger one."""
     if n_agents > max_agents:
-        raise ValueError(
+        raise NetworkError(
             f"{component}: expected at most max_agents = {max_agents} agents, got {n_agents}. {reason}, which does not "
             "scale. Use --config=vdn, mfq or hmf, fewer env_args.n_agents, or raise max_agents at your own cost."
         )

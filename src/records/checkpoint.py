@@ -12,13 +12,14 @@ import torch
 
 from components.batch import GroupHistory, Memory, Step
 from utils.atomic import write_atomic
+from utils.errors import InputError
 
 torch.serialization.add_safe_globals([Step, Memory, GroupHistory])
 
 POLICY, LEARNER, RESUME, BEST = "policy.pt", "learner.pt", "resume.pt", "best.json"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint that is missing, torn or made for something else."""
 
 

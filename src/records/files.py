@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from utils.errors import InputError
+
 METRICS = "metrics.jsonl"
 STOCK_METRICS = "metrics.json"
 
 
-class RecordError(ValueError):
+class RecordError(InputError):
     """A record that cannot be written, read or found; the message says which, where and what to do."""
 
 
@@ -49,12 +51,11 @@ def metric_line(name: str, step: int, value: float, time: str) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object, empty when the file does not exist. Raises RecordError."""
     try:
-        found = json.loads(path.read_bytes())
+        return dict(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise RecordError(f"{path}: expected a JSON object, cannot read it ({error}). Remove or repair it.") from error
-    return dict(found)
 
 
 def read_curves(path: Path, start: int = 0) -> tuple[dict[str, Curve], int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,14 @@ def address(url: str) -> str:
     return f"{hosts}/{parsed['database'] or 'sacred'}"
 
 
-def short(error: Exception) -> str:
-    """The first words of pymongo's long messages."""
-    return str(error).split(" (configured timeouts", maxsplit=1)[0]
+@contextmanager
+def reached() -> Iterator[None]:
+    """Turn what pymongo raises inside into a RecordError with the first words of its long message."""
+    try:
+        yield
+    except PyMongoError as error:
+        reason = str(error).split(" (configured timeouts", maxsplit=1)[0]
+        raise RecordError(f"MongoDB does not answer: {reason}. Start it or correct the URL.") from error
 
 
 def connect(url: str) -> Database[Any]:
@@ -56,7 +62,7 @@ def connect(url: str) -> Database[Any]:
 
 
 class MongoStore(RunStore):
-    """Collections ``runs`` and ``metrics``. Besides RecordError, every method raises PyMongoError on an outage."""
+    """Collections ``runs`` and ``metrics``. Every method raises RecordError, also on an outage."""
 
     def __init__(self, database: Database[Any], name: str) -> None:
         self.name = name
@@ -68,9 +74,11 @@ class MongoStore(RunStore):
         """The store behind a URL; nothing is sent yet. Raises RecordError for a bad URL."""
         return cls(connect(url), address(url))
 
+    @reached()
     def ids(self) -> Sequence[int]:
         return sorted(document["_id"] for document in self._runs.find({}, {"_id": 1}))
 
+    @reached()
     def get(self, run_id: int) -> RunRecord:
         document = self._find(run_id, {"captured_out": 0, "resources": 0, "artifacts": 0, "format": 0, "omniboard": 0})
         config, info = document.pop("config"), document.pop("info")
@@ -79,6 +87,7 @@ class MongoStore(RunStore):
         times = {key: document[key].isoformat() for key in TIMES if document.get(key) is not None}
         return RunRecord(run_id, {**document, **times}, config, info)
 
+    @reached()
     def own_metrics(self, run_id: int) -> dict[str, Curve]:
         self._find(run_id, {"_id": 1})
         return {
@@ -86,6 +95,7 @@ class MongoStore(RunStore):
             for found in self._metrics.find({"run_id": run_id})
         }
 
+    @reached()
     def output(self, run_id: int) -> str:
         return str(self._find(run_id, {"captured_out": 1})["captured_out"])
 
@@ -97,6 +107,7 @@ class MongoStore(RunStore):
         self.put_record(record, output)
         self.append(record.id, self.missing(record.id, curves))
 
+    @reached()
     def put_record(self, record: RunRecord, output: str) -> None:
         """Insert or update the document in ``runs``; what Omniboard added to it (tags, notes) stays."""
         entry = {key: _to_time(value) if key in TIMES else value for key, value in record.entry.items()}
@@ -119,11 +130,13 @@ class MongoStore(RunStore):
                 f"Rename the folder to a free number ({max(self.ids()) + 1} or higher) and push that."
             ) from None
 
+    @reached()
     def missing(self, run_id: int, curves: dict[str, Curve]) -> dict[str, Curve]:
         """The part of ``curves`` that the database does not hold yet."""
         stored = {found["name"]: len(found["steps"]) for found in self._metrics.find({"run_id": run_id})}
         return {name: curve.part(range(stored.get(name, 0), len(curve.steps))) for name, curve in curves.items()}
 
+    @reached()
     def append(self, run_id: int, curves: dict[str, Curve]) -> None:
         """Add points at the end of the metrics of a run that ``put_record`` has stored."""
         for name, curve in curves.items():
@@ -136,6 +149,7 @@ class MongoStore(RunStore):
                 self._metrics.update_one({"run_id": run_id, "name": name}, {"$push": points}, upsert=True)
         self._runs.update_one({"_id": run_id}, {"$set": {"info.metrics": self._references(run_id)}})
 
+    @reached()
     def remove(self, run_id: int) -> None:
         self._find(run_id, {"_id": 1})
         self._metrics.delete_many({"run_id": run_id})
@@ -181,12 +195,11 @@ class MongoCopy(RunObserver):
         """The lowest id that no run in the database has; asked before training, it also tells whether it answers."""
         try:
             return max(self._store.ids(), default=0) + 1
-        except PyMongoError as error:
+        except RecordError as error:
             logger.warning(
-                "MongoDB %s does not answer (%s). The run goes on and is recorded as files; "
-                "the copy follows when the database returns.",
+                "%s: %s The run goes on and is recorded as files; the copy follows when the database returns.",
                 self._store.name,
-                short(error),
+                error,
             )
             return 1
 
@@ -243,9 +256,9 @@ class MongoCopy(RunObserver):
         except Exception as error:  # whatever is wrong with the copy, the run goes on
             if self._error is None:  # once per outage
                 logger.warning(
-                    "MongoDB %s: copy of run %d fails (%s); trying on.", self._store.name, self._run_id, short(error)
+                    "MongoDB %s: copy of run %d fails (%s); trying on.", self._store.name, self._run_id, error
                 )
-            self._error = short(error)
+            self._error = str(error)
             self._sent = None
             return False
         self._error = None

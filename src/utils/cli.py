@@ -1,6 +1,6 @@
 """The command line: its words, and how commands end.
 
-Bad input, an absent database and Ctrl-C are one line and an exit code, never a traceback.
+Bad input and Ctrl-C are one line and an exit code; a mistake in the code keeps its traceback.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from pymongo.errors import PyMongoError
-
-from records.mongo import short
+from utils.errors import InputError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -32,7 +30,7 @@ def silence() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def refuse(error: ValueError) -> int:
+def refuse(error: InputError) -> int:
     """Print the error in one line, after its traceback if $HMF_TRACEBACK is set; BAD_INPUT."""
     if os.environ.get("HMF_TRACEBACK"):
         traceback.print_exception(error)
@@ -41,7 +39,7 @@ def refuse(error: ValueError) -> int:
 
 
 def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted") -> int:
-    """Run ``command``; its own exit code, 0 for None. Every error about input is a ValueError."""
+    """Run ``command``; its own exit code, 0 for None, or one of those above."""
     try:
         code = command() or 0
         sys.stdout.flush()
@@ -52,8 +50,5 @@ def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED
-    except ValueError as error:
+    except InputError as error:
         return refuse(error)
-    except PyMongoError as error:
-        print(f"error: MongoDB does not answer: {short(error)}. Start it or correct the URL.", file=sys.stderr)
-    return BAD_INPUT

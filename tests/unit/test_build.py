@@ -11,6 +11,7 @@ from tests.support.factory import config_for
 import build
 from config.loader import Layer, layers
 from config.schema import ConfigError
+from utils.errors import InputError
 
 RNN = {"agent": "rnn", "rnn_hidden_dim": 4}
 
@@ -44,7 +45,7 @@ def built(**overrides: Any) -> build.System:
     ids=str,
 )
 def test_parts_that_do_not_fit(overrides: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         built(**overrides)
 
 

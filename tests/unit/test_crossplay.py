@@ -15,6 +15,7 @@ from config.loader import layers
 from config.schema import Config
 from crossplay import RANDOM, Player, Result, elo_table, line_up, load_player, main, make_game, meet, score_matrix
 from records import checkpoint
+from utils.errors import InputError
 
 SMALL = [
     "env_args.n_agents=6",
@@ -71,7 +72,7 @@ def test_asymmetric_sides_take_learners_as_rows_and_opponents_as_columns() -> No
 )
 def test_policies_of_another_game_are_refused(stranger: tuple[str, ...]) -> None:
     first = player(config("iql", "battle", "env_args.n_enemies=4"), "first")
-    with pytest.raises(ValueError, match=r"crossplay: stranger was trained on .* the sides of first's game are"):
+    with pytest.raises(InputError, match=r"crossplay: stranger was trained on .* the sides of first's game are"):
         line_up([first, player(config(*stranger), "stranger")])
 
 
@@ -90,7 +91,7 @@ def test_policies_play_on_either_side_of_a_larger_game(trained: tuple[str, ...])
 
 def test_other_environments_are_refused() -> None:
     bar = build.make_config(layers("iql", "bar", []))[0]
-    with pytest.raises(ValueError, match="crossplay: expected policies of battle, got iql trained on bar"):
+    with pytest.raises(InputError, match="crossplay: expected policies of battle, got iql trained on bar"):
         make_game(bar, 1, "left", RANDOM)
 
 

@@ -61,7 +61,7 @@ def test_a_failed_check_is_one_line_and_exit_code_1(
 @pytest.mark.usefixtures("fast")
 def test_a_silent_database_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.main(["--mongo-url", "mongodb://127.0.0.1:1"]) == 0
-    assert "warn database      no answer: 127.0.0.1:1" in capsys.readouterr().out
+    assert "warn database      MongoDB does not answer: 127.0.0.1:1" in capsys.readouterr().out
 
 
 def test_wrong_and_missing_packages_are_named(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ import main
 from records import checkpoint
 from run import Trainer
 from runners.vector_runner import VectorRunner
+from utils.errors import InputError
 from utils.signals import Stopped, StopRequest
 
 CPU = torch.device("cpu")
@@ -357,7 +358,7 @@ def test_resuming_a_run_of_another_version(
     ],
 )
 def test_refused_before_a_run_begins(overrides: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         trainer_for(tmp_path, **overrides)
 
 

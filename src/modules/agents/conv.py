@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from modules.agents.base import Agent, QHead, join_extra
+from modules.nets import NetworkError
 
 
 class ConvAgent(Agent):
@@ -25,7 +26,7 @@ class ConvAgent(Agent):
     ) -> None:
         super().__init__()
         if len(obs_shape) != 3 or min(obs_shape[:2]) <= 2 * len(conv_channels):
-            raise ValueError(
+            raise NetworkError(
                 f"agent=conv: expected observations of shape (height, width, channels) of at least "
                 f"{2 * len(conv_channels) + 1} cells a side for {len(conv_channels)} layers, got {obs_shape}. "
                 "Use agent=mlp, or fewer conv_channels."

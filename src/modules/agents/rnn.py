@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from modules.agents.base import Agent, QHead, join_extra
-from modules.nets import mlp, stacked_mlp
+from modules.nets import NetworkError, mlp, stacked_mlp
 
 
 class RNNAgent(Agent):
@@ -35,7 +35,7 @@ class RNNAgent(Agent):
     ) -> None:
         super().__init__()
         if min(burn_in, sequence_length) < 1:
-            raise ValueError(
+            raise NetworkError(
                 f"agent=rnn: expected burn_in and sequence_length of at least 1, got {burn_in} and {sequence_length}. "
                 "For no memory use agent=mlp."
             )

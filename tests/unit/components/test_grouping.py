@@ -23,6 +23,7 @@ from components.grouping import SpatialGrouping as Spatial
 from components.selectors import EpsilonGreedySelector
 from controllers.group_controller import GroupMAC
 from modules.agents.mlp import MLPAgent
+from utils.errors import InputError
 
 INFO = EnvInfo(
     name="toy",
@@ -130,15 +131,15 @@ def test_a_grouping_says_whether_members_change() -> None:
 
 @pytest.mark.parametrize("n_groups", [0, 7])
 def test_impossible_number_of_groups(n_groups: int) -> None:
-    with pytest.raises(ValueError, match=rf"n_groups: expected between 1 and .* agents \(6\), got {n_groups}"):
+    with pytest.raises(InputError, match=rf"n_groups: expected between 1 and .* agents \(6\), got {n_groups}"):
         ContiguousGrouping(INFO, n_groups=n_groups)
 
 
 def test_positions_are_demanded_when_the_grouping_is_made() -> None:
     blind = replace(INFO, has_position=False)
-    with pytest.raises(ValueError, match="grouping=spatial needs an environment with positions, toy has none"):
+    with pytest.raises(InputError, match="grouping=spatial needs an environment with positions, toy has none"):
         Spatial(blind, n_groups=2)
-    with pytest.raises(ValueError, match="ipc_features=position needs an environment with positions, toy has none"):
+    with pytest.raises(InputError, match="ipc_features=position needs an environment with positions, toy has none"):
         IPCGrouping(blind, n_groups=2, ipc_features="position")
 
 

@@ -18,6 +18,7 @@ from components.batch import Batch
 from learners.maddpg_learner import MADDPGLearner, straight_through_gumbel
 from modules.critics.central import CentralCritic
 from records import checkpoint
+from utils.errors import InputError
 
 INFO = info_for(n_agents=3, n_actions=4)
 
@@ -139,7 +140,7 @@ def test_noise_continues_after_a_resume() -> None:
 
 def test_a_large_population_is_refused_with_the_reason() -> None:
     message = r"maddpg: expected at most max_agents = 32 agents, got 33\. Its critics read all observations and actions"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         learner_for(config_for("maddpg", "spread"), info_for(33, 2))
 
 

@@ -15,6 +15,7 @@ from torch.nn.functional import one_hot
 
 from learners.base import Learner
 from modules.mixers.mfvfd_mixer import MFVFDMixer
+from utils.errors import InputError
 
 INFO = info_for(n_agents=6, n_actions=3)
 
@@ -130,7 +131,7 @@ def test_loss_equals_a_loop(double_q: bool) -> None:
 def test_nearest_needs_positions() -> None:
     assert mfvfd(mf_neighbours=2).needs_position
     assert not mfvfd().needs_position
-    with pytest.raises(ValueError, match=r"mf_neighbours: expected 0 \(all others\) on test, which has no positions"):
+    with pytest.raises(InputError, match=r"mf_neighbours: expected 0 \(all others\) on test, which has no positions"):
         learner_for(config_for("mfvfd", "bar", mf_neighbours=2), INFO)
 
 

@@ -9,6 +9,7 @@ import torch
 from tests.support.factory import config_for, disturb_targets, info_for, learner_for, random_batch
 
 from modules.mixers.qmix import QMIXMixer
+from utils.errors import InputError
 
 
 def test_loss_is_that_of_the_team_value_with_the_targets_own_mixer() -> None:
@@ -66,5 +67,5 @@ def test_one_agent_and_nobody_alive() -> None:
 
 def test_a_large_population_is_refused_with_the_reason() -> None:
     message = r"mixer=qmix: expected at most max_agents = 32 agents, got 33\. Its hypernetworks read all observations"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         learner_for(config_for("qmix", "bar"), info_for(33, 2))

@@ -13,6 +13,7 @@ from tests.support.training import acted_and_learned
 import build
 from components.batch import Batch, Window
 from controllers.basic_controller import BasicMAC
+from utils.errors import InputError
 
 INFO = replace(info_for(n_agents=3, n_actions=4), episode_limit=5)
 
@@ -65,7 +66,7 @@ def test_gradients_stop_at_the_burn_in_and_information_at_resets(reset_row: int 
 
 @pytest.mark.parametrize("key", ["burn_in", "sequence_length"])
 def test_empty_windows_are_refused(key: str) -> None:
-    with pytest.raises(ValueError, match="agent=rnn: expected burn_in and sequence_length of at least 1"):
+    with pytest.raises(InputError, match="agent=rnn: expected burn_in and sequence_length of at least 1"):
         build.make_mac(config_for("iql", "spread", agent="rnn", **{key: 0}), INFO)
 
 

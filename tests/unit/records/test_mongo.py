@@ -158,7 +158,7 @@ def test_a_database_that_never_answers_neither_stops_nor_hangs_a_run(
     begin = time.monotonic()
     assert copy.first_id() == 1
     assert 2.5 < time.monotonic() - begin < 5
-    assert "127.0.0.1:1/runs does not answer" in caplog.text
+    assert "127.0.0.1:1/runs: MongoDB does not answer: " in caplog.text
     begin = time.monotonic()
     record_run([FileObserver(tmp_path), copy])
     assert time.monotonic() - begin < 3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from records.files import Curve, RecordError
+from records.files import Curve, RecordError, read_json
 from records.query import Condition, differing_keys, flatten, parse_condition, telling_keys
 from records.store import FileStore, RunRecord, RunStore, join_curves, utc_now
 
@@ -213,3 +213,10 @@ def test_flat_configurations_and_the_keys_that_differ() -> None:
     assert telling_keys([first, second]) == ["env_args.size"]
     assert differing_keys([first]) == []
     assert differing_keys([]) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "3", "[1]", '"text"'])
+def test_what_is_no_json_object_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RecordError, match=r"config\.json: expected a JSON object, cannot read it \("):
+        read_json(tmp_path / "config.json")

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from pymongo.errors import ServerSelectionTimeoutError
 
 from utils.cli import exit_code
+from utils.errors import InputError
 
 
 def raising(error: BaseException) -> None:
@@ -20,12 +20,7 @@ def raising(error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (ValueError("bad"), 2, "error: bad\n"),
-        (
-            ServerSelectionTimeoutError("refused (configured timeouts: many)"),
-            2,
-            "error: MongoDB does not answer: refused. Start it or correct the URL.\n",
-        ),
+        (InputError("bad"), 2, "error: bad\n"),
         (KeyboardInterrupt(), 130, "stopped\n"),
     ],
 )
@@ -38,7 +33,7 @@ def test_one_line_and_an_exit_code(
 
 def test_the_traceback_is_there_on_request(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("HMF_TRACEBACK", "1")
-    assert exit_code(lambda: raising(ValueError("bad"))) == 2
+    assert exit_code(lambda: raising(InputError("bad"))) == 2
     error = capsys.readouterr().err
     assert error.startswith("Traceback")
     assert "in raising" in error
@@ -63,6 +58,7 @@ def test_the_command_s_own_code_counts() -> None:
     assert exit_code(lambda: 1) == 1
 
 
-def test_a_mistake_of_ours_keeps_its_traceback() -> None:
-    with pytest.raises(KeyError):
-        exit_code(lambda: raising(KeyError("lost")))
+@pytest.mark.parametrize("error", [ValueError("lost"), KeyError("lost")])
+def test_a_mistake_in_the_code_keeps_its_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        exit_code(lambda: raising(error))

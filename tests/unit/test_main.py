@@ -1,0 +1,54 @@
+"""How a run of main.py ends when a part of it raises."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[2] / "src"
+BROKEN = """
+from learners.base import LearningError
+from learners.q_learner import QLearner
+
+class Broken(QLearner):
+    def loss(self, batch, t_env):
+        raise {error}
+"""
+SMALL = "t_max=40 batch_size=8 learning_starts=8 buffer_size=100 test_nepisode=2"
+
+
+def run_with_broken_learner(error: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """``main.py`` in a process of its own, with a learner that raises ``error``; it records in ``folder``."""
+    (folder / "broken.py").write_text(BROKEN.format(error=error))
+    words = [*SMALL.split(), "learner=broken:Broken", f"local_results_path={folder}"]
+    return subprocess.run(
+        [sys.executable, SRC / "main.py", "--config=iql", "--env-config=bar", "with", *words],
+        env={**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "last_line", "traceback"),
+    [
+        ("ValueError('shapes differ')", "ValueError: shapes differ", True),
+        ("LearningError('lr: expected less.')", "error: lr: expected less.", False),
+    ],
+)
+def test_a_mistake_in_the_code_shows_its_traceback_and_what_a_person_can_mend_one_line(
+    error: str, last_line: str, traceback: bool, tmp_path: Path
+) -> None:
+    done = run_with_broken_learner(error, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == last_line
+    assert ("Traceback (most recent call last)" in done.stderr and "broken.py" in done.stderr) == traceback
+    entry = json.loads((tmp_path / "sacred" / "1" / "run.json").read_text())
+    assert entry["status"] == "FAILED"
+    assert entry["fail_trace"]
