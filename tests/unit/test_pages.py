@@ -28,6 +28,13 @@ def test_there_are_pages() -> None:
     assert Path("README.md") in PAGES
 
 
+def test_the_readme_names_every_command_and_every_room() -> None:
+    paths = [*ROOT.glob("src/*.py"), *ROOT.glob("src/*/__init__.py"), *ROOT.glob("tools/*.sh"), *ROOT.glob("*.sh")]
+    names = [str(path.relative_to(ROOT)).replace("__init__.py", "") for path in paths]
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in names if not re.search(rf"`(\./)?{name}`", text)] == []
+
+
 @pytest.mark.parametrize("page", GENERATED, ids=str)
 def test_generated_tables_are_those_of_their_files(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[bytes] = []
