@@ -28,6 +28,7 @@ from config.schema import NESTED, Config, ConfigError, check_value, framework_ke
 from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
 from envs.base import Env
+from envs.opponents import TwoSidedEnv
 from learners.base import Learner
 from modules import agents, mixers
 from records import checkpoint
@@ -240,8 +241,8 @@ def build(config: Config, resumed: bool = False) -> System:
     torch.manual_seed(seeding.derive_seed(config.seed, "networks"))  # initial weights; nothing else is global
     mac = make_mac(config, env.info).to(device)
     learner = make_learner(config, mac)
-    set_opponent(env, config, mac, greedy=False)
-    set_opponent(test_env, config, mac, greedy=True)
+    set_opponent(env, mac, greedy=False)
+    set_opponent(test_env, mac, greedy=True)
 
     with_position = learner.needs_position
     storage = env.device  # rows stay where the environment makes them
@@ -289,17 +290,17 @@ def env_values(config: Config, test: bool) -> dict[str, Any]:
     return {**config.env_args, **(config.test_env_args if test else {})}
 
 
-def set_opponent(env: Env, config: Config, mac: BasicMAC, greedy: bool) -> None:
-    """Give environments with an opponent the policy that plays it: the learning controller or a frozen one.
+def set_opponent(env: Env, mac: BasicMAC, greedy: bool) -> None:
+    """Give an environment of two sides the policy that plays its enemies: the learning controller or a frozen one.
 
     ``greedy`` environments are the evaluation's.
     """
-    values = env_values(config, test=greedy)
-    if values.get("opponent") == "self_play":
-        env.set_opponent(MACPolicy(mac, greedy))  # type: ignore[attr-defined]
-    elif values.get("opponent") == "checkpoint":
-        frozen = load_policy(PROJECT / values["opponent_checkpoint"], mac.device)
-        env.set_opponent(MACPolicy(frozen, greedy=True))  # type: ignore[attr-defined]
+    if not isinstance(env, TwoSidedEnv):
+        return
+    if env.opponent == "self_play":
+        env.set_opponent(MACPolicy(mac, greedy))
+    elif env.opponent == "checkpoint":
+        env.set_opponent(MACPolicy(load_policy(PROJECT / env.opponent_checkpoint, mac.device), greedy=True))
 
 
 def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:

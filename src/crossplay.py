@@ -25,6 +25,7 @@ from config.schema import Config, ConfigError
 from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
 from envs.battle.env import BattleEnv
+from envs.opponents import Role
 from evaluate import checkpoint_folder, find_run
 from records import checkpoint
 from runners.vector_runner import VectorRunner
@@ -36,8 +37,6 @@ RANDOM = "random"
 SIDES = {"left": "never", "right": "always"}  # where the row plays -> env_args.swap_sides
 STATS = ("win", "annihilation", "kills", "deaths", "survivors", "enemy_survivors", "return_mean")
 
-Spec = tuple[tuple[int, ...], int, int]  # observation shape, actions, agents
-
 
 @dataclass(frozen=True)
 class Player:
@@ -48,13 +47,13 @@ class Player:
     config: Config
 
     @property
-    def spec(self) -> Spec:
+    def role(self) -> Role:
         """What it was trained on."""
-        return tuple(self.mac.info.obs_shape), self.mac.info.n_actions, self.mac.info.n_agents
+        return Role(tuple(self.mac.info.obs_shape), self.mac.info.n_actions, self.mac.info.n_agents)
 
-    def fits(self, side: Spec) -> bool:
+    def fits(self, side: Role) -> bool:
         """Whether it can play a side; in any population where no parameter belongs to one agent."""
-        return self.spec[:2] == side[:2] and self.mac.agent.n_agents in (None, side[2])
+        return self.role[:2] == side[:2] and self.mac.agent.n_agents in (None, side.n_agents)
 
 
 @dataclass(frozen=True)
@@ -97,14 +96,13 @@ def line_up(players: Sequence[Player]) -> tuple[list[Player], list[Player]]:
     """Rows and columns. Raises ConfigError when a policy fits neither side."""
     config = players[0].config
     env = make_game(config, 1, "left", "self_play")
-    own: Spec = (env.info.obs_shape, env.info.n_actions, env.info.n_agents)
-    enemy: Spec = (env.enemy_obs_shape, env.enemy_n_actions, build.env_values(config, test=True)["n_enemies"])
+    own, enemy = Role(env.info.obs_shape, env.info.n_actions, env.info.n_agents), env.enemies
     env.close()
     for player in players:
         if not (player.fits(own) or player.fits(enemy)):
             raise ConfigError(
-                f"crossplay: {player.label} was trained on (observation shape, actions, agents) {player.spec}; the "
-                f"sides of {players[0].label}'s game are {own} and {enemy}. Give policies of one game."
+                f"crossplay: {player.label} was trained on {player.role}; the "
+                f"sides of {players[0].label}'s game are {own}, and {enemy}. Give policies of one game."
             )
     return [player for player in players if player.fits(own)], [player for player in players if player.fits(enemy)]
 

@@ -113,7 +113,7 @@ def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:
         trained, given = getattr(mac.info, key), getattr(env.info, key)
         if trained != given:
             raise ConfigError(f"env_args: the policy was trained with {key} = {trained}, this environment has {given}.")
-    build.set_opponent(env, config, mac, greedy=True)
+    build.set_opponent(env, mac, greedy=True)
     return env
 
 

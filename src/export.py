@@ -15,6 +15,7 @@ from config.registry import config_keys, make, resolve
 from config.schema import check_value
 from envs import REGISTRY
 from envs.base import Env, EnvError
+from envs.opponents import TwoSidedEnv
 from pictures.render import render
 from utils.words import nearest
 
@@ -38,11 +39,11 @@ def to_parallel_env(name: str, **env_args: Any) -> ExportedEnv:
         for key, value in {**layer.values["env_args"], **env_args}.items()
     }
     env: Env = make(cls, values, {"n_envs": 1, "device": CPU})
-    if values.get("opponent") == "checkpoint":
+    if isinstance(env, TwoSidedEnv) and env.opponent == "checkpoint":
         from build import PROJECT, load_policy
         from controllers.policy import MACPolicy
 
-        env.set_opponent(MACPolicy(load_policy(PROJECT / values["opponent_checkpoint"], CPU), greedy=True))  # type: ignore[attr-defined]
+        env.set_opponent(MACPolicy(load_policy(PROJECT / env.opponent_checkpoint, CPU), greedy=True))
     return ExportedEnv(env)
 
 

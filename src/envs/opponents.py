@@ -1,18 +1,31 @@
-"""Who plays the other side of a game: opponents live inside the environment."""
+"""Games of two sides: an environment plays the enemies itself, at random or by a policy that it is given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from abc import abstractmethod
+from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from components.batch import Step
-from envs.base import EnvError
+from envs.base import Env, EnvError
+from utils.seeding import generator
 
-Look = Callable[[], tuple[Step, Tensor]]
-"""Computes the opponents' own row and ``first`` (E,) bool, which is true where an episode begins with this row."""
+Opponent = Literal["random", "checkpoint", "self_play"]
+"""Who plays the enemies: uniform random actions, a frozen policy, or the controller that is learning."""
+
+
+class Role(NamedTuple):
+    """What a policy must fit to play a side."""
+
+    obs_shape: tuple[int, ...]  # of one agent's observation
+    n_actions: int
+    n_agents: int
+
+    def __str__(self) -> str:
+        return f"{self.n_agents} agents with observations of shape {self.obs_shape} and {self.n_actions} actions"
 
 
 class Policy(Protocol):
@@ -20,7 +33,7 @@ class Policy(Protocol):
 
     @property
     def obs_shape(self) -> tuple[int, ...]:
-        """Of one observation."""
+        """Shape of one observation."""
 
     @property
     def n_actions(self) -> int:
@@ -44,33 +57,53 @@ class Policy(Protocol):
         """Continue from ``state_dict``."""
 
 
-class RandomOpponent:
-    """Uniform random actions, without looking."""
+class TwoSidedEnv(Env):
+    """An environment of two sides: the learners' actions come from outside, the enemies' from an opponent inside.
 
-    def __init__(self, n_envs: int, n_agents: int, n_actions: int) -> None:
-        self._shape = (n_envs, n_agents)
-        self._n_actions = n_actions
+    A game defines ``enemies``, ``_look_as_enemies`` and ``_acting``, calls ``_begin_opponent`` in ``reset`` and
+    ``_joint_action`` in ``step``, and adds its own part to ``state_dict`` and ``load_state_dict``. The opponent draws
+    from a random stream of its own: how episodes start does not depend on who plays.
+    """
 
-    def act(self, look: Look, generator: torch.Generator) -> Tensor:
-        """(E, N) int64 actions."""
-        return torch.randint(self._n_actions, self._shape, generator=generator)
+    def __init__(self, n_envs: int, device: torch.device, opponent: Opponent, opponent_checkpoint: str) -> None:
+        """Keep who plays the enemies. Raises EnvError for a frozen policy without a path; others ignore the path."""
+        super().__init__(n_envs, device)
+        if opponent == "checkpoint" and not opponent_checkpoint:
+            raise EnvError(
+                "env_args.opponent is 'checkpoint' and env_args.opponent_checkpoint is empty: expected the path of a "
+                "policy file, such as opponents/battle.pt."
+            )
+        self.opponent = opponent
+        self.opponent_checkpoint = opponent_checkpoint
+        self._policy: Policy | None = None
+        self._opponent_stream: torch.Generator | None = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+    @property
+    @abstractmethod
+    def enemies(self) -> Role:
+        """The enemies' side. Raises EnvError where no one policy could play it."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing."""
+    @abstractmethod
+    def _look_as_enemies(self) -> tuple[Step, Tensor]:
+        """The enemies' own row, and ``first`` (E,) bool, which is true where an episode begins with this row."""
 
+    @abstractmethod
+    def _acting(self, side: int) -> np.ndarray:
+        """(E, n) bool, true for the learners (side 0) or enemies (1) whose actions the present step executes."""
 
-class PolicyOpponent:
-    """A policy that must fit the enemies' observations, actions and number, or EnvError."""
+    def _random_action(self, stream: torch.Generator) -> Tensor:
+        """(E, M) int64 uniform random actions, without looking."""
+        return torch.randint(self.enemies.n_actions, (self.n_envs, self.enemies.n_agents), generator=stream)
 
-    def __init__(self, policy: Policy, obs_shape: tuple[int, ...], n_actions: int, n_agents: int) -> None:
-        if (tuple(policy.obs_shape), policy.n_actions) != (tuple(obs_shape), n_actions):
+    def set_opponent(self, policy: Policy) -> None:
+        """Let ``policy`` play the enemies. Raises EnvError when it does not fit them or none is wanted."""
+        if self.opponent == "random":
+            raise EnvError("env_args.opponent is 'random', which takes no policy; choose checkpoint or self_play.")
+        obs_shape, n_actions, n_agents = self.enemies
+        if (tuple(policy.obs_shape), policy.n_actions) != (obs_shape, n_actions):
             raise EnvError(
                 f"Opponent policy: it acts on observations of shape {tuple(policy.obs_shape)} with {policy.n_actions} "
-                f"actions, but this environment's enemies have shape {tuple(obs_shape)} and {n_actions} actions. "
+                f"actions, but this environment's enemies have shape {obs_shape} and {n_actions} actions. "
                 "Give the enemies what it was trained with (Battle: env_args.enemy_view_radius, enemy_speed, "
                 "enemy_attack_radius), or choose another checkpoint."
             )
@@ -83,23 +116,66 @@ class PolicyOpponent:
             )
         self._policy = policy
 
-    def act(self, look: Look, generator: torch.Generator) -> Tensor:
-        """(E, N) int64 actions."""
-        return self._policy(*look(), generator)
-
     def state_dict(self) -> dict[str, Any]:
-        """The policy's memory."""
-        return self._policy.state_dict()
+        """The opponent's stream and memory. Raises EnvError before ``reset``."""
+        stream = self._require_reset("state_dict")
+        memory = self._policy.state_dict() if self._policy else {}
+        return {"opponent_stream": stream.get_state(), "opponent": memory}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``."""
-        self._policy.load_state_dict(state)
+        """Continue from `state_dict`. Raises EnvError when nobody plays the enemies yet."""
+        self._require_opponent()
+        self._opponent_stream = torch.Generator()
+        self._opponent_stream.set_state(state["opponent_stream"])
+        if self._policy:
+            self._policy.load_state_dict(state["opponent"])
 
+    def _begin_opponent(self, seed: int, stream: str) -> None:
+        """Start the opponent's random stream of that name. Raises EnvError when nobody plays the enemies."""
+        self._require_opponent()
+        self._opponent_stream = generator(seed, stream)
 
-def check_opponent(opponent: str, opponent_checkpoint: str) -> None:
-    """The keys fit together: only a frozen policy needs its path, which other opponents ignore. Raises EnvError."""
-    if opponent == "checkpoint" and not opponent_checkpoint:
-        raise EnvError(
-            "env_args.opponent is 'checkpoint' and env_args.opponent_checkpoint is empty: expected the path of a "
-            "policy file, such as opponents/battle.pt."
-        )
+    def _joint_action(self, action: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """(E, N) and (E, M) int64 actions: the learners', which are ``action``, and the enemies'.
+
+        Raises EnvError before ``reset``, and on actions that do not fit: engines may not survive them.
+        """
+        stream = self._require_reset("step")
+        own = self._checked(action, 0, self.info.n_agents, self.info.n_actions)
+        if self._policy is None:
+            return own, self._random_action(stream).numpy()
+        chosen = self._policy(*self._look_as_enemies(), stream)
+        return own, self._checked(chosen, 1, self.enemies.n_agents, self.enemies.n_actions)
+
+    def _checked(self, action: Tensor, side: int, n_agents: int, n_actions: int) -> np.ndarray:
+        """``action`` (E, n_agents) int64 on the host, in C order; those of agents that do not act may be anything."""
+        whose, shape = ("", "opponent's ")[side], (self.n_envs, n_agents)
+        if tuple(action.shape) != shape or action.dtype != torch.int64:
+            raise EnvError(f"{whose}action: expected {shape} int64, got {tuple(action.shape)} {action.dtype}.")
+        asked = action.cpu().contiguous().numpy()
+        if asked.view(np.uint64).max() >= n_actions:  # negative numbers are large ones without a sign
+            for env, agent in np.argwhere(self._acting(side) & ((asked < 0) | (asked >= n_actions))):
+                got = f"{asked[env, agent]} (copy {env}, agent {agent})"
+                raise EnvError(f"{whose}action: expected 0 .. {n_actions - 1}, got {got}.")
+        return asked
+
+    def _require_copies(self, count: int) -> None:
+        """Raises EnvError for a state of another number of copies."""
+        if count != self.n_envs:
+            raise EnvError(
+                f"{self.info.name}: the state holds {count} parallel environments, this one has {self.n_envs}. "
+                "Resume with the same batch_size_run."
+            )
+
+    def _require_opponent(self) -> None:
+        if self.opponent != "random" and self._policy is None:
+            raise EnvError(
+                f"env_args.opponent is '{self.opponent}', but nobody plays the enemies: "
+                "call set_opponent(policy) first, or choose opponent: random."
+            )
+
+    def _require_reset(self, what: str) -> torch.Generator:
+        """The opponent's stream, which begins with the first episode."""
+        if self._opponent_stream is None:
+            raise EnvError(f"{what}: call reset(seed) first.")
+        return self._opponent_stream

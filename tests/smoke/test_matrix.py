@@ -83,6 +83,13 @@ def test_two_updates_of_recurrent_agents(algorithm: str, environment: str, tmp_p
     check_recorded(tmp_path)
 
 
+def test_two_updates_of_self_play_between_imported_teams(tmp_path: Path) -> None:
+    teams = {"entry": "magent2.environments.battle_v4", "team": "red", "opponent": "self_play"}
+    kwargs = {"map_size": 14, "max_cycles": 6}
+    assert run(tmp_path, "hmf", "pettingzoo", env_args={**teams, "kwargs": kwargs}) == 0
+    check_recorded(tmp_path)
+
+
 def test_two_updates_with_the_nearest_neighbours(tmp_path: Path) -> None:
     assert run(tmp_path, "mfvfd", "battle", mf_neighbours=2) == 0
     check_recorded(tmp_path)

@@ -14,6 +14,7 @@ from tests.support.factory import config_for, info_for, learner_for, random_batc
 import benchmark
 import build
 from analysis.tables import Table
+from envs.battle.env import BattleEnv
 from performance import compare, targets
 from performance.ceiling import Work, work_of_update
 from performance.floors import BareBattle, NetworkCalls, _with_engine_views, bare_engine, networks
@@ -119,7 +120,8 @@ def test_the_ceiling_is_the_slower_of_products_and_memory() -> None:
 def test_the_bare_engine_plays_battles() -> None:
     env = build.make_env(config_for("iql", "battle", env_args=BATTLE), 2, test=False)
     step = bare_engine(env)
-    engines = env._battles.world.engines  # type: ignore[attr-defined]
+    assert isinstance(env, BattleEnv)
+    engines = env._battles.world.engines
     learners = engines[0].get_handles()[0]
     start = [engine.get_pos(learners).copy() for engine in engines]
     for _ in range(5):

@@ -72,7 +72,8 @@ def test_asymmetric_sides_take_learners_as_rows_and_opponents_as_columns() -> No
 )
 def test_policies_of_another_game_are_refused(stranger: tuple[str, ...]) -> None:
     first = player(config("iql", "battle", "env_args.n_enemies=4"), "first")
-    with pytest.raises(InputError, match=r"crossplay: stranger was trained on .* the sides of first's game are"):
+    message = r"stranger was trained on \d+ agents with .*; the sides of first's game are 6 agents .*, and 4 agents"
+    with pytest.raises(InputError, match=message):
         line_up([first, player(config(*stranger), "stranger")])
 
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from components.batch import EnvInfo, Step
-from envs.base import Env, EnvError
+from envs.base import EnvError
 from envs.battle.views import OBS_SCALE, Views
 from envs.battle.worlds import MAX_SEED, GridWorld, Rewards, Side, UnitType, circle_offsets
-from envs.opponents import Policy, PolicyOpponent, RandomOpponent, check_opponent
+from envs.opponents import Opponent, Role, TwoSidedEnv
 from utils.seeding import generator
 
 SPACING = 2  # cells from one agent of a block to the next
@@ -158,7 +158,7 @@ class Battles:
             self.advance(actions, t < lengths, unused)
 
 
-class BattleEnv(Env):
+class BattleEnv(TwoSidedEnv):
     """E battles of ``n_agents`` learners against ``n_enemies`` opponents that live inside the environment.
 
     Observations: (height, width, 5) uint8 in units of 0.01, circular; channels wall, own presence, own health, other
@@ -205,15 +205,15 @@ class BattleEnv(Env):
         kill_reward: float,
         dead_penalty: float,
         swap_sides: Literal["random", "never", "always"],
-        opponent: Literal["random", "checkpoint", "self_play"],
+        opponent: Opponent,
         opponent_checkpoint: str,
     ) -> None:
-        super().__init__(n_envs, torch.device("cpu"))  # where the engine writes, and the replay keeps its rows
+        host = torch.device("cpu")  # where the engine writes, and the replay keeps its rows
+        super().__init__(n_envs, host, opponent, opponent_checkpoint)
         self._pin = device.type != "cpu"  # pinned rows reach the controller's device without waiting
         for key, value in (("n_agents", n_agents), ("n_enemies", n_enemies), ("episode_limit", episode_limit)):
             if value < 1:
                 raise EnvError(f"env_args.{key}: expected at least 1, got {value}.")
-        check_opponent(opponent, opponent_checkpoint)
         facing_blocks(map_size, n_agents, n_enemies)
         unit = UnitType(view_radius, speed, attack_radius, hp, damage, step_recover)
         enemy = UnitType(
@@ -225,7 +225,7 @@ class BattleEnv(Env):
         rewards.check()
         counts = (n_agents, n_enemies)
         self._battles = Battles(GridWorld(n_envs, map_size, counts, (unit, enemy), rewards), episode_limit)
-        own, other = self._sides
+        own, _ = self._sides
         self.info = EnvInfo(
             name="battle",
             n_agents=n_agents,
@@ -239,12 +239,7 @@ class BattleEnv(Env):
             compact_dim=self._views[0].compact_dim,
         )
         self._swap_sides = swap_sides
-        self._opponent_kind = opponent
-        self._opponent: RandomOpponent | PolicyOpponent | None = None
-        if opponent == "random":
-            self._opponent = RandomOpponent(n_envs, n_enemies, other.n_actions)
-        self._episode_stream: torch.Generator | None = None
-        self._opponent_stream = torch.Generator()
+        self._episode_stream = torch.Generator()
 
     @property
     def _views(self) -> list[Views]:
@@ -255,45 +250,24 @@ class BattleEnv(Env):
         return self._battles.world.sides
 
     @property
-    def enemy_obs_shape(self) -> tuple[int, ...]:
-        """Shape of what one enemy observes."""
-        return self._views[1].obs_shape
-
-    @property
-    def enemy_n_actions(self) -> int:
-        """Number of an enemy's actions."""
-        return self._sides[1].n_actions
-
-    def set_opponent(self, policy: Policy) -> None:
-        """Let ``policy`` play the enemies. Raises EnvError when it does not fit them or none is wanted."""
-        if self._opponent_kind == "random":
-            raise EnvError("env_args.opponent is 'random', which takes no policy; choose checkpoint or self_play.")
-        self._opponent = PolicyOpponent(policy, self.enemy_obs_shape, self.enemy_n_actions, self._sides[1].n_agents)
+    def enemies(self) -> Role:
+        return Role(self._views[1].obs_shape, self._sides[1].n_actions, self._sides[1].n_agents)
 
     def reset(self, seed: int) -> Step:
-        """E new episodes. The opponent draws from a stream of its own: starts do not depend on who plays."""
         if seed < 0:
             raise EnvError(f"reset: expected a seed of at least 0, got {seed}.")
+        self._begin_opponent(seed, "battle opponent")
         self._episode_stream = generator(seed, "battle episodes")
-        self._opponent_stream = generator(seed, "battle opponent")
         for env in range(self.n_envs):
             self._start(env, self._episode_stream)
         return self._row(self._no_reward(0))
 
     def step(self, action: Tensor) -> Step:
         """Advance every battle. Raises EnvError on actions that do not fit, before any battle has moved."""
-        if self._episode_stream is None:
-            raise EnvError("step: call reset(seed) first.")
-        if self._opponent is None:
-            raise EnvError(
-                f"env_args.opponent is '{self._opponent_kind}', but nobody plays the enemies: "
-                "call set_opponent(policy) before the first step, or choose opponent: random."
-            )
-        actions = self._checked(action, 0)
-        enemy_actions = self._checked(self._opponent.act(self._look_as_enemies, self._opponent_stream), 1)
+        actions = self._joint_action(action)
         reward = self._no_reward(0)
         done = self._battles.done
-        self._battles.advance((actions, enemy_actions), ~done, reward.numpy())
+        self._battles.advance(actions, ~done, reward.numpy())
         for env in done.nonzero()[0]:
             self._start(int(env), self._episode_stream)
         return self._row(reward)
@@ -303,29 +277,15 @@ class BattleEnv(Env):
 
     def state_dict(self) -> dict[str, Any]:
         """Streams, the opponent's memory, and per battle its beginning and actions."""
-        if self._episode_stream is None or self._opponent is None:
-            raise EnvError("state_dict: call reset(seed), and set_opponent(policy) where one is wanted, first.")
-        return {
-            "episode_stream": self._episode_stream.get_state(),
-            "opponent_stream": self._opponent_stream.get_state(),
-            "opponent": self._opponent.state_dict(),
-            "battles": self._battles.state_dict(),
-        }
+        battles = {"episode_stream": self._episode_stream.get_state(), "battles": self._battles.state_dict()}
+        return super().state_dict() | battles
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Replay the running episodes (milliseconds each). Raises EnvError when the state is not of these arguments."""
-        if self._opponent is None:
-            raise EnvError("load_state_dict: call set_opponent(policy) first.")
-        if len(state["battles"]) != self.n_envs:
-            raise EnvError(
-                f"Battle state: it holds {len(state['battles'])} parallel environments, this one has {self.n_envs}. "
-                "Resume with the same batch_size_run."
-            )
+        super().load_state_dict(state)
+        self._require_copies(len(state["battles"]))
         self._battles.load_state_dict(state["battles"])
-        self._episode_stream = torch.Generator()
         self._episode_stream.set_state(state["episode_stream"])
-        self._opponent_stream.set_state(state["opponent_stream"])
-        self._opponent.load_state_dict(state["opponent"])
 
     def frame_state(self, env_index: int) -> BattleFrame:
         """What to draw of battle ``env_index`` as it stands."""
@@ -359,21 +319,8 @@ class BattleEnv(Env):
         swapped, leader = torch.randint(2, (2,), generator=stream).tolist()
         self._battles.start(env, seed, {"random": swapped, "never": 0, "always": 1}[self._swap_sides], leader)
 
-    def _checked(self, action: Tensor, side: int) -> np.ndarray:
-        """(E, n) int64 actions of ``side`` for the engine; EnvError before it can do harm."""
-        who = ("action", "opponent's action")[side]
-        shape = (self.n_envs, self._sides[side].n_agents)
-        n_actions = self._sides[side].n_actions
-        if tuple(action.shape) != shape or action.dtype != torch.int64:
-            raise EnvError(f"{who}: expected {shape} int64, got {tuple(action.shape)} {action.dtype}.")
-        asked = action.cpu().contiguous().numpy()
-        if asked.view(np.uint64).max() >= n_actions:  # negative numbers are large ones without a sign
-            acts = self._sides[side].alive & ~self._battles.done[:, None]
-            for env, agent in np.argwhere(acts & ((asked < 0) | (asked >= n_actions))):
-                raise EnvError(
-                    f"{who}: expected 0 .. {n_actions - 1}, got {asked[env, agent]} (copy {env}, agent {agent})."
-                )
-        return asked
+    def _acting(self, side: int) -> np.ndarray:
+        return self._sides[side].alive & ~self._battles.done[:, None]
 
     def _no_reward(self, side: int) -> Tensor:
         return torch.zeros(self.n_envs, self._sides[side].n_agents)

@@ -91,9 +91,9 @@ def test_presets_build_and_run(preset: str) -> None:
 def test_presets_are_the_papers() -> None:
     env = BattleEnv(1, CPU, **env_args())
     assert (env.info.obs_shape, env.info.n_actions) == ((7, 7, 5), 9)
-    assert (env.enemy_obs_shape, env.enemy_n_actions) == ((13, 13, 5), 21)
+    assert env.enemies == ((13, 13, 5), 21, 100)
     env = BattleEnv(1, CPU, **env_args("battle_symmetric"))
-    assert (env.info.obs_shape, env.info.n_actions) == (env.enemy_obs_shape, env.enemy_n_actions) == ((13, 13, 5), 21)
+    assert (env.info.obs_shape, env.info.n_actions) == env.enemies[:2] == ((13, 13, 5), 21)
     for preset in PRESETS:
         values = env_args(preset)
         density = (values["n_agents"] + values["n_enemies"]) / values["map_size"] ** 2
@@ -227,7 +227,7 @@ def test_a_wiped_out_side_ends_the_episode_even_at_the_time_limit() -> None:
 
 def test_everybody_dead_is_a_plain_row() -> None:
     env = duel(hp=1, enemy_hp=1)
-    env._opponent._policy = type("Hit", (Idle,), {"__call__": lambda *_: torch.tensor([[HIT_LEFT]])})()  # type: ignore[union-attr]
+    env.set_opponent(type("Hit", (Idle,), {"__call__": lambda *_: torch.tensor([[HIT_LEFT]])})())
     row = env.step(torch.tensor([[STAY]]))
     assert not row.alive.any()
     assert row.terminated.all()

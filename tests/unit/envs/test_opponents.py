@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.support.factory import config_for
@@ -11,9 +12,10 @@ from tests.support.factory import config_for
 from build import build as build_system
 from components.batch import Step
 from config.loader import named_layer
+from controllers.policy import MACPolicy
 from envs.base import EnvError
 from envs.battle.env import BattleEnv
-from envs.opponents import PolicyOpponent, RandomOpponent
+from envs.opponents import TwoSidedEnv
 
 
 def build(**changes: Any) -> BattleEnv:
@@ -47,13 +49,15 @@ class Counting:
 STAY = torch.full((2, 4), 2)
 
 
-def test_random_covers_all_actions_and_never_looks() -> None:
-    def look() -> tuple[Step, torch.Tensor]:
-        raise AssertionError("a random opponent must not pay for observations")
-
-    action = RandomOpponent(8, 50, 21).act(look, torch.Generator().manual_seed(0))
-    assert action.shape == (8, 50)
-    assert sorted(set(action.flatten().tolist())) == list(range(21))
+def test_random_covers_all_actions_and_never_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = build(n_enemies=100, map_size=40)
+    env.reset(0)
+    played = []
+    monkeypatch.setattr(env._battles, "advance", lambda actions, moving, reward: played.append(actions[1]))
+    monkeypatch.setattr(env, "_look_as_enemies", None)  # a random opponent must not pay for observations
+    env.step(STAY)
+    assert played[0].shape == (2, 100)
+    assert np.unique(played[0]).tolist() == list(range(21))
 
 
 def test_the_policy_sees_its_own_side() -> None:
@@ -102,7 +106,7 @@ def test_a_policy_that_does_not_fit_is_refused() -> None:
     with pytest.raises(EnvError, match=message):
         build(opponent="self_play").set_opponent(Counting((7, 7, 5), 9))
     with pytest.raises(EnvError, match=r"shape \(13, 13, 5\) with 9 actions"):
-        PolicyOpponent(Counting(n_actions=9), (13, 13, 5), 21, 3)
+        build(opponent="self_play").set_opponent(Counting(n_actions=9))
 
 
 def test_a_policy_of_another_number_of_agents_is_refused_when_parameters_belong_to_agents() -> None:
@@ -131,7 +135,10 @@ def test_a_policy_plays_any_number_of_enemies(algorithm: str, changes: dict[str,
     system.runner.reset(1)
     for _ in range(5):
         system.runner.collect(0, system.replay)
-    opponent = system.runner.env._opponent._policy  # type: ignore[attr-defined]
+    assert isinstance(system.runner.env, TwoSidedEnv)
+    opponent = system.runner.env._policy
+    assert isinstance(opponent, MACPolicy)
+    assert opponent.memory is not None
     assert opponent.memory.prev_action.shape == (system.config.batch_size_run, 4)
     assert opponent.memory.groups is None
 
@@ -146,11 +153,10 @@ def test_a_controller_says_how_many_agents_it_can_serve(changes: dict[str, Any])
 @pytest.mark.parametrize(("kind", "path"), [("self_play", ""), ("checkpoint", "enemy.pt")])
 def test_somebody_must_play_the_enemies(kind: str, path: str) -> None:
     env = build(opponent=kind, opponent_checkpoint=path)
-    env.reset(0)
-    message = rf"opponent is '{kind}', but nobody plays the enemies: call set_opponent\(policy\)"
+    message = rf"opponent is '{kind}', but nobody plays the enemies: call set_opponent\(policy\) first"
     with pytest.raises(EnvError, match=message):
-        env.step(STAY)
-    with pytest.raises(EnvError, match=r"set_opponent\(policy\) first"):
+        env.reset(0)
+    with pytest.raises(EnvError, match=message):
         env.load_state_dict({})
 
 
@@ -176,8 +182,9 @@ def test_resume_keeps_the_policys_memory_and_stream() -> None:
             return torch.where(torch.rand(action.shape, generator=generator) < 0.5, action, 6)
 
     env, resumed = build(opponent="self_play"), build(opponent="self_play")
-    env.set_opponent(Noisy())
-    resumed.set_opponent(Noisy())
+    policies = Noisy(), Noisy()
+    env.set_opponent(policies[0])
+    resumed.set_opponent(policies[1])
     env.reset(1)
     for _ in range(3):
         env.step(STAY)
@@ -188,5 +195,7 @@ def test_resume_keeps_the_policys_memory_and_stream() -> None:
         assert a.position is not None
         assert b.position is not None
         assert torch.equal(a.position, b.position)
-    seen = [(policy._opponent._policy.seen[-1][0].position) for policy in (env, resumed)]  # type: ignore[union-attr]
-    assert torch.equal(*seen)
+    seen = [policy.seen[-1][0].position for policy in policies]
+    assert seen[0] is not None
+    assert seen[1] is not None
+    assert torch.equal(seen[0], seen[1])

@@ -259,7 +259,7 @@ class Follow:
 
 def test_opponent_policy_sees_the_others_and_plays_them() -> None:
     env = roster(team="a", names=["a_0", "b_0"], end=[3, 3], opponent="checkpoint")
-    with pytest.raises(EnvError, match="nobody plays the others"):
+    with pytest.raises(EnvError, match="nobody plays the enemies"):
         env.reset(seed=0)
     policy = Follow()
     env.set_opponent(policy)
@@ -321,7 +321,7 @@ def test_bad_actions() -> None:
     env.reset(seed=0)
     with pytest.raises(EnvError, match=r"expected \(1, 2\) int64, got \(2,\)"):
         env.step(torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(EnvError, match=r"expected 0 .. 2, got 0 .. 3"):
+    with pytest.raises(EnvError, match=r"expected 0 .. 2, got 3 \(copy 0, agent 0\)"):
         env.step(torch.tensor([[3, 0]]))
     env.step(torch.zeros(1, 2, dtype=torch.int64))
     env.step(torch.tensor([[3, 0]]))  # the first agent is dead by now
@@ -358,7 +358,7 @@ def test_real_environments_continue_exactly_from_a_saved_state(make: Callable[[]
 def test_state_of_another_number_of_copies_is_refused() -> None:
     env = mpe2_tag()
     env.reset(seed=1)
-    with pytest.raises(EnvError, match="the state holds 2 copies, this environment has 1"):
+    with pytest.raises(EnvError, match="the state holds 2 parallel environments, this one has 1"):
         mpe2_tag(n_envs=1).load_state_dict(env.state_dict())
 
 
