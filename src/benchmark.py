@@ -23,6 +23,7 @@ from analysis.figures import write
 from analysis.page import check, fill
 from analysis.tables import Cell, Table
 from config.loader import Layer, layers
+from config.resolve import make_config
 from config.schema import Config
 from performance import targets
 from performance.measure import SECTIONS, Measurement, measure, population
@@ -61,7 +62,7 @@ def config_for(algorithm: str, environment: str, n_agents: int, overrides: list[
     """The algorithm's own configuration at ``n_agents``, with a replay just large enough to sample from."""
     *stack, command_line = layers(algorithm, environment, overrides)
     small = {"buffer_size": 512, "learning_starts": 512, "env_args": population(environment, n_agents)}
-    return build.make_config([*stack, Layer("benchmark", small), command_line])[0]
+    return make_config([*stack, Layer("benchmark", small), command_line], build.REGISTRIES)[0]
 
 
 def population_table(rows: Sequence[Measurement]) -> Table:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, get_type_hints
 
 import psutil
@@ -21,10 +20,9 @@ from components import grouping as groupings
 from components import selectors
 from components.batch import EnvInfo
 from components.replay import Replay, check_memory
-from config.loader import Layer, merge
-from config.ranges import check_ranges
-from config.registry import config_keys, make, resolve
-from config.schema import NESTED, Config, ConfigError, check_value, framework_keys, type_name
+from config.registry import Registries, make, resolve
+from config.resolve import chosen_classes, config_from_dict, env_values
+from config.schema import Config, ConfigError, type_name
 from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
 from envs.base import Env
@@ -36,9 +34,8 @@ from runners.vector_runner import VectorRunner
 from utils import seeding
 from utils.allocator import keep_freed_memory
 from utils.errors import InputError
-from utils.words import nearest
 
-REGISTRIES: dict[str, Mapping[str, type]] = {
+REGISTRIES: Registries = {
     "env": envs.REGISTRY,
     "agent": agents.REGISTRY,
     "mac": controllers.REGISTRY,
@@ -48,17 +45,6 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
     "selector": selectors.REGISTRY,
 }
 PROJECT = Path(__file__).parents[1]  # relative paths of opponents start here, wherever the command is run
-OPTIONAL = ("mixer", "grouping")  # may be "none"
-RESUMABLE = (  # keys that may differ in a resumed run, because they do not change what is learned
-    "t_max",
-    "test_interval",
-    "test_nepisode",
-    "log_interval",
-    "save_model_interval",
-    "keep_checkpoints",
-    "save_replay",
-    "local_results_path",
-)
 
 
 @dataclass(frozen=True)
@@ -80,90 +66,6 @@ class System:
         self.test_runner.env.close()
 
 
-def chosen_classes(values: Mapping[str, Any]) -> dict[str, type]:
-    """Kind -> class that the configuration names, without those that are "none"."""
-    return {
-        kind: resolve(registry, values[kind], kind)
-        for kind, registry in REGISTRIES.items()
-        if not (kind in OPTIONAL and values[kind] == "none")
-    }
-
-
-def make_config(layers: list[Layer]) -> tuple[Config, list[str]]:
-    """Check layered values against the framework's keys and the chosen components' constructors.
-
-    Returns the configuration and a sentence for every key that was set for nothing. Raises ConfigError or
-    RegistryError.
-    """
-    values: dict[str, Any] = {}
-    for layer in layers:
-        values = merge(values, layer.values)
-    origin = {key: layer.where for layer in layers for key in layer.values}
-    own = framework_keys()
-    for key in own:
-        if key not in values:
-            raise ConfigError(f"configuration: the key '{key}' has no value. Set it in src/config/default.yaml.")
-    for kind in REGISTRIES:
-        check_value(kind, values[kind], str, origin[kind])
-    classes = chosen_classes(values)
-    env_class = classes.pop("env")
-    read = {key: hint for cls in classes.values() for key, hint in config_keys(cls).items()}
-    parts = (registry for kind, registry in REGISTRIES.items() if kind != "env")
-    every = {key for registry in parts for cls in registry.values() for key in config_keys(cls)}
-    known = {*own, *read, *every, "env_args", "test_env_args"}
-    for key in values:
-        if key not in known:
-            inside = key in config_keys(env_class)
-            hint = f" Write env_args.{key}." if inside else nearest(key, known)
-            raise ConfigError(f"{origin[key]}: unknown key '{key}'.{hint}")
-    for key in read:
-        if key not in values:
-            users = [f"{kind}={values[kind]}" for kind, cls in classes.items() if key in config_keys(cls)]
-            raise ConfigError(
-                f"configuration: {', '.join(users)} needs the key '{key}'. Set it in src/config/algs or with {key}=..."
-            )
-    checked = {key: check_value(key, values[key], hint, origin[key]) for key, hint in {**own, **read}.items()}
-    config = Config(
-        **{key: checked[key] for key in own},
-        env_args=MappingProxyType(check_env_args(env_class, values["env_args"], origin["env_args"], "env_args")),
-        test_env_args=MappingProxyType(
-            check_env_args(env_class, values["test_env_args"], origin["test_env_args"], "test_env_args")
-        ),
-        args=MappingProxyType({key: checked[key] for key in read}),
-    )
-    for key, hint in config_keys(env_class).items():
-        if key not in config.env_args:
-            raise ConfigError(
-                f"configuration: env={config.env} needs env_args.{key} ({type_name(hint)}). Set it in its YAML."
-            )
-    _check_ranges(config)
-    idle = sorted(key for key in layers[-1].values if key not in {*own, *read, *NESTED})
-    idle += sorted(key for key in layers[-2].values if key not in {*own, *read, *NESTED} and key not in idle)
-    return config, [f"note: {origin[key]} sets {key}, which {config.name} never reads." for key in idle]
-
-
-def check_env_args(env_class: type, given: Any, where: str, key: str) -> dict[str, Any]:
-    """``given`` as arguments of an environment. Raises ConfigError, calling them ``key``."""
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"{where}: {key} expects keys and values, got {given!r}.")
-    keys = config_keys(env_class)
-    for name in given:
-        if name not in keys:
-            raise ConfigError(f"{where}: unknown key '{key}.{name}'.{nearest(name, keys)} Known: {', '.join(keys)}.")
-    return {name: check_value(f"{key}.{name}", value, keys[name], where) for name, value in given.items()}
-
-
-def _check_ranges(config: Config) -> None:
-    check_ranges(config.to_dict())
-    if config.evaluate and not config.checkpoint_path:
-        raise ConfigError("configuration: evaluate=true plays loaded networks. Set checkpoint_path as well.")
-    if config.learning_starts < config.batch_size:
-        raise ConfigError(
-            f"configuration: learning_starts = {config.learning_starts} is less than batch_size = "
-            f"{config.batch_size}; the first update needs a full batch. Raise learning_starts."
-        )
-
-
 def device_of(config: Config) -> torch.device:
     """Where networks and batched environments live. Raises ConfigError."""
     if config.use_cuda and not torch.cuda.is_available():
@@ -180,7 +82,7 @@ def make_env(config: Config, n_envs: int, test: bool) -> Env:
 
 def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
     """Controller with its network, exploration and grouping."""
-    classes = chosen_classes({kind: getattr(config, kind) for kind in REGISTRIES})
+    classes = chosen_classes(config.to_dict(), REGISTRIES)
     values = config.args
     mac_class = classes["mac"]
     given: dict[str, Any] = {
@@ -200,7 +102,7 @@ def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
 
 def make_learner(config: Config, mac: BasicMAC) -> Learner:
     """Learner with its mixer, on the controller's device."""
-    classes = chosen_classes({kind: getattr(config, kind) for kind in REGISTRIES})
+    classes = chosen_classes(config.to_dict(), REGISTRIES)
     _check_parts(config, classes)
     given: dict[str, Any] = {
         "mac": mac,
@@ -280,16 +182,6 @@ def build(config: Config, resumed: bool = False) -> System:
     return system
 
 
-def with_env_args(config: Config, **env_args: Any) -> Config:
-    """``config`` with some env_args changed."""
-    return replace(config, env_args=MappingProxyType({**config.env_args, **env_args}))
-
-
-def env_values(config: Config, test: bool) -> dict[str, Any]:
-    """env_args of the training or the evaluation environments."""
-    return {**config.env_args, **(config.test_env_args if test else {})}
-
-
 def set_opponent(env: Env, mac: BasicMAC, greedy: bool) -> None:
     """Give an environment of two sides the policy that plays its enemies: the learning controller or a frozen one.
 
@@ -309,21 +201,6 @@ def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
     info["obs_dtype"] = str(mac.info.obs_dtype).removeprefix("torch.")
     portable = replace(config, local_results_path="results", checkpoint_path="")
     return {"config": portable.to_dict(), "info": info, "mac": mac.state_dict()}
-
-
-def config_from_dict(values: dict[str, Any]) -> Config:
-    """The configuration that `Config.to_dict` recorded."""
-    own = framework_keys()
-    for key in (*own, "env_args", "test_env_args"):
-        if key not in values:
-            raise ConfigError(f"recorded configuration: the key '{key}' has no value. Another version wrote it.")
-    args = {key: value for key, value in values.items() if key not in own and key not in NESTED}
-    return Config(
-        **{key: values[key] for key in own},
-        env_args=MappingProxyType(dict(values["env_args"])),
-        test_env_args=MappingProxyType(dict(values["test_env_args"])),
-        args=MappingProxyType(args),
-    )
 
 
 def load_policy(path: Path, device: torch.device) -> BasicMAC:
@@ -352,17 +229,3 @@ def load_networks(system: System, folder: Path) -> None:
             f"checkpoint: {folder} does not fit {system.config.name} on {system.config.env}: "
             f"{checkpoint.one_line(error)}. Use the algorithm, networks and population it was trained with."
         ) from error
-
-
-def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> Config:
-    """A resumed run's configuration: only keys that do not change the experiment may differ. Raises ConfigError."""
-    hints = framework_keys()
-    for key, value in overrides.items():
-        if key not in RESUMABLE:
-            raise ConfigError(
-                f"command line: {key} cannot change when a run is resumed (allowed: {', '.join(RESUMABLE)}). "
-                "For a different experiment, start a new run with checkpoint_path=..."
-            )
-        config = replace(config, **{key: check_value(key, value, hints[key], "command line")})
-    _check_ranges(config)
-    return config

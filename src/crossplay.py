@@ -21,6 +21,7 @@ from analysis import figures
 from analysis.elo import MEAN, Games, ratings
 from analysis.statistics import Array
 from analysis.tables import Table
+from config.resolve import config_from_dict, env_values, with_env_args
 from config.schema import Config, ConfigError
 from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
@@ -77,7 +78,7 @@ def load_player(given: str, step: str, results: str) -> Player:
     if path.suffix != ".pt":
         path = checkpoint_folder(find_run(given, results), step) / checkpoint.POLICY
     mac = build.load_policy(path, CPU)
-    config = build.config_from_dict({**checkpoint.load(path, CPU)["config"], "use_cuda": False})
+    config = config_from_dict({**checkpoint.load(path, CPU)["config"], "use_cuda": False})
     return Player(f"{config.name}:{given}", mac, config)
 
 
@@ -86,8 +87,8 @@ def make_game(config: Config, n_envs: int, side: str, opponent: str) -> BattleEn
     if config.env != "battle":
         raise ConfigError(f"crossplay: expected policies of battle, got {config.name} trained on {config.env}.")
     changed = {"swap_sides": SIDES[side], "opponent": opponent, "opponent_checkpoint": ""}
-    values = {**build.env_values(config, test=True), **changed}
-    env = build.make_env(build.with_env_args(config, **values), n_envs, test=False)
+    values = {**env_values(config, test=True), **changed}
+    env = build.make_env(with_env_args(config, **values), n_envs, test=False)
     assert isinstance(env, BattleEnv)
     return env
 

@@ -34,8 +34,10 @@ PYTHONS = ((3, 11), (3, 14))  # from, below
 TINY_BATTLE = """
 import build, torch
 from config.loader import layers
+from config.resolve import make_config
 small = ["env_args.n_agents=8", "env_args.n_enemies=4", "env_args.map_size=20", "env_args.opponent=random"]
-env = build.make_env(build.make_config(layers("iql", "battle", small))[0], n_envs=1, test=True)
+config, _ = make_config(layers("iql", "battle", small), build.REGISTRIES)
+env = build.make_env(config, n_envs=1, test=True)
 env.reset(seed=1)
 env.step(torch.zeros(1, 8, dtype=torch.int64))
 """
@@ -195,12 +197,13 @@ def chosen(arguments: argparse.Namespace) -> tuple[Config | None, ReplayArgument
         return None, None
     import build
     from config.loader import layers
+    from config.resolve import make_config
     from config.schema import ConfigError
 
     if arguments.config is None or arguments.env_config is None:
         raise ConfigError("expected both --config=ALGORITHM and --env-config=ENVIRONMENT, got one of them.")
     overrides = [word for word in arguments.overrides if word != "with"]
-    config, _ = build.make_config(layers(arguments.config, arguments.env_config, overrides))
+    config, _ = make_config(layers(arguments.config, arguments.env_config, overrides), build.REGISTRIES)
     return config, replay_arguments(config)
 
 

@@ -23,6 +23,7 @@ from components.batch import Memory, Step, decode_obs
 from components.returns import gather_action
 from config.loader import merge, parse_overrides
 from config.registry import resolve
+from config.resolve import check_env_args, config_from_dict, env_values, with_env_args
 from config.schema import Config, ConfigError
 from controllers.basic_controller import BasicMAC
 from controllers.policy import FULLY_ANNEALED
@@ -55,11 +56,11 @@ def run_config(run_dir: Path, overrides: list[str]) -> Config:
     unknown = [key for key in given if key != "env_args"]
     if unknown:
         raise ConfigError(f"command line: evaluation can change env_args only, not {', '.join(unknown)}.")
-    config = build.config_from_dict(read_json(run_dir / "config.json"))
-    values = merge(build.env_values(config, test=True), given.get("env_args", {}))
+    config = config_from_dict(read_json(run_dir / "config.json"))
+    values = merge(env_values(config, test=True), given.get("env_args", {}))
     env_class = resolve(build.REGISTRIES["env"], config.env, "env")
-    checked = build.check_env_args(env_class, values, "command line", "env_args")
-    return build.config_from_dict({**config.to_dict(), "use_cuda": False, "env_args": checked, "test_env_args": {}})
+    checked = check_env_args(env_class, values, "command line", "env_args")
+    return config_from_dict({**config.to_dict(), "use_cuda": False, "env_args": checked, "test_env_args": {}})
 
 
 def checkpoint_folder(run_dir: Path, step: str) -> Path:
@@ -101,9 +102,7 @@ def sides(config: Config) -> dict[str, Config]:
     """The settings to evaluate: both sides, where an environment has sides."""
     if "swap_sides" not in config.env_args:
         return {"all": config}
-    return {
-        side: build.with_env_args(config, swap_sides=value) for side, value in (("left", "never"), ("right", "always"))
-    }
+    return {side: with_env_args(config, swap_sides=value) for side, value in (("left", "never"), ("right", "always"))}
 
 
 def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:

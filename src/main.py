@@ -19,6 +19,7 @@ from sacred.run import Run
 
 import build
 from config.loader import layers, parse_command_line, parse_overrides
+from config.resolve import config_from_dict, make_config, with_run_keys
 from config.schema import Config
 from records import checkpoint
 from records.files import read_json
@@ -60,7 +61,9 @@ def prepare(argv: list[str]) -> tuple[Config, list[str], Path | None]:
     if arguments.mongo_url:
         os.environ["MONGO_URL"] = arguments.mongo_url
     if arguments.resume is None:
-        config, notes = build.make_config(layers(arguments.config, arguments.env_config, arguments.overrides))
+        config, notes = make_config(
+            layers(arguments.config, arguments.env_config, arguments.overrides), build.REGISTRIES
+        )
         return config, notes, None
     overrides = parse_overrides(arguments.overrides).values
     run_dir = Path(arguments.resume)
@@ -81,8 +84,8 @@ def prepare(argv: list[str]) -> tuple[Config, list[str], Path | None]:
             "completed, or ran with save_replay=never, cannot be resumed exactly; start a new run with checkpoint_path="
             f"{run_dir / 'checkpoints'}."
         )
-    config = build.config_from_dict(read_json(run_dir / "config.json"))
-    return build.with_run_keys(config, overrides), [], run_dir
+    config = config_from_dict(read_json(run_dir / "config.json"))
+    return with_run_keys(config, overrides), [], run_dir
 
 
 def recorders(results: Path) -> tuple[FileObserver, list[RunObserver]]:

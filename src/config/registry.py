@@ -15,32 +15,35 @@ from utils.errors import InputError
 from utils.words import nearest
 
 T = TypeVar("T")
+Registry = Mapping[str, type | str]  # name -> class, or "module:Class", which is imported once somebody asks for it
+Registries = Mapping[str, Registry]  # kind (env, agent, mixer ...) -> registry
 
 
 class RegistryError(InputError):
     """A name that no registry holds."""
 
 
-def resolve(registry: Mapping[str, type], name: str, kind: str) -> type:
+def resolve(registry: Registry, name: str, kind: str) -> type:
     """Class behind a registered name, or behind ``module:Class`` for code outside this tree.
 
     Raises RegistryError, naming the nearest known name.
     """
-    if name in registry:
-        return registry[name]
-    if ":" in name:
-        module, _, attribute = name.partition(":")
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise RegistryError(
-                f"{kind}: cannot import '{name}' ({error}). Expected module:Class with the module on PYTHONPATH."
-            ) from error
-        return found
-    raise RegistryError(
-        f"{kind}: unknown name '{name}'.{nearest(name, registry)} "
-        f"Known: {', '.join(sorted(registry))}; or module:Class for your own."
-    )
+    entry = registry.get(name, name)
+    if isinstance(entry, type):
+        return entry
+    module, colon, attribute = entry.partition(":")
+    if not colon:
+        raise RegistryError(
+            f"{kind}: unknown name '{name}'.{nearest(name, registry)} "
+            f"Known: {', '.join(sorted(registry))}; or module:Class for your own."
+        )
+    try:
+        found: type = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise RegistryError(
+            f"{kind}: cannot import '{entry}' ({error}). Expected module:Class with the module on PYTHONPATH."
+        ) from error
+    return found
 
 
 def config_keys(cls: type) -> dict[str, Any]:

@@ -1,17 +1,10 @@
-"""Environments by name."""
+"""Environments by name; each is imported when a run chooses it, with the packages that it alone needs."""
 
-from envs.bar import Bar
-from envs.battle.env import BattleEnv
-from envs.matrix_game import MatrixGame
-from envs.pettingzoo.env import PettingZooEnv
-from envs.pursuit.env import Pursuit
-from envs.spread import Spread
-
-REGISTRY: dict[str, type] = {
-    "bar": Bar,
-    "battle": BattleEnv,
-    "matrix_game": MatrixGame,
-    "pettingzoo": PettingZooEnv,
-    "pursuit": Pursuit,
-    "spread": Spread,
+REGISTRY = {
+    "bar": "envs.bar:Bar",
+    "battle": "envs.battle.env:BattleEnv",
+    "matrix_game": "envs.matrix_game:MatrixGame",
+    "pettingzoo": "envs.pettingzoo.env:PettingZooEnv",
+    "pursuit": "envs.pursuit.env:Pursuit",
+    "spread": "envs.spread:Spread",
 }

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import build
 from config.loader import Layer, layers, named_layer, parse_overrides
+from config.resolve import make_config
 from config.schema import Config, ConfigError, check_value
 from records.identity import identity
 from records.query import flatten
@@ -83,7 +84,7 @@ def plan_run(algorithm: str, environment: str, overrides: Mapping[str, Any], whe
     """One run of main.py with flat ``overrides``. Raises ConfigError or RegistryError."""
     words = [word(key, value) for key, value in overrides.items()]
     stack = [*layers(algorithm, environment, [])[:-1], Layer(where, parse_overrides(words).values)]
-    config, _ = build.make_config(stack)
+    config, _ = make_config(stack, build.REGISTRIES)
     return PlannedRun(label, config, (f"--config={algorithm}", f"--env-config={environment}", "with", *words))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import build
+from config.resolve import config_from_dict
 from envs.battle.env import smallest_map
 from performance.ceiling import ceiling_share, work_of_update
 from performance.floors import NetworkCalls, bare_engine
@@ -85,7 +86,7 @@ def population(environment: str, n_agents: int) -> dict[str, Any]:
 
 def measure(values: dict[str, Any], environment: str, seconds: float) -> Measurement:
     """Build from a `Config.to_dict`, time everything in turn for ``seconds``, then training for as long again."""
-    config = build.config_from_dict(values)
+    config = config_from_dict(values)
     if not config.use_cuda:  # engines feed an accelerator from all cores
         torch.set_num_threads(1)
     system = build.build(config)

@@ -13,6 +13,7 @@ import torch
 
 import build
 from config.loader import Layer, layers
+from config.resolve import config_from_dict, make_config
 from config.schema import Config
 from performance.floors import bare_engine
 from performance.timing import alternate, clock
@@ -22,14 +23,14 @@ CPU = torch.device("cpu")
 MPE2 = "mpe2 simple_spread_v3, N = 6"
 
 
-def make_config(algorithm: str, environment: str, values: dict[str, Any]) -> Config:
+def task_config(algorithm: str, environment: str, values: dict[str, Any]) -> Config:
     """The configuration of ``main.py`` with ``values`` on top."""
-    return build.make_config([*layers(algorithm, environment, []), Layer("benchmark", values)])[0]
+    return make_config([*layers(algorithm, environment, []), Layer("benchmark", values)], build.REGISTRIES)[0]
 
 
 def batched_step(environment: str, n_envs: int, **env_args: Any) -> Callable[[], None]:
     """One step of ``n_envs`` copies with constant actions."""
-    config = make_config("iql", environment, {"env_args": env_args})
+    config = task_config("iql", environment, {"env_args": env_args})
     return bare_engine(build.make_env(config, n_envs, test=False))
 
 
@@ -72,7 +73,7 @@ def task_speeds(n_envs: int, seconds: float) -> dict[str, float]:
 def rollout_speed(values: dict[str, Any], seconds: float) -> float:
     """Environment steps per second of wall time that one process collects, with ``values`` of a `Config.to_dict`."""
     torch.set_num_threads(1)
-    system = build.build(build.config_from_dict(values))
+    system = build.build(config_from_dict(values))
     system.runner.reset(seed=1)
     for _ in range(50):
         system.runner.collect(0, system.replay)

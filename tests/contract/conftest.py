@@ -49,8 +49,8 @@ def _cases(config: pytest.Config) -> list[Case]:
     name = config.getoption("--env", default=None)
     if name is None:
         return [
-            Case(name, cls, _yaml_args(name) | SMALL.get(name, {}), device, name in SAME_START)
-            for name, cls in REGISTRY.items()
+            Case(name, resolve(REGISTRY, name, "env"), _yaml_args(name) | SMALL[name], device, name in SAME_START)
+            for name in REGISTRY
         ]
     try:
         cls = resolve(REGISTRY, name, "--env")

@@ -9,6 +9,7 @@ import torch
 import build
 from components.batch import Batch, EnvInfo
 from config.loader import Layer, layers, merge
+from config.resolve import make_config
 from config.schema import Config
 from learners.base import Learner
 
@@ -27,7 +28,7 @@ def config_for(algorithm: str, environment: str, **overrides: Any) -> Config:
     stack = layers(algorithm, environment, [])
     known = {key for layer in stack for key in layer.values}
     values = merge({key: value for key, value in SMALL.items() if key in known}, overrides)
-    return build.make_config([*stack, Layer("test", values)])[0]
+    return make_config([*stack, Layer("test", values)], build.REGISTRIES)[0]
 
 
 def info_for(n_agents: int, n_actions: int, obs_shape: tuple[int, ...] = (3,)) -> EnvInfo:

@@ -10,6 +10,7 @@ from tests.support.factory import config_for
 
 import build
 from config.loader import Layer, layers
+from config.resolve import make_config
 from config.schema import ConfigError
 from utils.errors import InputError
 
@@ -68,16 +69,16 @@ def without(key: str, nested: str | None = None) -> list[Layer]:
 
 def test_a_framework_key_without_a_value() -> None:
     with pytest.raises(ConfigError, match=r"the key 't_max' has no value. Set it in src/config/default"):
-        build.make_config(without("t_max"))
+        make_config(without("t_max"), build.REGISTRIES)
 
 
 def test_a_component_key_without_a_value() -> None:
     with pytest.raises(
         ConfigError, match=r"learner=q_learner needs the key 'double_q'. Set it in src/config/algs or with"
     ):
-        build.make_config(without("double_q"))
+        make_config(without("double_q"), build.REGISTRIES)
 
 
 def test_an_environment_argument_without_a_value() -> None:
     with pytest.raises(ConfigError, match=r"env=bar needs env_args\.capacity \(int\)\. Set it in its YAML\."):
-        build.make_config(without("capacity", "env_args"))
+        make_config(without("capacity", "env_args"), build.REGISTRIES)

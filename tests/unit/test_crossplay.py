@@ -12,6 +12,7 @@ import torch
 import build
 from analysis.figures import shortened
 from config.loader import layers
+from config.resolve import make_config
 from config.schema import Config
 from crossplay import RANDOM, Player, Result, elo_table, line_up, load_player, main, make_game, meet, score_matrix
 from records import checkpoint
@@ -30,7 +31,7 @@ SMALL = [
 
 
 def config(algorithm: str, environment: str, *overrides: str) -> Config:
-    return build.make_config(layers(algorithm, environment, [*SMALL, *overrides]))[0]
+    return make_config(layers(algorithm, environment, [*SMALL, *overrides]), build.REGISTRIES)[0]
 
 
 def player(config: Config, label: str) -> Player:
@@ -91,7 +92,7 @@ def test_policies_play_on_either_side_of_a_larger_game(trained: tuple[str, ...])
 
 
 def test_other_environments_are_refused() -> None:
-    bar = build.make_config(layers("iql", "bar", []))[0]
+    bar = make_config(layers("iql", "bar", []), build.REGISTRIES)[0]
     with pytest.raises(InputError, match="crossplay: expected policies of battle, got iql trained on bar"):
         make_game(bar, 1, "left", RANDOM)
 

@@ -1,69 +1,116 @@
-"""The layers of the house: imports run one way."""
+"""The rooms of the house: imports run one way, and a run imports only what it uses."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from tests.support.paths import SRC
 
-SRC = Path(__file__).parents[2] / "src"
-EVERYBODY = {"utils", "components.batch"}
-ALLOWED: dict[str, set[str]] = {
+BELOW_ALL = {"utils", "components.batch"}
+# Room -> what its files may import beside files of the same room and BELOW_ALL.
+UNDER: dict[str, set[str]] = {
     "utils": set(),
-    "config": {"config"},
-    "records": {"records"},
-    "analysis": {"analysis", "records"},
-    "experiments": {"experiments", "records", "config", "build"},
-    "pictures": {"pictures", "envs"},
-    "components": {"components"},
-    "modules": {"modules", "components"},
-    "envs": {"envs"},
-    "controllers": {"controllers", "components", "modules"},
-    "learners": {"learners", "controllers", "components", "modules"},
-    "runners": {"runners", "controllers", "components", "envs.base"},
+    "components.batch": {"components.kernels"},
+    "config": set(),
+    "components": set(),
+    "modules": {"components"},
+    "envs": set(),
+    "pictures": {"envs"},
+    "controllers": {"components", "modules"},
+    "learners": {"controllers", "components", "modules"},
+    "runners": {"controllers", "components", "envs.base"},
+    "records": set(),
+    "analysis": {"records"},
+    "build": {"runners", "learners", "controllers", "modules", "components", "envs", "records", "config"},
+    "run": {"build", "learners.base", "records"},
+    "export": {"build", "controllers.policy", "pictures", "envs", "config"},
+    "experiments": {"build", "records", "config"},
+    "performance": {"run", "build", "learners", "controllers", "envs", "config", "analysis"},
 }
-OURS = {path.stem for path in SRC.glob("*.py")} | {path.name for path in SRC.iterdir() if path.is_dir()}
-FILES = [path for layer in ALLOWED for path in sorted((SRC / layer).rglob("*.py"))]
+COMMANDS = {path.stem for path in SRC.glob("*.py")} - UNDER.keys()
 
 
-def imported_modules(path: Path) -> list[str]:
-    """Dotted names of this project that a file imports."""
-    names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text())):
+def module_name(path: Path) -> str:
+    """``envs/base.py`` -> ``envs.base``, ``envs/__init__.py`` -> ``envs``."""
+    return ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {module_name(path): path for path in sorted(SRC.rglob("*.py"))}
+
+
+def imported(name: str) -> set[str]:
+    """Modules of this project that the module ``name`` imports, anywhere in its text."""
+    found = set()
+    for node in ast.walk(ast.parse(FILES[name].read_text())):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return [name for name in names if name.split(".")[0] in OURS]
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in FILES else node.module for name in inner}
+    return found & FILES.keys()
 
 
-def permitted(layer: str, name: str) -> bool:
-    """Whether a file of ``layer`` may import ``name``."""
-    allowed = ALLOWED[layer] | EVERYBODY
-    return any(name == entry or name.startswith(entry + ".") for entry in allowed)
+def within(name: str, rooms: set[str]) -> bool:
+    """Whether a module is one of ``rooms``, or stands in one."""
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SRC)))
-def test_imports_run_one_way(path: Path) -> None:
-    layer = path.relative_to(SRC).parts[0]
-    wrong = [name for name in imported_modules(path) if not permitted(layer, name)]
-    assert not wrong, f"{path.relative_to(SRC)} may not import {wrong}"
+def test_every_room_has_its_rule() -> None:
+    assert UNDER.keys() | COMMANDS == {"components.batch", *(name.partition(".")[0] for name in FILES)}
+    for command in COMMANDS:
+        assert 'if __name__ == "__main__":' in FILES[command].read_text(), command
 
 
-def test_components_do_not_read_a_configuration() -> None:
-    """Only the top of the tree knows the configuration: everything else takes plain numbers."""
-    for path in FILES:
-        if path.relative_to(SRC).parts[0] not in {"config", "experiments"}:
-            assert not any(name.startswith("config") for name in imported_modules(path)), path
+@pytest.mark.parametrize("name", [name for name in FILES if name not in COMMANDS])
+def test_a_file_imports_only_its_own_room_and_those_below(name: str) -> None:
+    room = name if name in UNDER else name.partition(".")[0]
+    below = {"utils"} if room in BELOW_ALL else BELOW_ALL
+    wrong = {found for found in imported(name) if not within(found, {room} | below | UNDER[room])}
+    assert not wrong, f"{name} may not import {sorted(wrong)}"
+
+
+def test_no_circle() -> None:
+    list(graphlib.TopologicalSorter({name: imported(name) for name in FILES}).static_order())  # CycleError names it
 
 
 def test_only_main_imports_the_experiment_and_only_build_reads_registries() -> None:
-    for path in SRC.rglob("*.py"):
+    for name, path in FILES.items():
         text = path.read_text()
-        if path.name != "main.py":
-            assert "import Experiment" not in text, path
-            assert "sacred import SETTINGS" not in text, path
+        if name != "main":
+            assert "import Experiment" not in text, name
+            assert "sacred import SETTINGS" not in text, name
         # export.py builds environments for people who want none of the training code that build.py brings along.
-        if path.name not in {"build.py", "export.py", "__init__.py"} and path.parent == SRC:
-            assert "REGISTRY" not in text, path
+        if name not in {"build", "export"} and path.parent == SRC:
+            assert "REGISTRY" not in text, name
+
+
+def packages_after(program: str) -> set[str]:
+    """Top-level packages that a process has imported when ``program`` has run."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\nimport sys\nprint('\\n' + ' '.join(sys.modules))"],
+        env={**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_a_battle_run_imports_no_package_of_other_tasks(tmp_path: Path) -> None:
+    small = "n_agents=4 n_enemies=4 map_size=16 episode_limit=4 opponent=random"
+    words = ["t_max=2", "batch_size_run=2", "test_nepisode=2", "buffer_size=100", f"local_results_path={tmp_path}"]
+    words += [f"env_args.{word}" for word in small.split()]
+    argv = ["--config=iql", "--env-config=battle", "with", *words]
+    packages = packages_after(f"import main\nassert main.main({argv}) == 0")
+    assert {"magent2", "sacred", "torch"} <= packages
+    assert not {"pettingzoo", "gymnasium", "mpe2", "matplotlib", "optuna"} & packages
+
+
+def test_utils_need_neither_the_database_nor_the_recorder() -> None:
+    assert not {"pymongo", "sacred", "torch"} & packages_after("from utils.progress import Progress")

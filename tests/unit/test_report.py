@@ -22,6 +22,7 @@ from analysis.figures import difference_bars, learning_curves
 from analysis.statistics import Estimate, estimate
 from analysis.tables import Table
 from config.loader import layers
+from config.resolve import make_config
 from config.schema import Config
 from records.mongo import MongoStore, connect
 from records.store import FileStore
@@ -51,7 +52,7 @@ METRIC = "test_return_mean"
 
 def config(algorithm: str, environment: str, seed: int, *overrides: str) -> Config:
     words = [f"seed={seed}", *overrides]
-    return build.make_config(layers(algorithm, environment, words))[0]
+    return make_config(layers(algorithm, environment, words), build.REGISTRIES)[0]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from matplotlib.image import imread
 import build
 import runs
 from config.loader import layers
+from config.resolve import make_config
 from records.files import Curve
 from records.query import flatten, telling_keys
 from records.store import FileStore, RunRecord, utc_now
@@ -122,7 +123,7 @@ def test_the_picture_has_a_line_per_run_and_a_legend_of_differing_keys(files: Fi
 def test_the_legend_leaves_out_what_an_algorithms_name_implies() -> None:
     """But not what a run sets itself, nor keys of an algorithm that has no file."""
     iql, hmf, tuned = (
-        build.make_config(layers(algorithm, "bar", words))[0]
+        make_config(layers(algorithm, "bar", words), build.REGISTRIES)[0]
         for algorithm, words in (("iql", ["seed=1"]), ("hmf", ["seed=2"]), ("hmf", ["seed=2", "lr=0.5"]))
     )
     flat = [flatten(config.to_dict()) for config in (iql, hmf, tuned)]

@@ -21,6 +21,7 @@ from tests.support import recorded
 import build
 import sweep as sweep_module
 from config.loader import available, layers, parse_command_line
+from config.resolve import make_config
 from config.schema import ConfigError
 from experiments.plan import PlannedRun, load_experiment, plan
 from records.identity import identity
@@ -92,7 +93,7 @@ def test_command_lines_make_the_planned_configurations(tmp_path: Path) -> None:
     assert len(runs) == 8
     for run in runs:
         arguments = parse_command_line(list(run.arguments))
-        config, _ = build.make_config(layers(arguments.config, arguments.env_config, arguments.overrides))
+        config, _ = make_config(layers(arguments.config, arguments.env_config, arguments.overrides), build.REGISTRIES)
         assert config == run.config
     assert runs[0].config.args["lr"] == 1e-05
     assert runs[0].label == "iql bar env_args.n_agents=10 seed=3"

@@ -11,13 +11,14 @@ import build
 from config import loader
 from config.loader import Layer, layers, parse_command_line, parse_overrides
 from config.ranges import RANGES
-from config.registry import RegistryError, config_keys
+from config.registry import RegistryError, config_keys, resolve
 from config.registry import make as registry_make
+from config.resolve import component_keys, config_from_dict, make_config
 from config.schema import ConfigError, check_value, framework_keys
 
 
 def make(algorithm: str = "hmf", environment: str = "bar", *words: str) -> tuple[Any, list[str]]:
-    return build.make_config(layers(algorithm, environment, list(words)))
+    return make_config(layers(algorithm, environment, list(words)), build.REGISTRIES)
 
 
 def test_layers_override_in_order() -> None:
@@ -39,7 +40,7 @@ def test_the_configuration_cannot_be_changed() -> None:
 
 def test_a_recorded_configuration_rebuilds_itself() -> None:
     config, _ = make()
-    assert build.config_from_dict(config.to_dict()) == config
+    assert config_from_dict(config.to_dict()) == config
 
 
 @pytest.mark.parametrize(
@@ -85,8 +86,7 @@ def test_a_part_of_what_has_a_value_already(words: tuple[str, str]) -> None:
 
 
 def test_every_range_is_one_of_a_key() -> None:
-    every = {key for registry in build.REGISTRIES.values() for cls in registry.values() for key in config_keys(cls)}
-    assert set(RANGES) <= every | set(framework_keys())
+    assert set(RANGES) <= component_keys(build.REGISTRIES) | set(framework_keys())
 
 
 def test_own_parts_with_other_parameters_are_explained() -> None:
@@ -204,10 +204,10 @@ def test_every_environment_file_is_valid(environment: str) -> None:
 
 def test_a_key_has_one_type_wherever_it_is_read() -> None:
     types: dict[str, Any] = {}
-    for registry in (registry for kind, registry in build.REGISTRIES.items() if kind != "env"):
-        for cls in registry.values():
-            for key, hint in config_keys(cls).items():
-                assert types.setdefault(key, hint) == hint, f"{key} of {cls.__name__}"
+    for kind, registry in build.REGISTRIES.items():
+        for name in registry if kind != "env" else ():
+            for key, hint in config_keys(resolve(registry, name, kind)).items():
+                assert types.setdefault(key, hint) == hint, f"{key} of {kind}={name}"
 
 
 def test_overrides_are_yaml() -> None:
