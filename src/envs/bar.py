@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from components.batch import EnvInfo
 from envs.base import EnvError
+from envs.scenes import BarScene
 from envs.torch_env import State, TorchEnv
 
 
@@ -37,22 +40,37 @@ class Bar(TorchEnv):
             raise EnvError(f"env_args.capacity: expected 1 to n_agents = {n_agents}, got {capacity}.")
         self.capacity = capacity
 
+    def scene(self, env_index: int) -> BarScene:
+        stats = {key: float(value[env_index]) for key, value in self._stats(self._state).items()}
+        return BarScene(
+            night=int(self._state["nights"][env_index]),
+            episode_limit=self.info.episode_limit,
+            n_agents=self.info.n_agents,
+            capacity=self.capacity,
+            attendance=int(self._state["attendance"][env_index]),
+            mean=stats["attendance"],
+            deviation=stats["attendance_std"],
+            payoff=stats["payoff"],
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state_dict``; versions up to 0.1 also kept every night's attendance, which is left out."""
+        kept = {key: value for key, value in state["state"].items() if key != "history"}
+        super().load_state_dict({**state, "state": kept})
+
     def _start(self) -> State:
         shape = (self.n_envs,)
         zero = torch.zeros(shape, dtype=torch.int64, device=self.device)
         attendance = torch.randint(self.info.n_agents + 1, shape, generator=self._generator, device=self.device)
         sums = dict.fromkeys(("nights", "sum", "sum_sq", "crowded", "payoff"), zero)
-        history = zero.unsqueeze(1).repeat(1, self.info.episode_limit)  # attendance of every night, for pictures
-        return {"attendance": attendance, "history": history, **sums}
+        return {"attendance": attendance, **sums}
 
     def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
         attendance = action.sum(dim=1)
         crowded = attendance > self.capacity
         price = torch.where(crowded, -1, 1)
-        tonight = state["nights"].clamp(max=self.info.episode_limit - 1).unsqueeze(1)  # a finished copy is not kept
         played = {
             "attendance": attendance,
-            "history": state["history"].scatter(1, tonight, attendance.unsqueeze(1)),
             "nights": state["nights"] + 1,
             "sum": state["sum"] + attendance,
             "sum_sq": state["sum_sq"] + attendance**2,

@@ -67,5 +67,15 @@ class Env(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict`` of an object built with the same arguments."""
 
+    def scene(self, env_index: int) -> Any:
+        """Return what there is to see of one copy as it stands: a record of `envs.scenes`, or a whole picture.
+
+        A picture is (H, W, 3) uint8. Raises EnvError for an environment that shows nothing.
+        """
+        raise EnvError(
+            f"There is no picture of {type(self).__name__}. "
+            "docs/new_environment.md says what its method scene(env_index) would return."
+        )
+
     def close(self) -> None:  # noqa: B027  (most environments hold nothing to release)
         """Release engines and files."""

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from components.batch import EnvInfo
 from envs.base import EnvError
+from envs.scenes import SpreadScene
 from envs.torch_env import State, TorchEnv, relative_to_agents
 
 TIME_STEP = 0.1
@@ -89,6 +90,23 @@ class Spread(TorchEnv):
         }
         reward = (1 - self.local_ratio) * coverage - self.local_ratio * collisions_EN
         return played, reward.to(torch.float32), torch.zeros_like(state["done"])
+
+    def scene(self, env_index: int) -> SpreadScene:
+        place = {key: self._state[key][env_index : env_index + 1] for key in ("position", "landmark")}
+        distance, nearest = distances(place["landmark"], place["position"])[0].min(dim=1)
+        colliding = (self._between_agents(place["position"])[0] < DIAMETER).any(dim=1)
+        return SpreadScene(
+            t=int(self._state["t"][env_index]),
+            agent=place["position"][0].cpu().numpy(),
+            landmark=place["landmark"][0].cpu().numpy(),
+            nearest=nearest.cpu().numpy(),
+            distance=distance.cpu().numpy(),
+            covered=(distance < COVERED).cpu().numpy(),
+            colliding=colliding.cpu().numpy(),
+            collisions=int(self._state["collisions"][env_index]),
+            radius=DIAMETER / 2,
+            reach=COVERED,
+        )
 
     def _between_agents(self, position: Tensor) -> Tensor:
         """(E, N, N) distances; 1, which is out of contact, from an agent to itself."""

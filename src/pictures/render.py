@@ -1,6 +1,7 @@
 """One picture of one copy of an environment, headless; and files of many pictures.
 
-``render`` dispatches on the environment's class, so that no environment knows how it is drawn.
+An environment says what there is to see (`Env.scene`), and ``draw`` chooses a painter by the scene's class: no
+environment knows how it is drawn, and no picture needs another task's packages.
 """
 
 from __future__ import annotations
@@ -12,17 +13,10 @@ from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
-import torch
 from torch import Tensor
 
-from envs.bar import Bar
 from envs.base import Env, EnvError
-from envs.battle.env import BattleEnv
-from envs.pettingzoo.env import PettingZooEnv
-from envs.pursuit.env import Pursuit
-from envs.pursuit.laws import WORLD_SIZE, wrap
-from envs.spread import COVERED, DIAMETER, Spread, nearest_agent
-from envs.torch_env import TorchEnv
+from envs.scenes import BarScene, BattleScene, PursuitScene, SpreadScene
 from pictures.drawing import (
     BACKGROUND,
     BLUE,
@@ -56,7 +50,6 @@ SHEET_COLUMNS = 4
 PerAgent = Tensor | np.ndarray | None
 
 
-@singledispatch
 def render(env: Env, env_index: int, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
     """Picture of copy ``env_index`` as it stands, (H, W, 3) uint8 with even H and W, equal for a whole episode.
 
@@ -66,95 +59,96 @@ def render(env: Env, env_index: int, group: PerAgent = None, weight: PerAgent = 
 
     Raises EnvError for an environment without a picture, or a group or weight of another length.
     """
+    return draw(env.scene(env_index), group, weight)
+
+
+@singledispatch
+def draw(scene: Any, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
+    """Picture of a scene; see `render`. Raises EnvError for a class of scene that no painter is registered for."""
+    known = ", ".join(sorted(cls.__name__ for cls in draw.registry if cls is not object))
     raise EnvError(
-        f"There is no picture of {type(env).__name__}. Known: "
-        f"{', '.join(sorted(cls.__name__ for cls in render.registry if cls is not object))}. "
-        "Add one with @render.register, as in src/pictures/render.py."
+        f"There is no picture of a {type(scene).__name__}; known: {known}. "
+        "Add one with @draw.register, as in src/pictures/render.py."
     )
 
 
-@render.register
-def _battle(env: BattleEnv, env_index: int, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
-    frame = env.frame_state(env_index)
-    cell = max(3, ARENA // frame.map_size)
-    side = cell * frame.map_size
+@draw.register
+def _picture(scene: np.ndarray, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
+    height, width, _ = scene.shape
+    return scene[: height // 2 * 2, : width // 2 * 2]
+
+
+@draw.register
+def _battle(scene: BattleScene, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
+    cell = max(3, ARENA // scene.map_size)
+    side = cell * scene.map_size
     arena = blank(side, side, GRID)  # the border is a wall
     box(arena, cell, cell, side - cell, side - cell, BACKGROUND)
-    centre = (frame.position + 0.5) * cell
-    own = frame.side == 0
+    centre = (scene.position + 0.5) * cell
+    own = scene.side == 0
     rival = _rival_colour(group)
-    health = np.zeros(frame.population[0])
-    health[frame.slot[own]] = frame.hp[own]
-    colour = learner_colours(frame.population[0], group, weight, health)
-    if frame.attack is not None:
-        attacks = frame.attack[:, 0] >= 0
-        target = (frame.attack[attacks] + 0.5) * cell
+    health = np.zeros(scene.population[0])
+    health[scene.slot[own]] = scene.hp[own]
+    colour = learner_colours(scene.population[0], group, weight, health)
+    if scene.attack is not None:
+        attacks = scene.attack[:, 0] >= 0
+        target = (scene.attack[attacks] + 0.5) * cell
         lines(arena, centre[attacks], target, YELLOW)
-    stamp(arena, centre[own], colour[frame.slot[own]], disc(0.42 * cell))
-    stamp(arena, centre[~own], dimmed(np.array(rival), frame.hp[~own]), diamond(0.5 * cell))
-    n, m = frame.population
+    stamp(arena, centre[own], colour[scene.slot[own]], disc(0.42 * cell))
+    stamp(arena, centre[~own], dimmed(np.array(rival), scene.hp[~own]), diamond(0.5 * cell))
+    n, m = scene.population
     alive, enemies = int(own.sum()), int((~own).sum())
-    caption = [f"Battle  step {frame.t}", f"learners {alive} of {n}", f"enemies {enemies} of {m}"]
+    caption = [f"Battle  step {scene.t}", f"learners {alive} of {n}", f"enemies {enemies} of {m}"]
     caption += [f"kills {m - enemies} : {n - alive} deaths", *_brightness(weight, "healthy")]
     marks = [(diamond(6), rival, "enemy"), (np.ones((2, 12)), YELLOW, "attack")]
     return compose(arena, caption, learner_legend("learner", group) + marks)
 
 
-@render.register
-def _spread(env: Spread, env_index: int, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
-    state = _state(env, env_index)
-    agent, landmark = state["position"], state["landmark"]
-    distance = nearest_agent(landmark.unsqueeze(0), agent.unsqueeze(0))[0]
-    covered = (distance < COVERED).numpy()
-    between = torch.cdist(landmark, agent)
-    colliding = ((torch.cdist(agent, agent) < DIAMETER).sum(dim=1) > 1).numpy()  # closer to itself, and to another
+@draw.register
+def _spread(scene: SpreadScene, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
     scale = ARENA / (2 * SPREAD_VIEW)
 
-    def pixels(place: Tensor) -> np.ndarray:
-        shown = place.numpy().clip(-SPREAD_VIEW, SPREAD_VIEW) * [1, -1]  # up is up
+    def pixels(place: np.ndarray) -> np.ndarray:
+        shown = place.clip(-SPREAD_VIEW, SPREAD_VIEW) * [1, -1]  # up is up
         return (shown + SPREAD_VIEW) * scale
 
+    agent, landmark = pixels(scene.agent), pixels(scene.landmark)
     arena = _grid_arena(cells=16)
-    lines(arena, pixels(landmark), pixels(agent[between.argmin(dim=1)]), MUTED)
-    stamp(arena, pixels(agent), learner_colours(env.info.n_agents, group, weight), disc(scale * DIAMETER / 2))
-    stamp(arena, pixels(agent)[colliding], RED, ring(scale * DIAMETER / 2, 4))
-    colour = np.where(covered[:, None], GREEN, TEXT)
-    stamp(arena, pixels(landmark), colour, ring(scale * COVERED, 3))
-    stamp(arena, pixels(landmark), colour, disc(4))
-    caption = [f"Spread  step {state['t']}", f"covered {covered.sum()} of {len(covered)}"]
-    caption += [f"mean distance {distance.mean():.2f}", f"collisions {state['collisions']:.0f}", *_brightness(weight)]
+    lines(arena, landmark, agent[scene.nearest], MUTED)
+    stamp(arena, agent, learner_colours(len(agent), group, weight), disc(scale * scene.radius))
+    stamp(arena, agent[scene.colliding], RED, ring(scale * scene.radius, 4))
+    colour = np.where(scene.covered[:, None], GREEN, TEXT)
+    stamp(arena, landmark, colour, ring(scale * scene.reach, 3))
+    stamp(arena, landmark, colour, disc(4))
+    caption = [f"Spread  step {scene.t}", f"covered {scene.covered.sum()} of {len(landmark)}"]
+    caption += [f"mean distance {scene.distance.mean():.2f}", f"collisions {scene.collisions}", *_brightness(weight)]
     marks = [(ring(7, 2), TEXT, "landmark"), (ring(7, 2), GREEN, "covered"), (ring(7, 2), RED, "collision")]
     return compose(arena, caption, learner_legend("agent", group) + marks)
 
 
-@render.register
-def _pursuit(env: Pursuit, env_index: int, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
-    state = _state(env, env_index)
-    to_pixels = np.array([1, -1]) * ARENA / WORLD_SIZE  # up is up; the torus takes care of the sign
-    pursuers, evader = state["pursuers"].numpy() * to_pixels, state["evader"].numpy() * to_pixels
-    relative = wrap(state["pursuers"] - state["evader"])
-    distance = relative.norm(dim=1)
-    nearest = relative[distance.argmin()].numpy() * to_pixels
+@draw.register
+def _pursuit(scene: PursuitScene, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
+    to_pixels = np.array([1, -1]) * ARENA / scene.world_size  # up is up; the torus takes care of the sign
+    pursuer, evader = scene.pursuer * to_pixels, scene.evader * to_pixels
     arena = _grid_arena(cells=10)
-    lines(arena, evader[None], (evader + nearest)[None], MUTED, wrap=True)
-    if state["heading"].any():
-        nose = torch.stack([state["heading"].cos(), state["heading"].sin()], dim=1).numpy() * [14, -14]
-        lines(arena, pursuers, pursuers + nose, TEXT, wrap=True)
-    stamp(arena, pursuers, learner_colours(env.info.n_agents, group, weight), disc(6), wrap=True)
+    lines(arena, evader[None], (evader + scene.nearest * to_pixels)[None], MUTED, wrap=True)
+    if scene.heading is not None:
+        nose = np.stack([np.cos(scene.heading), np.sin(scene.heading)], axis=1) * [14, -14]
+        lines(arena, pursuer, pursuer + nose, TEXT, wrap=True)
+    stamp(arena, pursuer, learner_colours(len(pursuer), group, weight), disc(6), wrap=True)
     rival = _rival_colour(group)
     stamp(arena, evader, rival, diamond(9), wrap=True)
-    if state["caught"]:
+    if scene.caught:
         stamp(arena, evader, GREEN, ring(20, 4), wrap=True)
-    caption = [f"Pursuit on a torus  step {state['t']}", "caught" if state["caught"] else "free"]
-    caption += [f"nearest pursuer {distance.min():.1f}", f"so far {state['min_distance']:.1f}", *_brightness(weight)]
+    caption = [f"Pursuit on a torus  step {scene.t}", "caught" if scene.caught else "free"]
+    caption += [f"nearest pursuer {scene.distance:.1f}", f"so far {scene.min_distance:.1f}", *_brightness(weight)]
     marks = [(diamond(7), rival, "evader"), (ring(7, 2), GREEN, "caught")]
     return compose(arena, caption, learner_legend("pursuer", group) + marks)
 
 
-@render.register
-def _bar(env: Bar, env_index: int, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
-    state = _state(env, env_index)
-    nights, n, limit = int(state["nights"]), env.info.n_agents, env.info.episode_limit
+@draw.register
+def _bar(scene: BarScene, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
+    night, n, limit = scene.night, scene.n_agents, scene.episode_limit
     left, top, width, height = 46, 14, ARENA - 60, 380
     arena = blank(height + 44, ARENA)
     bottom = top + height
@@ -162,30 +156,27 @@ def _bar(env: Bar, env_index: int, group: PerAgent = None, weight: PerAgent = No
     def row(attendance: float) -> float:
         return bottom - height * attendance / n
 
+    def level(attendance: float, colour: Colour) -> None:
+        box(arena, left, row(attendance) - 1, left + width, row(attendance) + 1, colour)
+
     for tick in sorted({round(n * share / 4) for share in range(5)}):
         box(arena, left, row(tick), left + width, row(tick) + 1, GRID)
         write(arena, 8, round(row(tick)), str(tick), MUTED, 13)
     for tick in range(0, limit + 1, max(1, limit // 5)):
         write(arena, round(left + width * tick / limit) - 6, bottom + 16, str(tick), MUTED, 13)
-    column = width / limit
-    for night, attendance in enumerate(state["history"][:nights].tolist()):
-        colour = RED if attendance > env.capacity else GREEN
-        x = left + column * night
-        box(arena, x, row(attendance), x + max(1, column - 2), bottom, colour)
-    box(arena, left, row(env.capacity) - 1, left + width, row(env.capacity) + 1, YELLOW)
-    caption = [f"Bar  night {nights} of {limit}", f"attendance {state['attendance']} of {n}"]
-    if nights:
-        caption += [f"mean {state['sum'] / nights:.1f}", f"mean payoff {state['payoff'] / (nights * n):.2f}"]
+    caption = [f"Bar  night {night} of {limit}", f"attendance {scene.attendance} of {n}"]
+    if night:
+        box(arena, left, row(scene.mean + scene.deviation), left + width, row(scene.mean - scene.deviation), GRID)
+        colour, column = RED if scene.attendance > scene.capacity else GREEN, width / limit
+        x = left + column * (night - 1)
+        box(arena, x, row(scene.attendance), x + max(1, column - 2), bottom, colour)
+        level(scene.mean, TEXT)
+        caption += [f"mean {scene.mean:.1f}", f"mean payoff {scene.payoff:.2f}"]
+    level(scene.capacity, YELLOW)
     tile = np.ones((11, 11), dtype=np.float32)
-    legend = [(tile, GREEN, "room for all"), (tile, RED, "crowded"), (tile[4:7], YELLOW, f"capacity {env.capacity}")]
+    legend = [(tile, GREEN, "room for all"), (tile, RED, "crowded"), (tile[4:7], YELLOW, f"capacity {scene.capacity}")]
+    legend += [(tile[4:7], TEXT, "mean so far"), (tile, GRID, "standard deviation")]
     return compose(arena, caption, legend)
-
-
-@render.register
-def _pettingzoo(env: PettingZooEnv, env_index: int, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
-    picture = env.picture(env_index)
-    height, width, _ = picture.shape
-    return picture[: height // 2 * 2, : width // 2 * 2]
 
 
 def learner_colours(n: int, group: PerAgent, weight: PerAgent, shade: np.ndarray | None = None) -> np.ndarray:
@@ -274,11 +265,6 @@ def _of_one_size(frames: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarra
         yield frame
     if shape is None:
         raise EnvError(f"{path}: there are no frames to write.")
-
-
-def _state(env: TorchEnv, env_index: int) -> dict[str, Tensor]:
-    """One copy's part of the state, on the CPU."""
-    return {key: value[env_index].cpu() for key, value in env.state_dict()["state"].items()}
 
 
 def _per_agent(name: str, values: PerAgent, n: int) -> np.ndarray | None:

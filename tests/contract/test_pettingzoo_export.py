@@ -100,8 +100,8 @@ def test_first_step_after_every_reset_moves_everybody_as_told(swap_sides: str) -
 
 
 def _positions(env: ExportedEnv) -> np.ndarray:
-    frame = env.env.frame_state(0)  # type: ignore[attr-defined]
-    return frame.position[frame.side == 0]
+    scene = env.env.scene(0)
+    return scene.position[scene.side == 0]
 
 
 def test_battle_comes_with_its_frozen_opponent() -> None:

@@ -21,7 +21,7 @@ UNDER: dict[str, set[str]] = {
     "components": set(),
     "modules": {"components"},
     "envs": set(),
-    "pictures": {"envs"},
+    "pictures": {"envs.base", "envs.scenes"},  # and no package that one task needs
     "controllers": {"components", "modules"},
     "learners": {"controllers", "components", "modules"},
     "runners": {"controllers", "components", "envs.base"},

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from envs.base import EnvError
 from envs.battle.views import OBS_SCALE, Views
 from envs.battle.worlds import MAX_SEED, GridWorld, Rewards, Side, UnitType, circle_offsets
 from envs.opponents import Opponent, Role, TwoSidedEnv
+from envs.scenes import BattleScene
 from utils.seeding import generator
 
 SPACING = 2  # cells from one agent of a block to the next
@@ -65,20 +65,6 @@ def smallest_map(n_left: int, n_right: int) -> int:
     """The smallest map side that holds both blocks."""
     largest = max(n_left, n_right)
     return next(size for size in itertools.count(1) if block_rows(size, largest) is not None)
-
-
-@dataclass(frozen=True)
-class BattleFrame:
-    """What there is to draw of one battle: the n living agents of both sides, the learners (side 0) first."""
-
-    t: int  # steps so far
-    map_size: int  # cells, border walls included
-    population: tuple[int, int]  # of either side at the start
-    position: np.ndarray  # (n, 2) int32, (x, y)
-    hp: np.ndarray  # (n,) float32, as a fraction of the side's full health
-    side: np.ndarray  # (n,) int32, 0 learners, 1 enemies
-    slot: np.ndarray  # (n,) int64, slot within the side
-    attack: np.ndarray | None  # (n, 2) int32, cell attacked in the step that led here, (-1, -1) for none; None at t = 0
 
 
 class Battles:
@@ -287,8 +273,7 @@ class BattleEnv(TwoSidedEnv):
         self._battles.load_state_dict(state["battles"])
         self._episode_stream.set_state(state["episode_stream"])
 
-    def frame_state(self, env_index: int) -> BattleFrame:
-        """What to draw of battle ``env_index`` as it stands."""
+    def scene(self, env_index: int) -> BattleScene:
         battles = self._battles
         position, attack = [], []
         for index, side in enumerate(self._sides):
@@ -303,7 +288,7 @@ class BattleEnv(TwoSidedEnv):
                 action = battles.last_action(env_index, index)[side.slots(env_index)]
                 attack.append(np.where((action >= len(move))[:, None], position[-1] + offset[action], -1))
         n, m = (side.n_agents for side in self._sides)
-        return BattleFrame(
+        return BattleScene(
             t=int(battles.t[env_index]),
             population=(n, m),
             map_size=battles.world.map_size,

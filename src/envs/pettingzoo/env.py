@@ -115,8 +115,8 @@ class PettingZooEnv(TwoSidedEnv):
                 "cannot be continued exactly. The environment must take all its randomness from reset(seed)."
             )
 
-    def picture(self, env_index: int) -> np.ndarray:
-        """(H, W, 3) uint8, drawn by the environment itself. Raises EnvError when it was not made to draw."""
+    def scene(self, env_index: int) -> np.ndarray:
+        """Return the imported environment's own picture. Raises EnvError when it was not made to draw."""
         picture = self._games[env_index].env.render()
         if not isinstance(picture, np.ndarray):
             raise EnvError(

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from components.batch import EnvInfo
 from envs.pursuit.laws import PURSUER_MOVES, WORLD_SIZE, evader_direction, relative, wrap
+from envs.scenes import PursuitScene
 from envs.torch_env import State, TorchEnv, relative_to_agents
 
 MARGIN = 5.0  # of the square in which an episode begins
@@ -97,6 +98,22 @@ class Pursuit(TorchEnv):
         }
         reward = (-distance / OBSERVATION_RANGE).unsqueeze(1).repeat(1, self.info.n_agents)
         return played, reward, caught
+
+    def scene(self, env_index: int) -> PursuitScene:
+        state = {key: value[env_index].cpu() for key, value in self._state.items()}
+        from_evader = wrap(state["pursuers"] - state["evader"])
+        distance, nearest = from_evader.norm(dim=1).min(dim=0)
+        return PursuitScene(
+            t=int(state["t"]),
+            world_size=WORLD_SIZE,
+            pursuer=state["pursuers"].numpy(),
+            heading=state["heading"].numpy() if self._drives else None,
+            evader=state["evader"].numpy(),
+            nearest=from_evader[nearest].numpy(),
+            distance=float(distance),
+            min_distance=float(state["min_distance"]),
+            caught=bool(state["caught"]),
+        )
 
     def _observe(self, state: State) -> Tensor:
         seen = wrap(relative_to_agents(state["evader"].unsqueeze(1), state["pursuers"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -145,3 +147,25 @@ def test_state_of_another_environment() -> None:
     env.reset(seed=0)
     with pytest.raises(EnvError, match=r"'t': \(2,\).*got .*'t': \(3,\).*built with the same arguments"):
         bar(n_envs=2).load_state_dict(env.state_dict())
+
+
+def test_state_with_every_nights_attendance_is_continued() -> None:
+    """As versions up to 0.1 stored it."""
+    env, resumed = bar(), bar()
+    env.reset(seed=0)
+    env.step(attend(2, 100, 30))
+    state = env.state_dict()
+    state["state"]["history"] = torch.zeros(2, 50, dtype=torch.int64)
+    resumed.load_state_dict(state)
+    ours, theirs = (one.step(attend(2, 100, 70)) for one in (env, resumed))
+    assert torch.equal(ours.info["attendance"], theirs.info["attendance"])
+    assert ours.info["attendance"].tolist() == [50.0, 50.0]
+
+
+def test_scene() -> None:
+    env = bar(n_agents=10, capacity=6, episode_limit=5)
+    env.reset(seed=0)
+    env.step(attend(2, 10, 4))
+    env.step(attend(2, 10, 8))
+    wanted = {"night": 2, "episode_limit": 5, "n_agents": 10, "capacity": 6, "attendance": 8}
+    assert asdict(env.scene(1)) == pytest.approx({**wanted, "mean": 6, "deviation": 2, "payoff": (4 - 8) / 20})

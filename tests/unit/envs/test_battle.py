@@ -301,25 +301,25 @@ def test_states_of_other_arguments_are_refused() -> None:
         small(2, n_agents=7).load_state_dict(env.state_dict())
 
 
-# ---- pictures
+# ---- scenes
 
 
-def test_frame_state() -> None:
+def test_scene() -> None:
     env = duel()
-    frame = env.frame_state(0)
-    assert frame.attack is None
-    assert frame.map_size == 12
+    scene = env.scene(0)
+    assert scene.attack is None
+    assert scene.map_size == 12
     env.step(torch.tensor([[HIT_RIGHT]]))
-    frame = env.frame_state(0)
-    assert frame.position.tolist() == [[5, 5], [6, 5]]
-    assert frame.hp.tolist() == pytest.approx([1, 0.81])
-    assert frame.side.tolist() == [0, 1]
-    assert frame.slot.tolist() == [0, 0]
-    assert frame.attack is not None
-    assert frame.attack.tolist() == [[6, 5], [-1, -1]]
+    scene = env.scene(0)
+    assert scene.position.tolist() == [[5, 5], [6, 5]]
+    assert scene.hp.tolist() == pytest.approx([1, 0.81])
+    assert scene.side.tolist() == [0, 1]
+    assert scene.slot.tolist() == [0, 0]
+    assert scene.attack is not None
+    assert scene.attack.tolist() == [[6, 5], [-1, -1]]
 
 
-def test_frame_state_after_deaths() -> None:
+def test_scene_after_deaths() -> None:
     env, stream = bloody(2, episode_limit=200), torch.Generator().manual_seed(0)
     row = env.reset(3)
     for _ in range(100):
@@ -328,13 +328,13 @@ def test_frame_state_after_deaths() -> None:
             break
     assert row.info["deaths"][1] > 1
     assert row.info["kills"][1] > 1
-    frame = env.frame_state(1)
-    own = frame.side == 0
-    assert frame.slot[own].tolist() == row.alive[1].nonzero()[:, 0].tolist()
+    scene = env.scene(1)
+    own = scene.side == 0
+    assert scene.slot[own].tolist() == row.alive[1].nonzero()[:, 0].tolist()
     assert row.position is not None
-    np.testing.assert_array_equal(frame.position[own], row.position[1, row.alive[1]])
+    np.testing.assert_array_equal(scene.position[own], row.position[1, row.alive[1]])
     assert (~own).sum() == row.info["enemy_survivors"][1]
-    assert len(frame.hp) == len(frame.position)
+    assert len(scene.hp) == len(scene.position)
 
 
 # ---- refusals

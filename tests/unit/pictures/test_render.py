@@ -17,8 +17,23 @@ from envs.battle.env import BattleEnv
 from envs.matrix_game import MatrixGame
 from envs.pettingzoo.env import PettingZooEnv
 from export import to_parallel_env
-from pictures.drawing import BLUE, GREEN, GROUPS, MUTED, ORANGE, RED, STRIP, YELLOW, blank, compose, disc, lines, stamp
-from pictures.render import ARENA, DIMMEST, learner_colours, relative_weight, render, write_video
+from pictures.drawing import (
+    BLUE,
+    GREEN,
+    GROUPS,
+    MUTED,
+    ORANGE,
+    RED,
+    STRIP,
+    TEXT,
+    YELLOW,
+    blank,
+    compose,
+    disc,
+    lines,
+    stamp,
+)
+from pictures.render import ARENA, DIMMEST, draw, learner_colours, relative_weight, render, write_video
 
 CPU = torch.device("cpu")
 DOT = np.ones((1, 1), dtype=np.float32)
@@ -126,10 +141,12 @@ def test_values_of_another_number_of_agents_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_pictures_of_an_episode_have_one_size_up_to_its_end(name: str) -> None:
+def test_pictures_of_an_episode_have_one_size_up_to_its_end(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And never ask for the state that a run resumes from."""
     env, n = task(name), SMALL[name]["n_agents"]
     generator = torch.Generator().manual_seed(0)
     group, weight = torch.arange(n) % 12, torch.rand(n, generator=generator)
+    monkeypatch.setattr(type(env), "state_dict", None)
     shapes = {render(env, 0).shape}
     done = False
     while not done:
@@ -151,9 +168,9 @@ def test_battle_shows_sides_health_and_attacks() -> None:
     cell = ARENA // 20
 
     def centres(side: int) -> np.ndarray:
-        frame, picture = env.frame_state(0), render(env, 0)
+        scene, picture = env.scene(0), render(env, 0)
         left = (picture.shape[1] - cell * 20) // 2
-        x, y = ((frame.position[frame.side == side] + 0.5) * cell).astype(int).T
+        x, y = ((scene.position[scene.side == side] + 0.5) * cell).astype(int).T
         return picture[STRIP + y, left + x]
 
     assert (centres(0) == BLUE).all()
@@ -162,10 +179,10 @@ def test_battle_shows_sides_health_and_attacks() -> None:
     env.step(torch.full((1, 9), env.info.n_actions - 1))
     assert count(render(env, 0)[STRIP:-STRIP], YELLOW) > 9 * cell / 4
     generator = torch.Generator().manual_seed(0)
-    hp = env.frame_state(0).hp
+    hp = env.scene(0).hp
     while hp.min() > 0.5:
         env.step(torch.randint(env.info.n_actions, (1, 9), generator=generator))
-        hp = env.frame_state(0).hp
+        hp = env.scene(0).hp
     brightness = np.concatenate([centres(0).max(axis=1), centres(1).max(axis=1)]) / 255
     np.testing.assert_allclose(brightness, DIMMEST + (1 - DIMMEST) * hp, atol=0.01)
 
@@ -194,22 +211,29 @@ def test_pursuit_is_drawn_on_a_torus() -> None:
     assert count(arena_of(caught), GREEN) > 50
 
 
-def test_bar_shows_every_night_against_the_capacity() -> None:
+def test_bar_shows_the_last_night_the_mean_and_the_capacity() -> None:
     env = task("bar")
     assert count(render(env, 0)[STRIP:-STRIP], GREEN) == 0
+    pixels = []
     for attendance in (4, 8, 2):
         env.step((torch.arange(10) < attendance).to(torch.int64).unsqueeze(0))
-    picture = render(env, 0)[STRIP:-STRIP]
-    green, red = count(picture, GREEN), count(picture, RED)
-    width = red / 8
-    assert green == pytest.approx(6 * width, rel=0.05)
-    assert count(picture, YELLOW) > ARENA / 2
+        picture = render(env, 0)[STRIP:-STRIP]
+        pixels.append((count(picture, GREEN), count(picture, RED)))
+    (green, _), (_, red), (last, _) = pixels
+    assert [bool(number) for pair in pixels for number in pair] == [True, False, False, True, True, False]
+    assert (green / red, last / red) == pytest.approx((4 / 8, 2 / 8), rel=0.05)
+    yellow, white = ((picture == colour).all(axis=-1).any(axis=1).nonzero()[0].mean() for colour in (YELLOW, TEXT))
+    assert white - yellow == pytest.approx((5 - 14 / 3) / 10 * 380, abs=1), "rows between the capacity and the mean"
 
 
 def test_other_environments_are_refused_or_draw_themselves() -> None:
     game = MatrixGame(1, CPU, game="additive", n_agents=2, episode_limit=1)
-    with pytest.raises(EnvError, match=r"no picture of MatrixGame. Known: Bar, BattleEnv, PettingZooEnv"):
+    with pytest.raises(EnvError, match=r"no picture of MatrixGame\. .*its method scene\(env_index\)"):
         render(game, 0)
+    with pytest.raises(
+        EnvError, match="no picture of a str; known: BarScene, BattleScene, PursuitScene, SpreadScene, ndarray"
+    ):
+        draw("scenery")
 
 
 def imported(kwargs: dict[str, Any]) -> PettingZooEnv:
@@ -227,11 +251,6 @@ def test_imported_environments_draw_themselves(monkeypatch: pytest.MonkeyPatch) 
     assert picture.std() > 0
     with pytest.raises(EnvError, match=r"expected render\(\) to return an array, got NoneType.*kwargs.render_mode"):
         render(imported({}), 0)
-
-
-def test_environments_do_not_know_how_they_are_drawn() -> None:
-    for path in (Path(__file__).parents[3] / "src" / "envs").glob("*.py"):
-        assert path.name == "render.py" or "pictures.render" not in path.read_text(), path
 
 
 # Files
