@@ -6,190 +6,16 @@ Finished runs are skipped, interrupted ones continue from their checkpoint, fail
 from __future__ import annotations
 
 import argparse
-import itertools
-import os
-import signal
-import statistics
 import sys
-import time
-from collections import deque
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.plan import PlannedRun, load_experiment, plan
+from experiments.plan import load_experiment, plan
+from experiments.sweep import Sweep, forecast, say
 from experiments.workers import LocalWorkers, RayWorkers, Workers, n_cores
-from records.index import RunIndex, task_key
+from records.index import RunIndex
 from records.store import FileStore
 from utils.cli import exit_code
-from utils.progress import clock
-
-MAIN = Path(__file__).with_name("main.py")
-ATTEMPTS = 2
-POLL_SECONDS = 0.2
-REFRESH_SECONDS = 5.0  # between looks at what the runs have recorded, on a terminal
-LOG_SECONDS = 60.0  # and elsewhere, where every look leaves a line
-
-
-@dataclass
-class Job:
-    """A planned run on its way."""
-
-    run: PlannedRun
-    log: Path  # what it wrote to stderr
-    attempts: int = 0
-    exit_code: int | None = None  # of the last attempt
-
-    def command(self, index: RunIndex) -> list[str]:
-        """Continue from the newest checkpoint, or start."""
-        folder = index.resumable(self.run.identity)
-        arguments = self.run.arguments
-        if folder is not None:
-            arguments = (f"--resume={folder}", "with", f"local_results_path={self.run.config.local_results_path}")
-        return [sys.executable, str(MAIN), *arguments]
-
-    def failure(self) -> str:
-        """One line about the last attempt."""
-        lines = self.log.read_text(errors="replace").strip().splitlines() or ["(no message)"]
-        return f"{self.run.label}: exit code {self.exit_code}: {lines[-1]} (all of it: {self.log})"
-
-
-class Sweep:
-    """Keeps the workers busy until every job has finished or failed twice."""
-
-    def __init__(self, runs: Sequence[PlannedRun], index: RunIndex, workers: Workers, log_dir: Path) -> None:
-        self.runs, self.index, self.workers = runs, index, workers
-        log_dir.mkdir(parents=True, exist_ok=True)
-        waiting = [run for run in runs if index.finished(run.identity) is None]
-        # Two sweeps may share a results folder.
-        logs = (log_dir / f"{os.getpid()}-{number}.log" for number in itertools.count())
-        self.waiting = deque(Job(run, log) for run, log in zip(waiting, logs, strict=False))
-        self.active: dict[Hashable, Job] = {}
-        self.failed: list[Job] = []
-        self.began = time.monotonic()
-        self.refreshed = self.began
-        self.weights = weights(runs, index)
-        self.done_before = self.done()
-
-    def execute(self) -> None:
-        """Run everything. On Ctrl-C or SIGTERM all children save and end; then KeyboardInterrupt is raised."""
-        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            while self.waiting or self.active:
-                while self.waiting and len(self.active) < self.workers.n_slots:
-                    self._start(self.waiting.popleft())
-                self._collect()
-                self._draw()
-                time.sleep(POLL_SECONDS)
-        finally:
-            self._stop()
-            signal.signal(signal.SIGTERM, previous)
-            self.index.refresh()
-
-    def _start(self, job: Job) -> None:
-        if job.attempts == 0 and self._taken(job.run.identity):
-            say(f"left to another sweep: {job.run.label}")
-            return
-        job.attempts += 1
-        handle = self.workers.start(job.command(self.index), job.log, job.run.config.use_cuda)
-        self.active[handle] = job
-
-    def _taken(self, identity: str) -> bool:
-        return self.index.finished(identity) is not None or self.index.running(identity)
-
-    def _collect(self) -> None:
-        """Take leave of the children that have ended."""
-        codes = {handle: self.workers.exit_code(handle) for handle in self.active}
-        for handle, code in codes.items():
-            if code is None:
-                continue
-            job = self.active.pop(handle)
-            job.exit_code = code
-            self.index.refresh()
-            if code == 0:
-                job.log.unlink(missing_ok=True)
-            elif job.attempts < ATTEMPTS:
-                say(f"trying again: {job.failure()}")
-                self.waiting.append(job)
-            else:
-                self.failed.append(job)
-            if not sys.stderr.isatty():
-                print(self.line(), flush=True)
-
-    def _stop(self) -> None:
-        for handle in self.active:
-            self.workers.stop(handle)
-        if self.active:
-            say(f"stopping: {len(self.active)} runs save their state ...")
-        while any(self.workers.exit_code(handle) is None for handle in self.active):
-            time.sleep(POLL_SECONDS)
-
-    def done(self) -> float:
-        """Share of the whole sweep that is done, by estimated cost."""
-        shares = [self.index.progress(run.identity) / run.config.t_max for run in self.runs]
-        return sum(w * min(share, 1.0) for w, share in zip(self.weights, shares, strict=True)) / sum(self.weights)
-
-    def line(self) -> str:
-        """The progress line."""
-        done = self.done()
-        elapsed = time.monotonic() - self.began
-        new = done - self.done_before
-        left = clock(elapsed * (1 - done) / new) if new > 0 else "?"
-        finished = sum(self.index.finished(run.identity) is not None for run in self.runs)
-        return (
-            f"{finished}/{len(self.runs)} runs finished, {len(self.active)} running, {len(self.waiting)} waiting, "
-            f"{len(self.failed)} failed  {done:.0%}  elapsed {clock(elapsed)}  left {left}"
-        )
-
-    def _draw(self) -> None:
-        live = sys.stderr.isatty()
-        if time.monotonic() - self.refreshed <= (REFRESH_SECONDS if live else LOG_SECONDS):
-            return
-        self.refreshed = time.monotonic()
-        self.index.refresh()
-        if live:
-            sys.stderr.write(f"\r\x1b[K{self.line()}")
-            sys.stderr.flush()
-        else:
-            print(self.line(), flush=True)
-
-
-def say(text: str) -> None:
-    """A line that stays, on a terminal above the live one."""
-    print(f"\r\x1b[K{text}" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
-
-
-def weights(runs: Sequence[PlannedRun], index: RunIndex) -> list[float]:
-    """What each run costs relative to the others: seconds where the records tell, elsewhere the median per step.
-
-    A mean would follow runs of a step or two, such as those of random play, which are all evaluation.
-    """
-    seconds = index.seconds_per_step()
-    median = statistics.median(seconds.values()) if seconds else 1.0
-    return [seconds.get(task_key(run.config.to_dict()), median) * run.config.t_max for run in runs]
-
-
-def print_plan(runs: Sequence[PlannedRun], index: RunIndex, n_slots: int) -> None:
-    """Every run, what would happen to it and what it would cost."""
-    seconds = index.seconds_per_step()
-    total, unknown = 0.0, 0
-    for run in runs:
-        finished, folder = index.finished(run.identity), index.resumable(run.identity)
-        if finished is not None:
-            print(f"finished as run {finished.id:<8} {run.label}")
-            continue
-        if index.running(run.identity):
-            print(f"running now             {run.label}")
-            continue
-        action = "start                 " if folder is None else f"resume run {folder.name:<12}"
-        left = 1 - index.progress(run.identity) / run.config.t_max if folder is not None else 1.0
-        rate = seconds.get(task_key(run.config.to_dict()))
-        unknown += rate is None
-        total += (rate or 0.0) * run.config.t_max * left
-        cost = "unknown" if rate is None else clock(rate * run.config.t_max * left)
-        print(f"{action}  {run.label}  ({run.config.t_max:,} steps, cost {cost})")
-    known = f"{clock(total)} of one core, {clock(total / n_slots)} on {n_slots}"
-    print(f"{len(runs)} runs; left to do: {known}" + (f", and {unknown} runs of unknown cost" if unknown else ""))
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -213,7 +39,8 @@ def sweep(argv: Sequence[str]) -> int:
     runs = plan(experiment, where, arguments.results)
     index = RunIndex(FileStore(arguments.results / "sacred"))
     if arguments.dry_run:
-        print_plan(runs, index, arguments.workers or n_cores())
+        for line in forecast(runs, index, arguments.workers or n_cores()):
+            print(line)
         return 0
     workers: Workers = (
         RayWorkers(arguments.ray, arguments.workers) if arguments.ray else LocalWorkers(arguments.workers or n_cores())

@@ -66,6 +66,40 @@ def step_folder(folder: Path, load_step: int) -> Path:
     return folder / str(step)
 
 
+def find_run(run: str, results: Path) -> Path:
+    """Folder of a run given by id or path. Raises CheckpointError."""
+    for folder in (results / "sacred" / run, Path(run)):
+        if (folder / "config.json").exists():
+            return folder
+    raise CheckpointError(
+        f"run: expected a run's id under {results}/sacred or its folder, got '{run}'. List them: src/runs.py ls"
+    )
+
+
+def named_folder(run_dir: Path, step: str) -> Path:
+    """The folder of a step: the number nearest to it, ``best`` or ``newest``. Raises CheckpointError."""
+    folder = run_dir / "checkpoints"
+    if step == "best":
+        best = best_step(folder)
+        if best is None:
+            raise CheckpointError(f"--step=best: no evaluation marked one in '{folder}'. Use newest.")
+        return folder / str(best)
+    if step != "newest" and not step.isdigit():
+        raise CheckpointError(f"--step: expected a number, best or newest, got '{step}'.")
+    return step_folder(folder, 0 if step == "newest" else int(step))
+
+
+def exact_folder(run_dir: Path, step: str) -> Path:
+    """The folder of a step that is there, ``best`` or ``newest``. Raises CheckpointError."""
+    folder = named_folder(run_dir, step)
+    if step.isdigit() and int(step) != int(folder.name):
+        there = ", ".join(map(str, steps(folder.parent)))
+        raise CheckpointError(
+            f"--step: expected best, newest or a step that '{folder.parent}' has ({there}), got {step}."
+        )
+    return folder
+
+
 def save_step(folder: Path, step: int, policy: dict[str, Any], learner: dict[str, Any], keep: int) -> None:
     """A new checkpoint; ``learner.pt`` completes it. Older ones beyond ``keep`` go, except the best."""
     save(folder / str(step) / POLICY, policy)

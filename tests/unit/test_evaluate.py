@@ -16,6 +16,9 @@ import build
 import evaluate
 from components.batch import decode_obs
 from config.schema import Config
+from controllers.policy import FULLY_ANNEALED
+from experiments import evaluation
+from experiments.video import Painter
 from records import checkpoint
 from utils import seeding
 
@@ -69,11 +72,11 @@ def test_the_same_seed_finds_the_same(pursuit: Path) -> None:
 
 def test_the_learners_really_change_sides(battle: Path) -> None:
     """On the left they start in the left half of the map."""
-    config = evaluate.run_config(battle, [])
+    config = evaluation.run_config(battle, [])
     mac = build.load_policy(checkpoint.step_folder(battle / "checkpoints", 0) / checkpoint.POLICY, CPU)
     mean_x = {}
-    for side, setting in evaluate.sides(config).items():
-        env = evaluate.make_game(setting, mac, 2)
+    for side, setting in evaluation.sides(config).items():
+        env = evaluation.make_game(setting, mac, 2)
         position = env.reset(1).position
         assert position is not None
         mean_x[side] = float(position[..., 0].mean())
@@ -86,7 +89,7 @@ def test_an_environment_without_sides(bar: Path) -> None:
 
 
 def test_overrides_count_even_where_the_run_had_its_own_for_evaluation(pursuit: Path) -> None:
-    assert evaluate.run_config(pursuit, []).env_args["episode_limit"] == 6
+    assert evaluation.run_config(pursuit, []).env_args["episode_limit"] == 6
     record = evaluated(pursuit, "--episodes", "1", "with", "env_args.episode_limit=3")
     assert record["sides"]["all"]["ep_length"] <= 3.0
     assert record["config"]["env_args"]["episode_limit"] == 3
@@ -102,7 +105,7 @@ def test_evaluation_arguments_of_the_run_count(tmp_path: Path) -> None:
 def test_a_run_on_a_gpu_is_evaluated_without_one(bar: Path) -> None:
     path = bar / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "use_cuda": True}))
-    assert not evaluate.run_config(bar, []).use_cuda
+    assert not evaluation.run_config(bar, []).use_cuda
 
 
 def test_the_best_the_newest_and_a_step(bar: Path) -> None:
@@ -110,9 +113,9 @@ def test_the_best_the_newest_and_a_step(bar: Path) -> None:
     checkpoint.mark_best(checkpoints, checkpoint.steps(checkpoints)[0], 0.0)
     oldest, newest = checkpoint.steps(checkpoints)[0], checkpoint.steps(checkpoints)[-1]
     assert oldest != newest
-    found = [evaluate.checkpoint_folder(bar, step).name for step in ("best", "newest", str(newest))]
+    found = [checkpoint.named_folder(bar, step).name for step in ("best", "newest", str(newest))]
     assert found == [str(oldest), str(newest), str(newest)]
-    assert evaluate.checkpoint_folder(bar, "99999").name == str(newest), "the nearest, for cross-play of several runs"
+    assert checkpoint.named_folder(bar, "99999").name == str(newest), "the nearest, for cross-play of several runs"
 
 
 def test_a_step_that_is_not_there_is_refused_with_those_that_are(bar: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +142,7 @@ def test_results_under_other_conditions_lie_beside_one_another(tmp_path: Path) -
 
 
 def test_a_run_by_its_id(bar: Path) -> None:
-    assert evaluate.find_run("1", str(bar.parents[1])) == bar
+    assert checkpoint.find_run("1", bar.parents[1]) == bar
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,7 @@ def test_refused(words: list[str], message: str, bar: Path, capsys: pytest.Captu
 def test_a_video_that_cannot_be_is_refused_before_episodes_are_played(
     words: list[str], message: str, bar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(evaluate, "statistics")
+    monkeypatch.delattr(evaluation, "statistics")
     assert evaluate.main(["--run", str(bar), *words]) == 2
     assert message in capsys.readouterr().err
 
@@ -181,7 +184,7 @@ def test_an_environment_without_a_picture_is_refused_before_episodes_are_played(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_dir = recorded(tmp_path, "iql", "matrix_game")
-    monkeypatch.delattr(evaluate, "statistics")
+    monkeypatch.delattr(evaluation, "statistics")
     for name in ("x.gif", "x.png", "folder"):
         assert evaluate.main(["--run", str(run_dir), "--video", str(tmp_path / name)]) == 2
         assert "There is no picture of MatrixGame." in capsys.readouterr().err
@@ -244,12 +247,12 @@ def test_videos_coloured_by_side_group_and_attention(battle: Path, tmp_path: Pat
 def test_attention_is_that_of_the_values_acted_on(algorithm: str, keys: dict[str, Any], tmp_path: Path) -> None:
     """The painter sees the Q-values, actions and groups of acting, and its weights add up to 1 in each group."""
     run_dir = recorded(tmp_path, algorithm, "battle", attention_input="obs_action", **keys)
-    config: Config = evaluate.run_config(run_dir, [])
+    config: Config = evaluation.run_config(run_dir, [])
     folder = checkpoint.step_folder(run_dir / "checkpoints", 0)
     mac = build.load_policy(folder / checkpoint.POLICY, CPU)
-    painter = evaluate.Painter(config, mac, folder, "attention")
+    painter = Painter(config, mac, folder, "attention")
     assert painter.learner is not None
-    env = evaluate.make_game(config, mac, 1)
+    env = evaluation.make_game(config, mac, 1)
     generator = seeding.generator(0, "test")
     row, memory = env.reset(3), mac.init_memory(1)
     with torch.no_grad():
@@ -263,7 +266,7 @@ def test_attention_is_that_of_the_values_acted_on(algorithm: str, keys: dict[str
                 assert float(weight[members].sum()) == pytest.approx(float(label >= 0), abs=1e-5)
             obs = decode_obs(row.obs, mac.info.obs_scale)
             q_acted = mac.agent(obs, mac.extra(memory.prev_action, row.alive), memory.hidden)[0]
-            field = painter.learner.field_action(q_acted, action, row.avail, evaluate.FULLY_ANNEALED)
+            field = painter.learner.field_action(q_acted, action, row.avail, FULLY_ANNEALED)
             if algorithm == "hmf_literal":
                 assert torch.equal(field.argmax(-1), action)
             expected = painter.learner.mixer(q_acted.amax(-1), obs.flatten(2), field, following.group).weight.sum(1)[0]

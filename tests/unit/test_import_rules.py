@@ -30,7 +30,10 @@ UNDER: dict[str, set[str]] = {
     "build": {"runners", "learners", "controllers", "modules", "components", "envs", "records", "config"},
     "run": {"build", "learners.base", "records"},
     "export": {"build", "controllers.policy", "pictures", "envs", "config"},
-    "experiments": {"build", "records", "config"},
+    "experiments": {
+        *("build", "runners", "learners", "controllers", "components", "envs"),
+        *("pictures", "analysis", "records", "config"),
+    },
     "performance": {"run", "build", "learners", "controllers", "envs", "config", "analysis"},
 }
 COMMANDS = {path.stem for path in SRC.glob("*.py")} - UNDER.keys()
@@ -73,6 +76,11 @@ def test_a_file_imports_only_its_own_room_and_those_below(name: str) -> None:
     below = {"utils"} if room in BELOW_ALL else BELOW_ALL
     wrong = {found for found in imported(name) if not within(found, {room} | below | UNDER[room])}
     assert not wrong, f"{name} may not import {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_no_command_imports_another(name: str) -> None:
+    assert not imported(name) & COMMANDS
 
 
 def test_no_circle() -> None:

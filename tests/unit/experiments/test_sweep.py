@@ -17,20 +17,21 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from tests.support import recorded
+from tests.support.paths import SRC
 
 import build
-import sweep as sweep_module
 from config.loader import available, layers, parse_command_line
 from config.resolve import make_config
 from config.schema import ConfigError
 from experiments.plan import PlannedRun, load_experiment, plan
+from experiments.sweep import Sweep, weights
 from records.identity import identity
 from records.index import RunIndex
 from records.store import FileStore
-from sweep import Sweep, main, weights
+from sweep import main
 from utils.words import word
 
-SWEEP = Path(sweep_module.__file__)
+SWEEP = SRC / "sweep.py"
 QUICK = {
     "t_max": 400,
     "test_interval": 400,

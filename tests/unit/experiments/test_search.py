@@ -13,12 +13,13 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 from tests.support import recorded
 
-import search as search_module
 from config.schema import ConfigError
+from experiments import search as searches
 from experiments.plan import PlannedRun
+from experiments.search import Search, distribution, load_space
 from records.index import RunIndex
 from records.store import FileStore
-from search import Search, distribution, load_space, main
+from search import main
 
 SPACE: dict[str, Any] = {
     "algorithms": ["iql", "hmf"],
@@ -63,7 +64,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> type[RecordingSweep]:
     class Fresh(RecordingSweep):
         pass
 
-    monkeypatch.setattr(search_module, "Sweep", Fresh)
+    monkeypatch.setattr(searches, "Sweep", Fresh)
     return Fresh
 
 

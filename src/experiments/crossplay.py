@@ -1,0 +1,101 @@
+"""Trained policies of Battle against one another: who fits which side, and the episodes of every pairing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import build
+from analysis.crossplay import STATS, Result
+from config.resolve import config_from_dict, env_values, with_env_args
+from config.schema import Config, ConfigError
+from controllers.basic_controller import BasicMAC
+from controllers.policy import MACPolicy
+from envs.battle.env import BattleEnv
+from envs.opponents import Role
+from records import checkpoint
+from runners.vector_runner import VectorRunner
+from utils import seeding
+
+CPU = torch.device("cpu")
+RANDOM = "random"
+SIDES = {"left": "never", "right": "always"}  # where the row plays -> env_args.swap_sides
+
+
+@dataclass(frozen=True)
+class Player:
+    """A trained policy and the configuration it was trained with."""
+
+    label: str
+    mac: BasicMAC
+    config: Config
+
+    @property
+    def role(self) -> Role:
+        """What it was trained on."""
+        return Role(tuple(self.mac.info.obs_shape), self.mac.info.n_actions, self.mac.info.n_agents)
+
+    def fits(self, side: Role) -> bool:
+        """Whether it can play a side; in any population where no parameter belongs to one agent."""
+        return self.role[:2] == side[:2] and self.mac.agent.n_agents in (None, side.n_agents)
+
+
+def load_player(given: str, step: str, results: Path) -> Player:
+    """A policy from a run (id or folder) or from a policy file. Raises CheckpointError."""
+    path = Path(given)
+    if path.suffix != ".pt":
+        path = checkpoint.named_folder(checkpoint.find_run(given, results), step) / checkpoint.POLICY
+    mac = build.load_policy(path, CPU)
+    config = config_from_dict({**checkpoint.load(path, CPU)["config"], "use_cuda": False})
+    return Player(f"{config.name}:{given}", mac, config)
+
+
+def make_game(config: Config, n_envs: int, side: str, opponent: str) -> BattleEnv:
+    """The evaluation environments of ``config`` with the row on ``side``. Raises ConfigError for another game."""
+    if config.env != "battle":
+        raise ConfigError(f"crossplay: expected policies of battle, got {config.name} trained on {config.env}.")
+    changed = {"swap_sides": SIDES[side], "opponent": opponent, "opponent_checkpoint": ""}
+    values = {**env_values(config, test=True), **changed}
+    env = build.make_env(with_env_args(config, **values), n_envs, test=False)
+    assert isinstance(env, BattleEnv)
+    return env
+
+
+def line_up(players: Sequence[Player]) -> tuple[list[Player], list[Player]]:
+    """Rows and columns. Raises ConfigError when a policy fits neither side."""
+    config = players[0].config
+    env = make_game(config, 1, "left", "self_play")
+    own, enemy = Role(env.info.obs_shape, env.info.n_actions, env.info.n_agents), env.enemies
+    env.close()
+    for player in players:
+        if not (player.fits(own) or player.fits(enemy)):
+            raise ConfigError(
+                f"crossplay: {player.label} was trained on {player.role}; the "
+                f"sides of {players[0].label}'s game are {own}, and {enemy}. Give policies of one game."
+            )
+    return [player for player in players if player.fits(own)], [player for player in players if player.fits(enemy)]
+
+
+def meet(game: Config, row: Player, column: Player | None, side: str, n_episodes: int, seed: int) -> Result:
+    """Greedy episodes of ``row`` as learners against ``column`` (None: random play) as enemies."""
+    env = make_game(game, min(n_episodes, game.batch_size_run), side, "self_play" if column else RANDOM)
+    if column is not None:
+        env.set_opponent(MACPolicy(column.mac, greedy=True))
+    runner = VectorRunner(env, row.mac, seeding.generator(seed, "crossplay"))
+    runner.play(seeding.derive_seed(seed, "crossplay"), n_episodes, lambda: False)
+    env.close()
+    values = {name: np.array(runner.log.values[name]) for name in STATS}
+    return Result(row.label, column.label if column else RANDOM, side, values)
+
+
+def play(players: Sequence[Player], n_episodes: int, seed: int) -> Iterator[Result]:
+    """Every row against every column and random play, on both sides. Raises ConfigError before the first."""
+    rows, columns = line_up(players)
+    for row in rows:
+        for column in (*columns, None):
+            for side in SIDES:
+                yield meet(players[0].config, row, column, side, n_episodes, seed)

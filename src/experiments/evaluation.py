@@ -1,0 +1,117 @@
+"""Recorded policies played again: greedy episodes in a run's evaluation environments, or in changed ones."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import build
+from config.loader import merge, parse_overrides
+from config.registry import resolve
+from config.resolve import check_env_args, config_from_dict, env_values, with_env_args
+from config.schema import Config, ConfigError
+from controllers.basic_controller import BasicMAC
+from envs.base import Env
+from records import checkpoint
+from records.files import read_json
+from runners.vector_runner import VectorRunner
+from utils import seeding
+from utils.atomic import write_atomic
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One checkpoint of a recorded run, the game that it plays, and how often."""
+
+    run_dir: Path
+    config: Config
+    folder: Path  # of the checkpoint
+    mac: BasicMAC
+    episodes: int  # a side
+    seed: int
+
+    @classmethod
+    def of_run(cls, run_dir: Path, step: str, overrides: list[str], episodes: int, seed: int) -> Evaluation:
+        """The checkpoint ``step`` of a run, in its game with ``env_args`` overridden. Raises InputError."""
+        config = run_config(run_dir, overrides)
+        folder = checkpoint.exact_folder(run_dir, step)
+        mac = build.load_policy(folder / checkpoint.POLICY, CPU)
+        return cls(run_dir, config, folder, mac, episodes, seed)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What the statistics depend on beside the networks."""
+        return {"config": self.config.to_dict(), "episodes": self.episodes, "seed": self.seed}
+
+    @property
+    def file(self) -> Path:
+        """Where the statistics are, or will be."""
+        return result_file(self.run_dir / "evaluations", self.folder.name, self.conditions)
+
+    def play(self) -> dict[str, dict[str, float]]:
+        """Side -> statistics, also written to ``file``."""
+        found = {
+            side: statistics(config, self.mac, self.episodes, self.seed) for side, config in sides(self.config).items()
+        }
+        file = self.file
+        file.parent.mkdir(exist_ok=True)
+        write_atomic(file, json.dumps({**self.conditions, "sides": found}, indent=2).encode())
+        return found
+
+
+def run_config(run_dir: Path, overrides: list[str]) -> Config:
+    """The run's configuration, on the CPU, in its evaluation environments with some arguments overridden."""
+    given = parse_overrides(overrides).values
+    unknown = [key for key in given if key != "env_args"]
+    if unknown:
+        raise ConfigError(f"command line: evaluation can change env_args only, not {', '.join(unknown)}.")
+    config = config_from_dict(read_json(run_dir / "config.json"))
+    values = merge(env_values(config, test=True), given.get("env_args", {}))
+    env_class = resolve(build.REGISTRIES["env"], config.env, "env")
+    checked = check_env_args(env_class, values, "command line", "env_args")
+    return config_from_dict({**config.to_dict(), "use_cuda": False, "env_args": checked, "test_env_args": {}})
+
+
+def result_file(folder: Path, step: str, conditions: dict[str, Any]) -> Path:
+    """``<step>.json``, or ``<step>_2.json`` and so on where that is the result of other conditions."""
+    wanted = json.loads(json.dumps(conditions))
+    names = itertools.chain([step], (f"{step}_{number}" for number in itertools.count(2)))
+    for path in (folder / f"{name}.json" for name in names):
+        found = read_json(path)
+        if not found or wanted == {key: found.get(key) for key in wanted}:
+            break
+    return path
+
+
+def sides(config: Config) -> dict[str, Config]:
+    """The settings to evaluate: both sides, where an environment has sides."""
+    if "swap_sides" not in config.env_args:
+        return {"all": config}
+    return {side: with_env_args(config, swap_sides=value) for side, value in (("left", "never"), ("right", "always"))}
+
+
+def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:
+    """Evaluation environments with their opponent. Raises ConfigError when ``mac`` was trained on others."""
+    env = build.make_env(config, n_envs, test=True)
+    for key in ("n_agents", "n_actions", "obs_shape"):
+        trained, given = getattr(mac.info, key), getattr(env.info, key)
+        if trained != given:
+            raise ConfigError(f"env_args: the policy was trained with {key} = {trained}, this environment has {given}.")
+    build.set_opponent(env, mac, greedy=True)
+    return env
+
+
+def statistics(config: Config, mac: BasicMAC, episodes: int, seed: int) -> dict[str, float]:
+    """Means over greedy episodes."""
+    env = make_game(config, mac, min(config.batch_size_run, episodes))
+    runner = VectorRunner(env, mac, seeding.generator(seed, "evaluation"))
+    means = runner.evaluate(seeding.derive_seed(seed, "evaluation"), episodes, lambda: False)
+    env.close()
+    return means

@@ -1,0 +1,191 @@
+"""A search: trials of hyper-parameters by Optuna, each one or more recorded runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+import build
+from config.loader import named_layer
+from config.schema import ConfigError
+from experiments.evaluation import statistics
+from experiments.plan import PlannedRun, from_values, plan_run
+from experiments.sweep import Sweep
+from experiments.workers import LocalWorkers
+from records.index import RunIndex
+from records.query import flatten
+from records.store import FileStore
+from utils.words import nearest, word
+
+ENDED = (TrialState.COMPLETE, TrialState.FAIL)
+RANGE_KEYS = {"low", "high", "log", "step"}
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search: every algorithm gets its own study over the keys of ``space`` that it reads."""
+
+    algorithms: list[str]
+    environment: str
+    seeds: list[int]  # a trial runs all of them, its value is their mean
+    metric: str  # statistic of episodes, such as test_return_mean; the last value counts, higher is better
+    space: Mapping[str, Any]  # key -> list of values, or {low, high} with log: true or step
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+def distribution(key: str, given: Any, where: str) -> BaseDistribution:
+    """Optuna's form of one entry of ``space``; choices travel as YAML text. Raises ConfigError."""
+    if isinstance(given, list) and given:
+        return CategoricalDistribution([word(key, value).partition("=")[2] for value in given])
+    if isinstance(given, dict) and {"low", "high"} <= given.keys() <= RANGE_KEYS:
+        bounds = (given["low"], given["high"])
+        if not all(type(bound) in (int, float) for bound in bounds):
+            raise ConfigError(
+                f"{where}: space.{key}: low and high expect numbers such as 3, 0.001 or 1.0e-3, got {bounds}."
+            )
+        kind = IntDistribution if all(type(bound) is int for bound in bounds) else FloatDistribution
+        options = {name: value for name, value in given.items() if name in ("log", "step")}
+        try:
+            return kind(*bounds, **options)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{where}: space.{key}: {error}") from error
+    raise ConfigError(
+        f"{where}: space.{key} expects a list of values or {{low, high}} with log: true or step, got {given!r}."
+    )
+
+
+class Search:
+    """The studies of one space file."""
+
+    def __init__(self, space: Space, where: str, results: Path, folder: Path) -> None:
+        self.space, self.where, self.results, self.folder = space, where, results, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.storage = f"sqlite:///{folder / 'search.db'}"
+        self.index = RunIndex(FileStore(results / "sacred"))
+        distributions = {key: distribution(key, given, where) for key, given in space.space.items()}
+        self.distributions = {
+            algorithm: {key: found for key, found in distributions.items() if self.reads(algorithm, key)}
+            for algorithm in space.algorithms
+        }
+        for key in distributions:
+            if not any(key in found for found in self.distributions.values()):
+                raise ConfigError(f"{where}: no algorithm of this search reads space.{key}. Remove it.")
+        self.check_metric()
+
+    def check_metric(self) -> None:
+        """Raises ConfigError for a metric that no episode has; a short one shows which there are."""
+        algorithm = self.space.algorithms[0]
+        short = {"test_env_args.episode_limit": 1} if self.reads(algorithm, "env_args.episode_limit") else {}
+        config = self.plan(algorithm, {"use_cuda": False, **short})[0].config
+        env = build.make_env(config, 1, test=True)
+        names = statistics(config, build.make_mac(config, env.info), 1, seed=0)
+        env.close()
+        known = [*(f"test_{name}" for name in names), *names]
+        if self.space.metric not in known:
+            raise ConfigError(
+                f"{self.where}: metric expects a statistic of episodes, got '{self.space.metric}'."
+                f"{nearest(self.space.metric, known)} Known: {', '.join(names)}; of evaluations, with test_ in front."
+            )
+
+    def reads(self, algorithm: str, key: str) -> bool:
+        """Whether a key of the space is one of the algorithm's."""
+        config = self.plan(algorithm, {})[0].config
+        return key in flatten(config.to_dict())
+
+    def study(self, algorithm: str) -> optuna.Study:
+        """The recorded study of one algorithm, or a new one."""
+        study = optuna.create_study(
+            storage=self.storage, study_name=algorithm, direction="maximize", load_if_exists=True
+        )
+        study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # a continued study draws on, not again
+        return study
+
+    def plan(self, algorithm: str, parameters: Mapping[str, Any]) -> list[PlannedRun]:
+        """The runs of one trial."""
+        values = {key: yaml.safe_load(value) if isinstance(value, str) else value for key, value in parameters.items()}
+        label = " ".join([algorithm, *(word(*item) for item in values.items())])
+        return [
+            plan_run(
+                algorithm,
+                self.space.environment,
+                {**flatten(self.space.overrides), **values, "seed": seed, "local_results_path": str(self.results)},
+                self.where,
+                f"{label} seed={seed}",
+            )
+            for seed in self.space.seeds
+        ]
+
+    def next_trials(self, study: optuna.Study, algorithm: str, n: int) -> list[FrozenTrial]:
+        """Trials that an interrupted search left open, then new ones."""
+        opened = study.get_trials(states=[TrialState.RUNNING])[:n]
+        new = [study.ask(self.distributions[algorithm]).number for _ in range(n - len(opened))]
+        return [*opened, *(study.trials[number] for number in new)]
+
+    def execute(self, n_trials: int, n_workers: int) -> None:
+        """Bring every method to ``n_trials``; raises KeyboardInterrupt after the running ones have saved."""
+        at_once = max(n_workers // len(self.space.seeds), 1)
+        for algorithm in self.space.algorithms:
+            study = self.study(algorithm)
+            while (left := n_trials - len(study.get_trials(states=ENDED))) > 0:
+                trials = self.next_trials(study, algorithm, min(left, at_once))
+                planned = [self.plan(algorithm, trial.params) for trial in trials]
+                sweep = Sweep(
+                    [run for runs in planned for run in runs], self.index, LocalWorkers(n_workers), self.folder
+                )
+                sweep.execute()
+                for trial, runs in zip(trials, planned, strict=True):
+                    self.tell(study, trial, runs)
+
+    def tell(self, study: optuna.Study, trial: FrozenTrial, runs: Sequence[PlannedRun]) -> None:
+        """Record the value of a trial, or that one of its runs failed."""
+        records = [self.index.finished(run.identity) for run in runs]
+        values = [self.value(record.id) for record in records if record is not None]
+        if len(values) < len(runs):
+            study.tell(trial.number, state=TrialState.FAIL)
+            print(f"{study.study_name} trial {trial.number}: failed, {trial.params}", flush=True)
+            return
+        value = sum(values) / len(values)
+        study.tell(trial.number, value)
+        print(f"{study.study_name} trial {trial.number}: {self.space.metric} {value:.4g}, {trial.params}", flush=True)
+
+    def value(self, run_id: int) -> float:
+        """The last value of the searched metric. Raises RecordError when the run never logged it."""
+        return self.index.store.metrics(run_id, [self.space.metric])[self.space.metric].values[-1]
+
+    def best(self) -> str:
+        """The best trial of every method as YAML to copy from."""
+        lines = []
+        for algorithm in self.space.algorithms:
+            study = self.study(algorithm)
+            if not study.get_trials(states=[TrialState.COMPLETE]):
+                lines.append(f"{algorithm}: no trial completed")
+                continue
+            trial = study.best_trial
+            words = " ".join(f"{key}={value}" for key, value in trial.params.items())
+            ids = [
+                record.id for run in self.plan(algorithm, trial.params) if (record := self.index.finished(run.identity))
+            ]
+            n = len(study.get_trials(states=ENDED))
+            lines.append(
+                f"{algorithm}: {self.space.metric} {trial.value:.4g} (best of {n} trials, runs {ids}): {words}"
+            )
+        return "\n".join(lines)
+
+
+def load_space(path: str) -> Space:
+    """A checked space file. Raises ConfigError."""
+    layer = named_layer("experiments", path)
+    space = from_values(Space, layer.values, layer.where)
+    if not (space.algorithms and space.seeds and space.space):
+        raise ConfigError(f"{layer.where}: algorithms, seeds and space must not be empty.")
+    for name, values in (("space", space.space), ("overrides", space.overrides)):
+        if "seed" in values:
+            raise ConfigError(f"{layer.where}: {name}.seed: the seeds of a trial are those of 'seeds'. Remove it.")
+    return space
