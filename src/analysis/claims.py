@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+import yaml
 
 from analysis.collect import Method, Task
 from analysis.statistics import Estimate, paired_difference
 from analysis.tables import Cell, Table
+from config.schema import ConfigError, from_values
 from records.files import RecordError
 
 MIN_SEEDS = 4
@@ -23,6 +27,17 @@ class Claim:
     better: str | float
     worse: str | float
     by: Literal["final", "auc"] = "final"
+
+
+def load_claims(path: Path) -> list[Claim]:
+    """A YAML list of mappings with the fields of `Claim`. Raises ConfigError for anything else."""
+    try:
+        entries = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"--claims {path}: cannot be read: {error}") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise ConfigError(f"--claims {path}: expected a list of mappings, such as '- {{claim: ..., task: bar}}'.")
+    return [from_values(Claim, entry, f"{path}, claim {number}") for number, entry in enumerate(entries, start=1)]
 
 
 def verdict(gain: Estimate | None) -> str:

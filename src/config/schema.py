@@ -11,11 +11,13 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from utils.errors import InputError
 from utils.words import nearest
+
+T = TypeVar("T")
 
 
 class ConfigError(InputError):
@@ -118,6 +120,18 @@ def check_value(key: str, value: Any, annotation: Any, where: str) -> Any:
     if type(value) is not annotation:
         raise _wrong_type(key, value, annotation, where)
     return value
+
+
+def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """A dataclass from a YAML mapping, names and types checked. Raises ConfigError."""
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            raise ConfigError(f"{where}: unknown key '{key}'.{nearest(key, hints)} Known: {', '.join(hints)}.")
+    for spec in fields(cls):  # type: ignore[arg-type]
+        if spec.name not in values and spec.default is MISSING and spec.default_factory is MISSING:
+            raise ConfigError(f"{where}: the key '{spec.name}' is missing.")
+    return cls(**{key: check_value(key, value, hints[key], where) for key, value in values.items()})
 
 
 def _wrong_type(key: str, value: Any, annotation: Any, where: str) -> ConfigError:

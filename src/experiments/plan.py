@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 import build
 from config.loader import Layer, layers, named_layer, parse_overrides
 from config.resolve import make_config
-from config.schema import Config, ConfigError, check_value
+from config.schema import Config, ConfigError, check_value, from_values
+from records.files import RecordError
 from records.identity import identity
-from records.query import flatten
-from utils.words import nearest, word
-
-T = TypeVar("T")
+from records.query import Condition, flatten
+from records.store import RunRecord, RunStore
+from utils.words import word
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,6 @@ class PlannedRun:
     def identity(self) -> str:
         """See `records.identity.identity`."""
         return identity(self.config.to_dict())
-
-
-def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A dataclass from a YAML mapping, names and types checked. Raises ConfigError."""
-    hints = get_type_hints(cls)
-    for key in values:
-        if key not in hints:
-            raise ConfigError(f"{where}: unknown key '{key}'.{nearest(key, hints)} Known: {', '.join(hints)}.")
-    for spec in fields(cls):  # type: ignore[arg-type]
-        if spec.name not in values and spec.default is MISSING and spec.default_factory is MISSING:
-            raise ConfigError(f"{where}: the key '{spec.name}' is missing.")
-    return cls(**{key: check_value(key, value, hints[key], where) for key, value in values.items()})
 
 
 def load_experiment(name: str) -> tuple[Experiment, str]:
@@ -120,3 +108,28 @@ def _check_all_read(given: set[str], runs: Sequence[PlannedRun], where: str) -> 
     for key in sorted(given):
         if key not in read and not any(known.startswith(f"{key}.") for known in read):
             raise ConfigError(f"{where}: no algorithm of this experiment reads '{key}'. Remove it.")
+
+
+def completed_runs(
+    store: RunStore, where: Sequence[Condition], experiments: Sequence[str], results: Path
+) -> tuple[Sequence[RunRecord], list[str]]:
+    """Completed runs that meet ``where`` and belong to one of the ``experiments`` (none: to any), and what is missing.
+
+    ``results``: where the experiments' runs were recorded. Raises RecordError when no run is left.
+    """
+    records, missing = store.list(where, "COMPLETED"), []
+    if experiments:
+        recorded = {identity(record.config) for record in records}
+        wanted: set[str] = set()
+        for name in experiments:
+            planned = {run.identity for run in plan(*load_experiment(name), results)}
+            wanted |= planned
+            n_missing = len(planned - recorded)
+            if n_missing:
+                why = "not finished, or do not meet the filters" if where else "not finished"
+                missing.append(f"{n_missing} of {len(planned)} runs of {name} are {why}: src/sweep.py {name}")
+        records = [record for record in records if identity(record.config) in wanted]
+    if not records:
+        why = "".join(f" {line}." for line in missing)
+        raise RecordError(f"report: no completed run in {store.name} fits.{why} See: src/runs.py ls --status COMPLETED")
+    return records, missing

@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 import build
 from config.loader import named_layer
-from config.schema import ConfigError
+from config.schema import ConfigError, from_values
 from experiments.evaluation import statistics
-from experiments.plan import PlannedRun, from_values, plan_run
+from experiments.plan import PlannedRun, plan_run
 from experiments.sweep import Sweep
 from experiments.workers import LocalWorkers
 from records.index import RunIndex

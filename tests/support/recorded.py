@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import build
+from analysis.collect import Task, collect
+from config.loader import layers
+from config.resolve import make_config
 from config.schema import Config
 from records.checkpoint import RESUME
 from records.files import Curve
 from records.store import FileStore, RunRecord, utc_now
 
+METRIC = "test_return_mean"
 STARTED = utc_now() - timedelta(days=1)
 
 
@@ -30,7 +35,7 @@ def put(
     resumable: bool = False,
     info: Mapping[str, Any] | None = None,
 ) -> None:
-    """One run that logged ``values`` as test_return_mean."""
+    """One run that logged ``values`` as METRIC."""
     stopped = STARTED + timedelta(seconds=seconds)
     beat = utc_now() if status == "RUNNING" else stopped
     entry = {
@@ -40,8 +45,19 @@ def put(
         "stop_time": None if status == "RUNNING" else stopped.isoformat(),
     }
     values_of = config.to_dict() if isinstance(config, Config) else config
-    store.put(RunRecord(run_id, entry, values_of, info or {}), {"test_return_mean": curve(values)}, "")
+    store.put(RunRecord(run_id, entry, values_of, info or {}), {METRIC: curve(values)}, "")
     if resumable:
         folder = store.folder(run_id) / "checkpoints"
         folder.mkdir()
         (folder / RESUME).touch()
+
+
+def config(algorithm: str, environment: str, seed: int, *overrides: str) -> Config:
+    """The configuration of a run to record."""
+    words = [f"seed={seed}", *overrides]
+    return make_config(layers(algorithm, environment, words), build.REGISTRIES)[0]
+
+
+def tasks_of(store: FileStore) -> list[Task]:
+    """The tasks of completed runs, compared by METRIC."""
+    return collect(store, store.list(status="COMPLETED"), METRIC)

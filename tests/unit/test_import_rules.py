@@ -26,7 +26,7 @@ UNDER: dict[str, set[str]] = {
     "learners": {"controllers", "components", "modules"},
     "runners": {"controllers", "components", "envs.base"},
     "records": set(),
-    "analysis": {"records"},
+    "analysis": {"records", "config"},
     "build": {"runners", "learners", "controllers", "modules", "components", "envs", "records", "config"},
     "run": {"build", "learners.base", "records"},
     "export": {"build", "controllers.policy", "pictures", "envs", "config"},

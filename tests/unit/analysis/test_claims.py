@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.support import recorded
-from tests.unit.test_report import config, tasks_of
+from tests.support.paths import ROOT
+from tests.support.recorded import config, tasks_of
 
-from analysis.claims import Claim, verdict, verdicts
+from analysis.claims import Claim, load_claims, verdict, verdicts
 from analysis.page import fill
 from analysis.statistics import Estimate
 from config.loader import available
@@ -18,7 +19,7 @@ from config.schema import ConfigError
 from experiments.plan import load_experiment, plan
 from records.files import RecordError
 from records.store import FileStore
-from report import load_claims, main
+from report import main
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_the_papers_claims_are_about_planned_runs() -> None:
                 capacity = run.config.env_args.get("capacity")
                 task = run.config.env if capacity is None else f"{run.config.env} env_args.capacity={capacity}"
                 planned.add((task, run.config.name))
-    claims = load_claims(Path(__file__).parents[3] / "results" / "paper" / "claims.yaml")
+    claims = load_claims(ROOT / "results" / "paper" / "claims.yaml")
     wanted = {(claim.task, side) for claim in claims for side in (claim.better, claim.worse) if isinstance(side, str)}
     assert wanted - planned == set()
 

@@ -15,44 +15,32 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.patches import Rectangle
 from tests.support import recorded
+from tests.support.recorded import METRIC, config, tasks_of
 
-import build
 from analysis.collect import Task, collect
-from analysis.figures import difference_bars, learning_curves
-from analysis.statistics import Estimate, estimate
-from analysis.tables import Table
-from config.loader import layers
-from config.resolve import make_config
-from config.schema import Config
-from records.mongo import MongoStore, connect
-from records.store import FileStore
-from report import (
+from analysis.comparison import (
     ablation_table,
     bars,
     budget,
     described,
-    main,
-    marl_eval,
     over_tasks_ablation_table,
     over_tasks_table,
     overview_table,
-    points,
     results_table,
-    runs_table,
     same_methods,
 )
+from analysis.figures import difference_bars, learning_curves
+from analysis.report import marl_eval, points, runs_table
+from analysis.statistics import Estimate, estimate
+from analysis.tables import Table
+from records.mongo import MongoStore, connect
+from records.store import FileStore
+from report import main
 
 if TYPE_CHECKING:
     from tests.support.mongo_server import Embedded
 
 pytest_plugins = ["tests.support.mongo_server"]
-
-METRIC = "test_return_mean"
-
-
-def config(algorithm: str, environment: str, seed: int, *overrides: str) -> Config:
-    words = [f"seed={seed}", *overrides]
-    return make_config(layers(algorithm, environment, words), build.REGISTRIES)[0]
 
 
 @pytest.fixture
@@ -67,10 +55,6 @@ def store(tmp_path: Path) -> FileStore:
     recorded.put(store, 6, config("iql", "bar", 2), values=[0, 0, 4])
     recorded.put(store, 7, config("iql", "bar", 3), "INTERRUPTED", values=[100])
     return store
-
-
-def tasks_of(store: FileStore) -> list[Task]:
-    return collect(store, store.list(status="COMPLETED"), METRIC)
 
 
 def test_runs_are_grouped_by_task_and_method_and_named_by_what_differs(store: FileStore) -> None:

@@ -1,0 +1,174 @@
+"""Methods compared on tasks: tables of scores and of differences to a reference, over seeds and over tasks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.collect import SCORES, Method, Task
+from analysis.statistics import LEVEL, RESAMPLES, Estimate, estimate, improvement, min_max_scaled, paired_difference
+from analysis.tables import Cell, Table
+from records.files import RecordError
+from utils.words import nearest
+
+CONVENTIONS = {
+    "return_mean": "an episode's summed rewards, mean over the initial agents",
+    "return_sum": "an episode's summed rewards, sum over the agents",
+}
+INTERVAL = (
+    f"stratified bootstrap {LEVEL:.0%} interval over seeds ({RESAMPLES} draws, percentiles); n is the number of seeds"
+)
+FEW_SEEDS = "With two to four seeds the interval is the range from the worst to the best."
+IQM = "Interquartile mean over seeds (n = 4: the two middle ones; n < 4: the plain mean)"
+
+
+def described(metric: str) -> str:
+    """The metric and, for returns, the convention behind it."""
+    convention = CONVENTIONS.get(metric.removeprefix("test_"))
+    prefix = "greedy evaluation, " if metric.startswith("test_") else ""
+    return f"{metric} ({prefix}{convention})" if convention else metric
+
+
+def results_table(tasks: Sequence[Task], metric: str) -> Table:
+    """Final, best and mean height of the curve of every method on every task."""
+    caption = (
+        f"{described(metric)}. t_env: step of the last evaluation; final: that evaluation; best: highest evaluation of "
+        "a run, optimistic; auc: area under the curve over its span of steps. "
+        f"{IQM} with {INTERVAL}. {FEW_SEEDS}"
+    )
+    rows: list[list[Cell]] = [
+        [task.label, method.label, method.last_step, *(estimate([method.array(kind)]) for kind in SCORES)]
+        for task in tasks
+        for method in task.methods
+    ]
+    return Table(caption, ["task", "method", "t_env", *SCORES], rows)
+
+
+def overview_table(tasks: Sequence[Task], metric: str) -> Table:
+    """Give the last evaluation of every method, in rows, on every task, in columns; None where it did not run."""
+    columns = [{method.label: estimate([method.array("final")]) for method in task.methods} for task in tasks]
+    names = sorted({name for column in columns for name in column})
+    rows: list[list[Cell]] = [[name, *(column.get(name) for column in columns)] for name in names]
+    caption = f"{described(metric)}: the last evaluation. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+    return Table(caption, ["method", *(task.label for task in tasks)], rows)
+
+
+def against(tasks: Sequence[Task], reference: str) -> list[tuple[Task, Method, Method]]:
+    """(task, method, reference) for every other method on every task that has the reference."""
+    return [
+        (task, method, base)
+        for task in tasks
+        for base in task.methods
+        if base.label == reference
+        for method in task.methods
+        if method is not base
+    ]
+
+
+def with_reference(tasks: Sequence[Task], reference: str) -> tuple[list[Task], list[str]]:
+    """The tasks that have the reference, and the names of the others: a comparison says nothing about them.
+
+    Raises RecordError when none has it.
+    """
+    known = {method.label for task in tasks for method in task.methods}
+    if reference not in known:
+        raise RecordError(
+            f"--reference '{reference}': not among these runs.{nearest(reference, known)} "
+            f"Known: {', '.join(sorted(known))}."
+        )
+    found = [task for task in tasks if any(method.label == reference for method in task.methods)]
+    return found, [task.label for task in tasks if task not in found]
+
+
+def budget(tasks: Sequence[Task]) -> str:
+    """How long runs were, per task, as a sentence."""
+    steps = (f"{task.label} {max(method.last_step for method in task.methods):,}" for task in tasks)
+    return f"Budget in environment steps: {', '.join(steps)}."
+
+
+def ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
+    """Every method minus the reference, seed by seed."""
+    rows: list[list[Cell]] = [
+        [
+            task.label,
+            method.label,
+            *(paired_difference(method.scores(kind), base.scores(kind)) for kind in ("final", "auc")),
+            improvement(method.array("final"), base.array("final")),
+        ]
+        for task, method, base in against(tasks, reference)
+    ]
+    caption = (
+        f"Difference to {reference} in {described(metric)}: {IQM} of the differences between runs of the same seed, "
+        f"with {INTERVAL} (common seeds). {FEW_SEEDS} P: probability that a run is better than one of "
+        f"{reference} by its final evaluation, over all pairs of runs; its n counts the runs of both."
+    )
+    return Table(caption, ["task", "method", "final", "auc", "P(final)"], rows)
+
+
+def same_methods(tasks: Sequence[Task]) -> bool:
+    """Whether there are several tasks, with the same methods on each."""
+    names = [method.label for method in tasks[0].methods]
+    return len(tasks) > 1 and all([method.label for method in task.methods] == names for task in tasks)
+
+
+def scaled(task: Task, kind: str) -> dict[str, dict[int, float]]:
+    """Method -> seed -> score, scaled to 0 (the worst run of all methods) and 1 (the best)."""
+    arrays = min_max_scaled({method.label: method.array(kind) for method in task.methods})
+    return {
+        method.label: dict(zip(sorted(method.curves), map(float, arrays[method.label]), strict=True))
+        for method in task.methods
+    }
+
+
+def over_tasks_table(tasks: Sequence[Task], metric: str) -> Table:
+    """Scores of `same_methods`, scaled per task and pooled."""
+    scores = {kind: [scaled(task, kind) for task in tasks] for kind in SCORES}
+    rows: list[list[Cell]] = [
+        [
+            method.label,
+            *(estimate([np.array([*task[method.label].values()]) for task in scores[kind]]) for kind in SCORES),
+        ]
+        for method in tasks[0].methods
+    ]
+    caption = (
+        f"{described(metric)} over {len(tasks)} tasks, scaled on each to 0 (the worst run of all methods) and 1 (the "
+        f"best). {IQM}, runs of all tasks pooled, with {INTERVAL} in all tasks; seeds are resampled within tasks."
+    )
+    return Table(caption, ["method", *SCORES], rows)
+
+
+def over_tasks_ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
+    """Every method of `same_methods` minus the reference, by task and seed, in scaled scores."""
+    scores = {kind: [scaled(task, kind) for task in tasks] for kind in ("final", "auc")}
+    rows: list[list[Cell]] = [
+        [method.label, *(pooled_difference(scores[kind], method.label, reference) for kind in scores)]
+        for method in tasks[0].methods
+        if method.label != reference
+    ]
+    caption = (
+        f"Difference to {reference} in {described(metric)} over {len(tasks)} tasks, scaled on each to 0 (the worst run "
+        f"of all methods) and 1 (the best). {IQM} of the differences between runs of the same task and seed, tasks "
+        f"pooled, with {INTERVAL} in all tasks; seeds are resampled within tasks."
+    )
+    return Table(caption, ["method", "final", "auc"], rows)
+
+
+def pooled_difference(tasks: Sequence[dict[str, dict[int, float]]], name: str, reference: str) -> Estimate | None:
+    """IQM of differences by task and seed; None where a task has no seed in common."""
+    strata = [
+        np.array([task[name][seed] - task[reference][seed] for seed in sorted(task[name].keys() & task[reference])])
+        for task in tasks
+    ]
+    return estimate(strata) if all(map(len, strata)) else None
+
+
+def bars(tasks: Sequence[Task], reference: str) -> dict[str, dict[str, Estimate]]:
+    """Task -> method -> difference to the reference in the final evaluation, where there is one."""
+    found: dict[str, dict[str, Estimate]] = defaultdict(dict)
+    for task, method, base in against(tasks, reference):
+        difference = paired_difference(method.scores("final"), base.scores("final"))
+        if difference is not None:
+            found[task.label][method.label] = difference
+    return found

@@ -1,0 +1,176 @@
+"""A report on recorded runs: its tables, its figures and the data behind them, in a folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis import figures
+from analysis.claims import Claim, load_claims, verdicts
+from analysis.collect import Task, collect
+from analysis.comparison import (
+    FEW_SEEDS,
+    INTERVAL,
+    IQM,
+    ablation_table,
+    bars,
+    budget,
+    described,
+    over_tasks_ablation_table,
+    over_tasks_table,
+    overview_table,
+    results_table,
+    same_methods,
+    with_reference,
+)
+from analysis.page import check, fill
+from analysis.tables import Cell, Table
+from records.files import RecordError
+from records.store import RunRecord, RunStore
+
+
+def write(
+    store: RunStore,
+    records: Sequence[RunRecord],
+    *,
+    metric: str,
+    reference: str | None,
+    claims: Path | None,
+    pages: Sequence[Path],
+    out: Path,
+) -> tuple[dict[str, Table], list[str]]:
+    """Write the report on ``records`` into the folder ``out`` and bring ``pages`` up to date.
+
+    Returns its tables by name, and the tasks that were left out because nobody ran ``reference`` there. Raises
+    RecordError or ConfigError for what does not fit, before anything is written.
+    """
+    tasks = collect(store, records, metric)
+    if not tasks:
+        raise RecordError(f"--metric '{metric}': none of these runs logged it.")
+    tasks, left_out = with_reference(tasks, reference) if reference else (tasks, [])
+    claimed = load_claims(claims) if claims else []
+    for page in pages:
+        check(page)
+    tables = make_tables(tasks, metric, reference, claimed) | {"runs": runs_table(records)}
+    write_files(tasks, tables, metric, reference, out)
+    for page in pages:
+        fill(page)
+    return tables, left_out
+
+
+def make_tables(tasks: Sequence[Task], metric: str, reference: str | None, claims: Sequence[Claim]) -> dict[str, Table]:
+    """Every table of the report by its name. Raises RecordError for a claim about an ambiguous task."""
+    tables = {"results": results_table(tasks, metric)}
+    if len(tasks) > 1:
+        tables["overview"] = overview_table(tasks, metric)
+    if same_methods(tasks):
+        tables["over_tasks"] = over_tasks_table(tasks, metric)
+    if reference is not None:
+        tables["ablation"] = ablation_table(tasks, reference, metric)
+        if same_methods(tasks):
+            tables["over_tasks_ablation"] = over_tasks_ablation_table(tasks, reference, metric)
+    if claims:
+        tables["verdicts"] = verdicts(claims, tasks)
+    return tables
+
+
+def write_files(
+    tasks: Sequence[Task], tables: Mapping[str, Table], metric: str, reference: str | None, out: Path
+) -> None:
+    """Every file of the report. Raises RecordError when its folder cannot be made."""
+    figures.make_folder(out)
+    for name, table in tables.items():
+        table.write(out / name)
+    caption = f"{described(metric)}. Line: {IQM}. Band: {INTERVAL}, at each point separately. {FEW_SEEDS}"
+    for task in tasks:
+        one = figures.learning_curves([task], metric, f"{caption} {budget([task])}")
+        figures.write(one, out / f"curves_{slug(task.label)}")
+    if len(tasks) > 1:
+        figures.write(figures.learning_curves(tasks, metric, f"{caption} {budget(tasks)}"), out / "curves")
+    panels = bars(tasks, reference) if reference is not None else {}
+    if panels:
+        bars_caption = f"{tables['ablation'].caption} {budget(tasks)}"
+        figures.write(figures.difference_bars(panels, metric, bars_caption), out / "ablation")
+    (out / "curves.csv").write_text(points(tasks))
+    (out / "marl_eval.json").write_text(json.dumps(marl_eval(tasks, metric), indent=1))
+
+
+def slug(label: str) -> str:
+    """A label as a file name."""
+    return re.sub(r"[^\w.=-]+", "_", label)
+
+
+def points(tasks: Sequence[Task]) -> str:
+    """Every evaluation of every run as CSV."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["task", "method", "seed", "t_env", "value"])
+    for task in tasks:
+        for method in task.methods:
+            for seed, curve in sorted(method.curves.items()):
+                rows = zip(curve.steps, curve.values, strict=True)
+                writer.writerows([task.label, method.label, seed, step, value] for step, value in rows)
+    return file.getvalue()
+
+
+def runs_table(records: Sequence[RunRecord]) -> Table:
+    """What stands behind the report: how many runs, what they cost, which code and which machines."""
+    by_env: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        by_env[str(record.config["env"])].append(record)
+    rows: list[list[Cell]] = [
+        [
+            env,
+            len(group),
+            f"{sum((record.last_sign - record.started).total_seconds() for record in group) / 3600:.2f}",
+            distinct(f"{git['commit']}"[:7] + " with changes" * bool(git["dirty"]) for git in parts(group, "git")),
+            distinct(machine_name(host) for host in parts(group, "host")),
+            distinct(f"torch {versions['torch']}" for versions in parts(group, "versions")),
+        ]
+        for env, group in sorted(by_env.items())
+    ]
+    caption = (
+        "Runs behind this report. Hours: wall time of each run from start to end, summed; a resumed run counts its "
+        "last part. With changes: the working tree differed from the commit."
+    )
+    return Table(caption, ["environment", "runs", "hours", "commits", "machines", "versions"], rows)
+
+
+def parts(records: Sequence[RunRecord], key: str) -> list[Mapping[str, Any]]:
+    """One part of each run's entry, where it was recorded."""
+    return [record.entry[key] for record in records if record.entry.get(key)]
+
+
+def machine_name(host: Mapping[str, Any]) -> str:
+    """Processor, cores and accelerators of a recorded host."""
+    return f"{host['machine']}, {host['cpu_count']} cores, {', '.join(host['gpus']) or 'no GPU'}"
+
+
+def distinct(names: Iterable[str]) -> str:
+    """Each name once."""
+    return "; ".join(sorted(set(names)))
+
+
+def marl_eval(tasks: Sequence[Task], metric: str) -> dict[str, Any]:
+    """The raw data in marl-eval's layout; the best evaluation stands in for its absolute metric."""
+    data: dict[str, Any] = {}
+    for task in tasks:
+        algorithms = data.setdefault(task.env, {}).setdefault(task.label, {})
+        for method in task.methods:
+            algorithms[method.label] = {
+                f"seed_{seed}": {
+                    **{
+                        f"step_{number}": {"step_count": step, metric: [value]}
+                        for number, (step, value) in enumerate(zip(curve.steps, curve.values, strict=True), start=1)
+                    },
+                    "absolute_metrics": {metric: [max(curve.values)]},
+                }
+                for seed, curve in sorted(method.curves.items())
+            }
+    return data
