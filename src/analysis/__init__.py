@@ -1,1 +1,1 @@
-"""What recorded runs and played games say: pure statistics, tables, figures."""
+"""Evaluation of recorded runs and played games: pure statistics, tables, figures."""

@@ -1,4 +1,4 @@
-"""Claims about who ends above whom, judged by intervals over seeds."""
+"""Claims that one method ends above another, judged by intervals over seeds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load_claims(path: Path) -> list[Claim]:
 
 
 def verdict(gain: Estimate | None) -> str:
-    """What the interval of a claimed gain says."""
+    """Return what the interval of a claimed gain says, in words."""
     if gain is None or gain.low is None or gain.high is None or gain.n < MIN_SEEDS:
         return f"not decided: fewer than {MIN_SEEDS} seeds"
     if gain.low > 0:
@@ -50,14 +50,14 @@ def verdict(gain: Estimate | None) -> str:
 
 
 def scores(side: str | float, methods: Mapping[str, Method], kind: str, seeds: Sequence[int]) -> dict[int, float]:
-    """Seed -> score of a method, or of a level in each of ``seeds``; empty for a method without runs."""
+    """Return seed -> score of a method, or of a level in each of ``seeds``; empty for a method without runs."""
     if not isinstance(side, str):
         return dict.fromkeys(seeds, side)
     return methods[side].scores(kind) if side in methods else {}
 
 
 def gain(claim: Claim, methods: Mapping[str, Method]) -> Estimate | None:
-    """IQM of ``better`` minus ``worse`` over common seeds; None without any."""
+    """Estimate the IQM of ``better`` minus ``worse`` over common seeds; None without any."""
     seeds = sorted({seed for method in methods.values() for seed in method.curves})
     return paired_difference(
         scores(claim.better, methods, claim.by, seeds), scores(claim.worse, methods, claim.by, seeds)
@@ -65,7 +65,10 @@ def gain(claim: Claim, methods: Mapping[str, Method]) -> Estimate | None:
 
 
 def methods_on(described: str, tasks: Sequence[Task]) -> dict[str, Method]:
-    """Methods of the task that is meant, by label; none without runs. Raises RecordError when several tasks are."""
+    """Return the methods of the task that ``described`` fits, by label; empty when it fits no task.
+
+    Raises RecordError when it fits several.
+    """
     fitting = [task for task in tasks if task.fits(described)]
     if len(fitting) > 1:
         labels = ", ".join(task.label for task in fitting)
@@ -74,7 +77,10 @@ def methods_on(described: str, tasks: Sequence[Task]) -> dict[str, Method]:
 
 
 def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
-    """One line per claim; without runs it is not decided. Raises RecordError for an ambiguous task."""
+    """Judge every claim: a table of one row per claim; one without runs is not decided.
+
+    Raises RecordError for an ambiguous task.
+    """
     caption = (
         "Each claim: the first ends above the second. Gain: interquartile mean over seeds of the difference in the "
         "final evaluation (auc: in the mean height of the curve) between runs of the same seed, with its bootstrap "

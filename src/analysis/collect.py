@@ -32,7 +32,7 @@ class Method:
     curves: Mapping[int, Curve]  # seed -> the metric over t_env
 
     def scores(self, kind: str) -> dict[int, float]:
-        """Seed -> the ``final`` evaluation, the ``best`` one, or ``auc``: the area under the curve over its span."""
+        """Return seed -> score: the ``final`` evaluation, the ``best``, or ``auc``, the curve's mean height."""
         if kind == "final":
             return {seed: curve.values[-1] for seed, curve in self.curves.items()}
         if kind == "best":
@@ -45,7 +45,7 @@ class Method:
         return min(curve.steps[-1] for curve in self.curves.values())
 
     def array(self, kind: str) -> Array:
-        """``scores`` (n_seeds,) in the order of seeds."""
+        """Return `scores` as an array (n_seeds,), in the order of seeds."""
         return np.array([score for _, score in sorted(self.scores(kind).items())])
 
 
@@ -60,19 +60,19 @@ class Task:
     agents: str = ""  # what tells agents apart: ids or own parameters; empty where methods differ in it
 
     def fits(self, described: str) -> bool:
-        """Whether it is meant by ``ENV KEY=VALUE ...``, whatever other tasks its label has to differ from."""
+        """Return whether ``ENV KEY=VALUE ...`` describes this task; other arguments may have any value."""
         env, *conditions = described.split()
         wanted = dict(condition.split("=", maxsplit=1) for condition in conditions)
         return env == self.env and all(str(self.config.get(key)) == value for key, value in wanted.items())
 
 
 def is_task_key(key: str) -> bool:
-    """Whether a flat configuration key belongs to the task rather than to the method."""
+    """Return whether a flat configuration key belongs to the task rather than to the method."""
     return key == TASK_KEYS[0] or key.startswith(TASK_KEYS[1:])
 
 
 def grouped(records: Sequence[RunRecord], keys_of: Callable[[str], bool]) -> list[list[RunRecord]]:
-    """Records whose flat configurations agree on the keys that ``keys_of`` chooses, in order of appearance."""
+    """Group records whose flat configurations agree on the keys that ``keys_of`` chooses, in order of appearance."""
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         chosen = {key: value for key, value in record.flat_config.items() if keys_of(key)}
@@ -81,7 +81,7 @@ def grouped(records: Sequence[RunRecord], keys_of: Callable[[str], bool]) -> lis
 
 
 def labels(configs: Sequence[Mapping[str, Any]], name_key: str, keys_of: Callable[[str], bool]) -> list[str]:
-    """``config[name_key]`` and, among configurations of the same name, the chosen keys in which they differ."""
+    """Label every configuration: ``config[name_key]``, and the chosen keys in which those of the same name differ."""
     found = []
     for config in configs:
         namesakes = [other for other in configs if other[name_key] == config[name_key]]
@@ -91,7 +91,7 @@ def labels(configs: Sequence[Mapping[str, Any]], name_key: str, keys_of: Callabl
 
 
 def collect(store: RunStore, records: Sequence[RunRecord], metric: str) -> list[Task]:
-    """Tasks with their methods, by name. Runs that never logged ``metric`` are left out, with one warning."""
+    """Sort records into tasks with their methods, by label; runs without ``metric`` are left out, with one warning."""
     tasks = grouped(records, is_task_key)
     names = labels([group[0].flat_config for group in tasks], "env", is_task_key)
     curves = curves_of(store, records, metric)
@@ -103,7 +103,7 @@ def collect(store: RunStore, records: Sequence[RunRecord], metric: str) -> list[
 
 
 def curves_of(store: RunStore, records: Sequence[RunRecord], metric: str) -> dict[int, Curve]:
-    """Run id -> its curve of ``metric``, for those that logged it."""
+    """Read run id -> curve of ``metric``, for the runs that logged it."""
     curves, errors = {}, []
     for record in records:
         try:
@@ -116,7 +116,7 @@ def curves_of(store: RunStore, records: Sequence[RunRecord], metric: str) -> dic
 
 
 def agents(records: Sequence[RunRecord]) -> str:
-    """What tells the agents of these runs apart, in words; empty where the runs differ in it."""
+    """Return what tells the agents of these runs apart, in words; empty where the runs differ in it."""
     found = {
         "own parameters"
         if not record.config.get("share_params", True)
@@ -129,7 +129,7 @@ def agents(records: Sequence[RunRecord]) -> str:
 
 
 def methods(records: Sequence[RunRecord], curves: Mapping[int, Curve]) -> list[Method]:
-    """The methods of one task, from its runs that have a curve."""
+    """Sort one task's runs that have a curve into methods, by label."""
 
     def compared(key: str) -> bool:
         return key not in NOT_COMPARED and not is_task_key(key)

@@ -25,10 +25,10 @@ class Games:
 
 
 def elo(wins: Array) -> Array:
-    """Ratings (..., P) of mean 1000 from points (..., P, P): ``wins[i, j]`` is what i scored against j.
+    """Rate P players: (..., P) of mean 1000 from points (..., P, P), where ``wins[i, j]`` is what i scored against j.
 
-    The maximum of Bradley and Terry's likelihood (1952), found by Zermelo's iteration; every pair that met gets one
-    draw on top, without which a player that never lost would have an infinite rating.
+    The ratings maximise Bradley and Terry's likelihood (1952), by Zermelo's iteration. Every pair that met gets one
+    additional draw, without which a player that never lost would have an infinite rating.
     """
     played = (wins + wins.swapaxes(-1, -2)) > 0
     wins = wins + 0.5 * played
@@ -48,7 +48,7 @@ def elo(wins: Array) -> Array:
 
 
 def points_table(games: Sequence[Games], n_players: int, rng: np.random.Generator | None, n_draws: int) -> Array:
-    """Points (n_draws, P, P); each draw resamples the games of every pairing, or takes them as they are."""
+    """Add up points (n_draws, P, P); each draw resamples the games of every pairing, or takes them as they are."""
     points = np.zeros((n_draws, n_players, n_players))
     for pairing in games:
         n = len(pairing.scores)
@@ -61,7 +61,7 @@ def points_table(games: Sequence[Games], n_players: int, rng: np.random.Generato
 
 
 def ratings(games: Sequence[Games], n_players: int, seed: int = 0) -> list[Estimate]:
-    """Elo of every player with a bootstrap 95 % interval over games, resampled within pairings and sides.
+    """Estimate every player's Elo with a bootstrap 95 % interval over games, resampled within pairings and sides.
 
     Every player must have met another; games of a player against itself say nothing and must not be among them.
     """

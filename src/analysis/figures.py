@@ -23,7 +23,7 @@ LEVEL_SHARE = 0.01  # of the longest run's steps: shorter runs are drawn as leve
 
 
 def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
-    """A panel per task with one line per method over t_env: the IQM of its seeds, its interval as a band where n > 1.
+    """Draw a panel per task with a line per method over t_env: the IQM of its seeds, with its interval where n > 1.
 
     A method has one colour in all panels. Runs far shorter than the longest (random play) are a grey level.
     """
@@ -59,12 +59,12 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
 
 
 def longest_run(task: Task) -> int:
-    """Steps of the longest run."""
+    """Return the number of steps of the longest run."""
     return max(curve.steps[-1] for method in task.methods for curve in method.curves.values())
 
 
 def palette(tasks: Sequence[Task], names: Sequence[str]) -> dict[str, Any]:
-    """Name -> colour: greys for what is a level wherever it stands, colours for the rest."""
+    """Choose name -> colour: greys for methods that are a level in all panels, colours for the rest."""
     learns = {
         method.label for task in tasks for method in task.methods if method.last_step >= LEVEL_SHARE * longest_run(task)
     }
@@ -76,13 +76,13 @@ def palette(tasks: Sequence[Task], names: Sequence[str]) -> dict[str, Any]:
 
 
 def seeds(tasks: Sequence[Task], name: str) -> str:
-    """How many seeds a method has: one number, or the smallest and the largest over tasks."""
+    """Count a method's seeds: one number, or the smallest and the largest over tasks."""
     counts = {len(method.curves) for task in tasks for method in task.methods if method.label == name}
     return "–".join(str(count) for count in sorted({min(counts), max(counts)}))
 
 
 def difference_bars(panels: Mapping[str, Mapping[str, Estimate]], metric: str, caption: str) -> Figure:
-    """A panel per task (name -> method -> difference to a reference): bars with their intervals."""
+    """Draw a panel per task (name -> method -> difference to a reference): bars with their intervals."""
     n_bars = sum(map(len, panels.values()))
     figure = Figure(figsize=(8, 1.5 + 0.32 * n_bars + 0.7 * len(panels)), layout="constrained")
     heights = [len(bars) for bars in panels.values()]
@@ -104,13 +104,13 @@ def difference_bars(panels: Mapping[str, Mapping[str, Estimate]], metric: str, c
 
 
 def captioned(figure: Figure, caption: str) -> Figure:
-    """The caption below the axes, as wide as the figure."""
+    """Write the caption below the axes, as wide as the figure, and return the figure."""
     figure.supxlabel(textwrap.fill(caption, int(15 * figure.get_figwidth())), fontsize="x-small")
     return figure
 
 
 def matrix(values: Array, rows: Sequence[str], columns: Sequence[str], title: str, caption: str) -> Figure:
-    """Numbers in [0, 1] as a coloured table."""
+    """Draw numbers in [0, 1], (rows, columns), as a coloured table."""
     figure = Figure(figsize=(4.5 + 0.9 * len(columns), 3.5 + 0.6 * len(rows)), layout="constrained")
     axis = figure.add_subplot()
     image = axis.imshow(values, vmin=0.0, vmax=1.0, cmap="RdYlGn", aspect="auto")
@@ -125,12 +125,12 @@ def matrix(values: Array, rows: Sequence[str], columns: Sequence[str], title: st
 
 
 def shortened(label: str) -> str:
-    """A long label (a path) without its middle."""
+    """Cut the middle out of a long label (a path)."""
     return label if len(label) <= LABEL_LENGTH else f"{label[:12]}…{label[13 - LABEL_LENGTH :]}"
 
 
 def make_folder(path: Path) -> None:
-    """The folder of a report. Raises RecordError, naming it, when it cannot be made."""
+    """Make the folder of a report. Raises RecordError, naming it, when that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -140,6 +140,6 @@ def make_folder(path: Path) -> None:
 
 
 def write(figure: Figure, stem: Path, suffixes: Sequence[str] = (".png", ".svg")) -> None:
-    """``stem`` with each suffix."""
+    """Write the figure to ``stem`` with each suffix."""
     for suffix in suffixes:
         figure.savefig(stem.with_name(stem.name + suffix), dpi=150)

@@ -1,4 +1,4 @@
-"""Generated tables inside a page of Markdown, so that nobody types their numbers."""
+"""Generated tables inside a page of Markdown, so that no number of theirs is typed by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLACE = re.compile(rf"^({MARK} (\S+) -->\n)((?:(?!{MARK}).)*?)(^<!-- end -->$)",
 
 
 def check(path: Path) -> str:
-    """The text of a page whose places are whole. Raises RecordError for another one."""
+    """Read a page. Raises RecordError unless each of its places has a beginning and an end."""
     page = _read(path, path)
     marks, places = page.count(MARK), len(PLACE.findall(page))
     if marks == 0 or marks != places:

@@ -15,7 +15,7 @@ from scipy.stats import trim_mean
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 Statistic = Callable[[Sequence[Array]], Any]
-"""Of strata of shape (n_seeds, ...); seeds are reduced, what follows is kept."""
+"""Function of strata of shape (n_seeds, ...); it reduces the seeds and keeps the axes that follow."""
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -32,7 +32,7 @@ class Estimate:
 
 
 def iqm(values: Array) -> Any:
-    """Interquartile mean over axis 0: floor(n / 4) values are cut at either end, the rest is averaged.
+    """Compute the interquartile mean over axis 0: floor(n / 4) values are cut at either end, the rest is averaged.
 
     n = 4 averages the two middle values, n = 5 the three middle ones; n < 4 cuts nothing and is the plain mean.
     """
@@ -40,24 +40,24 @@ def iqm(values: Array) -> Any:
 
 
 def pooled_iqm(strata: Sequence[Array]) -> Any:
-    """`iqm` over the seeds of all strata together."""
+    """Compute `iqm` over the seeds of all strata together."""
     return iqm(np.concatenate(strata))
 
 
 def resampled(strata: Sequence[Array], statistic: Statistic) -> Array:
-    """``statistic`` of RESAMPLES draws with replacement of the seeds within each stratum, (RESAMPLES, ...)."""
+    """Compute ``statistic`` of RESAMPLES draws with replacement of the seeds within each stratum: (RESAMPLES, ...)."""
     rng = np.random.default_rng(0)
     return statistic([values[rng.integers(len(values), size=(len(values), RESAMPLES))] for values in strata])
 
 
 def interval(draws: Array) -> tuple[Any, Any]:
-    """The central 95 % of bootstrap draws (percentile method) along axis 0."""
+    """Return the ends of the central 95 % of bootstrap draws (percentile method) along axis 0."""
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high
 
 
 def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm) -> Estimate:
-    """``statistic`` of strata of shape (n_seeds,) with its stratified bootstrap 95 % interval."""
+    """Estimate ``statistic`` of strata of shape (n_seeds,) with its stratified bootstrap 95 % interval."""
     value, n = float(statistic(strata)), sum(map(len, strata))
     if any(len(values) < 2 for values in strata):
         return Estimate(value, None, None, n)
@@ -66,17 +66,17 @@ def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm) -> Esti
 
 
 def probability_of_improvement(x: Array, y: Array) -> Any:
-    """P(X > Y) + P(X = Y) / 2 over all pairs of a seed of x and a seed of y (Mann-Whitney's U / (n m))."""
+    """Compute P(X > Y) + P(X = Y) / 2 over all pairs of a seed of x and a seed of y (Mann-Whitney's U / (n m))."""
     return (0.5 + 0.5 * np.sign(x[:, None] - y[None, :])).mean((0, 1))
 
 
 def improvement(x: Array, y: Array) -> Estimate:
-    """`probability_of_improvement` with an interval; the seeds of x and of y are resampled separately."""
+    """Estimate `probability_of_improvement` with its interval; the seeds of x and y are resampled separately."""
     return estimate([x, y], lambda drawn: probability_of_improvement(drawn[0], drawn[1]))
 
 
 def paired_difference(x: dict[int, float], y: dict[int, float]) -> Estimate | None:
-    """IQM over common seeds of x[seed] - y[seed], with an interval over seeds; None without a common seed."""
+    """Estimate the IQM of x[seed] - y[seed] over common seeds, with its interval; None without a common seed."""
     seeds = sorted(x.keys() & y.keys())
     if not seeds:
         return None
@@ -84,14 +84,14 @@ def paired_difference(x: dict[int, float], y: dict[int, float]) -> Estimate | No
 
 
 def area_under_curve(steps: Sequence[float], values: Sequence[float]) -> float:
-    """Trapezoidal area over the span of steps, divided by it: the mean height of the curve."""
+    """Compute a curve's mean height: the trapezoidal area over the span of steps, divided by the span."""
     if len(steps) < 2:
         return float(values[0])
     return float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
 
 
 def on_common_steps(curves: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[Array, Array]:
-    """Curves of one metric, (steps, values) each, interpolated linearly where all of them have data.
+    """Interpolate curves of one metric, (steps, values) each, linearly where all of them have data.
 
     Returns steps (n_points,) of the curve with the fewest points, and values (n_curves, n_points).
     """
@@ -102,13 +102,13 @@ def on_common_steps(curves: Sequence[tuple[Sequence[float], Sequence[float]]]) -
 
 
 def curve_band(values: Array) -> tuple[Array, Array, Array]:
-    """IQM over seeds and its bootstrap interval at each point: (n_seeds, n_points) -> three (n_points,)."""
+    """Compute the IQM over seeds and both ends of its interval at each point: (n_seeds, n_points) -> (n_points,)."""
     low, high = interval(resampled([values], pooled_iqm))
     return iqm(values), low, high
 
 
 def min_max_scaled(per_method: dict[str, Array]) -> dict[str, Array]:
-    """Scores of all methods on one task, mapped to [0, 1] by the worst and the best run; 0.5 when all are equal."""
+    """Map the scores of all methods on one task to [0, 1] by the worst and the best run; to 0.5 when all are equal."""
     everything = np.concatenate(list(per_method.values()))
     low, span = everything.min(), np.ptp(everything)
     if span == 0:

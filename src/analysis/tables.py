@@ -25,12 +25,12 @@ class Table:
     rows: Sequence[Sequence[Cell]]
 
     def markdown(self) -> str:
-        """A pipe table under its caption."""
+        """Return a pipe table under its caption."""
         lines = [self.head, ["---"] * len(self.head), *([text(cell) for cell in row] for row in self.rows)]
         return f"{self.caption}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
     def csv(self) -> str:
-        """An estimate takes four columns: value, low, high, n."""
+        """Return comma-separated values; an estimate takes four columns: value, low, high, n."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         wide = [any(isinstance(row[i], Estimate) for row in self.rows) for i in range(len(self.head))]
@@ -45,7 +45,7 @@ class Table:
         return file.getvalue()
 
     def latex(self) -> str:
-        """A table with booktabs rules."""
+        """Return a table environment with booktabs rules."""
         lines = [" & ".join(escaped(text(cell)) for cell in row) + r" \\" for row in [self.head, *self.rows]]
         return "\n".join(
             [
@@ -65,13 +65,13 @@ class Table:
         )
 
     def write(self, stem: Path) -> None:
-        """``stem``.md, .csv and .tex."""
+        """Write ``stem`` with the suffixes .md, .csv and .tex."""
         for suffix, content in ((".md", self.markdown()), (".csv", self.csv()), (".tex", self.latex())):
             stem.with_suffix(suffix).write_text(content)
 
 
 def text(cell: Cell) -> str:
-    """An estimate as ``value [low, high] (n)``."""
+    """Return a cell's text; that of an estimate is ``value [low, high] (n)``."""
     if cell is None:
         return "–"
     if not isinstance(cell, Estimate):
@@ -81,12 +81,12 @@ def text(cell: Cell) -> str:
 
 
 def numbers(cell: Cell) -> list[float | str]:
-    """The four CSV columns of an estimate, empty for one that does not exist."""
+    """Return the four CSV columns of an estimate, empty for one that does not exist."""
     if not isinstance(cell, Estimate):
         return ["", "", "", ""]
     return [cell.value, "" if cell.low is None else cell.low, "" if cell.high is None else cell.high, cell.n]
 
 
 def escaped(plain: str) -> str:
-    """Text as LaTeX prints it."""
+    """Escape what LaTeX would not print as it stands."""
     return "".join(LATEX_SPECIAL.get(character, character) for character in plain)
