@@ -1,1 +1,1 @@
-"""Pictures and videos of environments; environments know nothing of it."""
+"""Pictures and videos of environments, which import nothing of it."""

@@ -1,4 +1,4 @@
-"""Shapes, lines and text in RGB arrays: what the pictures of all tasks are made of, vectorised over shapes.
+"""Shapes, lines and text in RGB arrays for the pictures of all tasks, vectorised over shapes.
 
 A canvas is (H, W, 3) uint8, changed in place. Points are (n, 2) pixels (x, y), colours (n, 3) or (3,) in 0..255.
 """
@@ -43,7 +43,7 @@ STRIP = 36  # pixels of the caption above and of the legend below
 
 
 def blank(height: int, width: int, colour: Colour = BACKGROUND) -> np.ndarray:
-    """A canvas of one colour."""
+    """Make a canvas of one colour."""
     canvas = np.empty((height, width, 3), dtype=np.uint8)
     box(canvas, 0, 0, width, height, colour)
     return canvas
@@ -51,21 +51,21 @@ def blank(height: int, width: int, colour: Colour = BACKGROUND) -> np.ndarray:
 
 @lru_cache
 def disc(radius: float) -> np.ndarray:
-    """(k, k) float32 opacity of a disc with a soft edge, k odd."""
+    """Return the opacity (k, k) float32 of a disc with a soft edge, k odd."""
     axis = _axis(radius)
     return np.clip(radius + 0.5 - np.hypot(axis, axis[:, None]), 0, 1)
 
 
 @lru_cache
 def ring(radius: float, width: float) -> np.ndarray:
-    """(k, k) float32 opacity of a circle's line of ``width``, ``radius`` being its outer edge."""
+    """Return the opacity (k, k) float32 of a circle's line of ``width``; ``radius`` is that of its outer edge."""
     axis = _axis(radius)
     return disc(radius) * np.clip(np.hypot(axis, axis[:, None]) - (radius - width) + 0.5, 0, 1)
 
 
 @lru_cache
 def diamond(radius: float) -> np.ndarray:
-    """(k, k) float32 opacity of a square that stands on a corner."""
+    """Return the opacity (k, k) float32 of a square that stands on a corner, k odd."""
     axis = np.abs(_axis(radius))
     return np.clip(radius + 0.5 - (axis + axis[:, None]), 0, 1)
 
@@ -80,7 +80,8 @@ def stamp(
 ) -> None:
     """Blend ``shape``, an opacity (h, w), into the canvas at every centre.
 
-    What lies outside is cut off, or with ``wrap`` comes in on the other side. Where shapes overlap the later one wins.
+    What lies outside is cut off, or with ``wrap`` drawn at the opposite edge. Where shapes overlap, the last one is
+    drawn on top.
     """
     height, width, _ = canvas.shape
     x0, y0 = np.rint(centre).astype(np.int64).reshape(-1, 2).T
@@ -97,7 +98,7 @@ def stamp(
 
 
 def lines(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: Colour, wrap: bool = False) -> None:
-    """Straight lines of two pixels' width from ``start`` to ``end``."""
+    """Draw straight lines of two pixels' width from ``start`` to ``end``."""
     if len(start) == 0:
         return
     count = int(np.abs(end - start).max()) + 2
@@ -107,14 +108,14 @@ def lines(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: Colour
 
 
 def box(canvas: np.ndarray, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
-    """A filled rectangle, cut off at the canvas."""
+    """Fill a rectangle, cut off at the canvas."""
     x0, y0, x1, y1 = (max(0, round(edge)) for edge in (left, top, right, bottom))
     area = canvas[y0:y1, x0:x1]
     area[:] = np.tile(np.array(colour, dtype=np.uint8), (area.shape[1], 1))  # by rows: many times faster than by pixels
 
 
 def write(canvas: np.ndarray, left: int, middle: int, text: str, colour: Colour = TEXT, size: int = 15) -> int:
-    """One line of text that starts at ``left`` and is centred on the row ``middle``; returns where it ends."""
+    """Write one line of text that starts at ``left`` and is centred on the row ``middle``; return where it ends."""
     opacity = _text(text, size)
     height, width = opacity.shape
     area = canvas[middle - height // 2 : middle - height // 2 + height, left : left + width]
@@ -125,7 +126,7 @@ def write(canvas: np.ndarray, left: int, middle: int, text: str, colour: Colour 
 
 @lru_cache(maxsize=512)
 def _text(text: str, size: int) -> np.ndarray:
-    """(h, w) float32 opacity of a line of text; equal heights for equal sizes."""
+    """Return the opacity (h, w) float32 of a line of text; equal heights for equal sizes."""
     font = ImageFont.load_default(size)
     width, height = int(font.getlength(text)) + 2, int(1.4 * size)
     image = Image.new("L", (width, height))
@@ -134,7 +135,7 @@ def _text(text: str, size: int) -> np.ndarray:
 
 
 def compose(arena: np.ndarray, caption: Sequence[str], legend: Legend) -> np.ndarray:
-    """The arena between a caption strip and a legend; both sides even, as MP4 wants them."""
+    """Put the arena between a caption and a legend: (H, W, 3) uint8 with even H and W, as MP4 needs them."""
     height, width, _ = arena.shape
     total_height, total_width = height + 2 * STRIP + MARGIN, max(width + 2 * MARGIN, FRAME_WIDTH)
     canvas = blank(total_height + total_height % 2, total_width + total_width % 2, PANEL)

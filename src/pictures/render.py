@@ -51,7 +51,7 @@ PerAgent = Tensor | np.ndarray | None
 
 
 def render(env: Env, env_index: int, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
-    """Picture of copy ``env_index`` as it stands, (H, W, 3) uint8 with even H and W, equal for a whole episode.
+    """Draw copy ``env_index`` as it stands: (H, W, 3) uint8 with even H and W, equal for a whole episode.
 
     group: (N,) int, colours the learners by HMF group; -1 is grey.
     weight: (N,) float, brightens the learners by attention weight, relative to the largest of their group.
@@ -64,7 +64,7 @@ def render(env: Env, env_index: int, group: PerAgent = None, weight: PerAgent = 
 
 @singledispatch
 def draw(scene: Any, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
-    """Picture of a scene; see `render`. Raises EnvError for a class of scene that no painter is registered for."""
+    """Draw a scene; see `render`. Raises EnvError for a class of scene that no painter is registered for."""
     known = ", ".join(sorted(cls.__name__ for cls in draw.registry if cls is not object))
     raise EnvError(
         f"There is no picture of a {type(scene).__name__}; known: {known}. "
@@ -180,7 +180,7 @@ def _bar(scene: BarScene, group: PerAgent = None, weight: PerAgent = None) -> np
 
 
 def learner_colours(n: int, group: PerAgent, weight: PerAgent, shade: np.ndarray | None = None) -> np.ndarray:
-    """(n, 3) float colours: hue by ``group`` (blue without), brightness by ``weight``, else by ``shade`` in [0, 1]."""
+    """Choose colours (n, 3) float: hue by ``group``, else blue; brightness by ``weight``, else ``shade`` in [0, 1]."""
     index = _per_agent("group", group, n)
     load = _per_agent("weight", weight, n)
     colour = np.tile(BLUE, (n, 1)) if index is None else np.array([*GROUPS, MUTED])[np.where(index < 0, -1, index % 8)]
@@ -190,19 +190,19 @@ def learner_colours(n: int, group: PerAgent, weight: PerAgent, shade: np.ndarray
 
 
 def relative_weight(weight: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """(N,) weight over the largest weight of its group; 0 where that is 0."""
+    """Divide each weight (N,) by the largest of its group (N,); 0 where that is 0."""
     peak = np.zeros(group.max(initial=0) + 2)  # the last entry is that of group -1
     np.maximum.at(peak, group, weight)
     return weight / np.where(peak > 0, peak, 1)[group]
 
 
 def dimmed(colour: np.ndarray, brightness: np.ndarray) -> np.ndarray:
-    """(n, 3) float, colours (n, 3) or (3,) at brightness (n,) in [0, 1]."""
+    """Dim colours (n, 3) or (3,) to brightness (n,) in [0, 1]: (n, 3) float, never quite black."""
     return colour * (DIMMEST + (1 - DIMMEST) * brightness[:, None])
 
 
 def learner_legend(label: str, group: PerAgent) -> Legend:
-    """The learners' one colour, or the colours of the groups; more groups than colours share them."""
+    """Explain the learners' one colour, or the colours of the groups; groups share colours when there are too few."""
     if group is None:
         return [(disc(6), BLUE, label)]
     count = int(np.asarray(group).max(initial=0)) + 1
@@ -241,13 +241,13 @@ def write_video(frames: Iterable[np.ndarray], path: Path, fps: int = 12) -> None
 
 
 def halved(frame: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 of even H and W at half size, 2 x 2 pixels averaged."""
+    """Halve a frame (H, W, 3) uint8 of even H and W: 2 x 2 pixels are averaged."""
     height, width, _ = frame.shape
     return frame.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3)).astype(np.uint8)
 
 
 def sheet(frames: Sequence[np.ndarray]) -> np.ndarray:
-    """(h, w, 3) uint8 frames row by row in one picture, at most SHEET_COLUMNS beside one another."""
+    """Lay frames (h, w, 3) uint8 out row by row in one picture, at most SHEET_COLUMNS beside one another."""
     columns = min(len(frames), SHEET_COLUMNS)
     missing = -len(frames) % columns
     cells = np.stack([*frames, *[blank(*frames[0].shape[:2])] * missing])
@@ -268,7 +268,7 @@ def _of_one_size(frames: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarra
 
 
 def _per_agent(name: str, values: PerAgent, n: int) -> np.ndarray | None:
-    """``values`` as an array, after a check of their number."""
+    """Return ``values`` as an array; EnvError unless there is one for each of ``n`` agents."""
     if values is None:
         return None
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
@@ -278,18 +278,18 @@ def _per_agent(name: str, values: PerAgent, n: int) -> np.ndarray | None:
 
 
 def _rival_colour(group: PerAgent) -> Colour:
-    """Orange, which is near some groups' colours, or else white."""
+    """Return orange; white where groups are coloured, because some groups' colours are near orange."""
     return ORANGE if group is None else TEXT
 
 
 def _brightness(weight: PerAgent, otherwise: str = "") -> list[str]:
-    """What brightness means, for the caption."""
+    """Return the caption's words for what brightness means; none where it means nothing."""
     meaning = otherwise if weight is None else "attention"
     return [f"bright = {meaning}"] if meaning else []
 
 
 def _grid_arena(cells: int) -> np.ndarray:
-    """A square arena with faint lines between ``cells`` x ``cells`` squares."""
+    """Make a square arena with faint lines between ``cells`` x ``cells`` squares."""
     arena = blank(ARENA, ARENA)
     rows = np.arange(0, ARENA, ARENA // cells)
     arena[rows] = GRID
