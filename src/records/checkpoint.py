@@ -49,13 +49,13 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def steps(folder: Path) -> list[int]:
-    """Steps of complete checkpoints under ``folder``, oldest first."""
+    """List the steps of complete checkpoints under ``folder``, oldest first."""
     found = [int(path.name) for path in folder.glob("*") if path.name.isdigit() and (path / LEARNER).exists()]
     return sorted(found)
 
 
 def step_folder(folder: Path, load_step: int) -> Path:
-    """The checkpoint nearest to ``load_step``, the newest for 0. Raises CheckpointError."""
+    """Find the folder of the checkpoint nearest to ``load_step``, of the newest for 0. Raises CheckpointError."""
     found = steps(folder)
     if not found:
         raise CheckpointError(
@@ -101,7 +101,7 @@ def exact_folder(run_dir: Path, step: str) -> Path:
 
 
 def save_step(folder: Path, step: int, policy: dict[str, Any], learner: dict[str, Any], keep: int) -> None:
-    """A new checkpoint; ``learner.pt`` completes it. Older ones beyond ``keep`` go, except the best."""
+    """Write a checkpoint, ``learner.pt`` last, then delete all but the ``keep`` newest and the best."""
     save(folder / str(step) / POLICY, policy)
     save(folder / str(step) / LEARNER, learner)
     best = best_step(folder)
@@ -111,12 +111,12 @@ def save_step(folder: Path, step: int, policy: dict[str, Any], learner: dict[str
 
 
 def mark_best(folder: Path, step: int, value: float) -> None:
-    """Remember which step evaluated best."""
+    """Write which step evaluated best, and the return of that evaluation."""
     write_atomic(folder / BEST, json.dumps({"step": step, "test_return_mean": value}).encode())
 
 
 def best_step(folder: Path) -> int | None:
-    """The step marked best, if any. Raises CheckpointError if the mark cannot be read."""
+    """Return the step marked best, if any. Raises CheckpointError if the mark cannot be read."""
     path = folder / BEST
     if not path.exists():
         return None
@@ -129,12 +129,12 @@ def best_step(folder: Path) -> int | None:
 
 
 def one_line(error: Exception) -> str:
-    """Type and text of an error, for messages."""
+    """Return the type and text of an error in one line, for messages."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def copy_best(source: Path, target: Path, until: int) -> None:
-    """Give ``target`` the best checkpoint of ``source`` too, unless it was made after step ``until``."""
+    """Copy the best checkpoint of ``source`` to ``target``, unless it was made after step ``until``."""
     step = best_step(source)
     if step is not None and step <= until:
         shutil.copytree(source / str(step), target / str(step))

@@ -33,23 +33,23 @@ class Curve:
     times: list[str] = field(default_factory=list)  # ISO 8601, UTC
 
     def part(self, indices: Iterable[int]) -> Curve:
-        """The points at ``indices``, in that order."""
+        """Return the points at ``indices``, in that order."""
         rows = list(indices)
         return Curve([self.steps[i] for i in rows], [self.values[i] for i in rows], [self.times[i] for i in rows])
 
 
 def dumps(value: Any) -> bytes:
-    """JSON for a run's folder. What JSON cannot say (a device, a dtype, a path) is written as its text."""
+    """Encode JSON for a run's folder. What JSON cannot represent (a device, a dtype, a path) is written as its text."""
     return json.dumps(value, indent=2, sort_keys=True, default=str).encode()
 
 
 def metric_line(name: str, step: int, value: float, time: str) -> str:
-    """One line of metrics.jsonl. Raises TypeError or ValueError for what is no number."""
+    """Encode one line of metrics.jsonl. Raises TypeError or ValueError for what is no number."""
     return json.dumps({"name": name, "step": int(step), "value": float(value), "time": time}) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, empty when the file does not exist. Raises RecordError."""
+    """Read a JSON object, empty when the file does not exist. Raises RecordError."""
     try:
         return dict(json.loads(path.read_bytes()))
     except FileNotFoundError:
@@ -59,9 +59,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_curves(path: Path, start: int = 0) -> tuple[dict[str, Curve], int]:
-    """The points of a metrics.jsonl from byte ``start`` on, and the byte up to which they were read.
+    """Read the points of a metrics.jsonl from byte ``start`` on; return them and the byte up to which they were read.
 
-    A last line without its end is not there yet. Raises RecordError.
+    A last line without its end is left for the next time. Raises RecordError.
     """
     curves: dict[str, Curve] = {}
     try:
@@ -82,7 +82,7 @@ def read_curves(path: Path, start: int = 0) -> tuple[dict[str, Curve], int]:
 
 
 def metric_lines(curves: dict[str, Curve]) -> bytes:
-    """A whole metrics.jsonl, metric after metric."""
+    """Encode a whole metrics.jsonl, metric after metric."""
     return "".join(
         metric_line(name, *point)
         for name, curve in curves.items()
@@ -91,7 +91,7 @@ def metric_lines(curves: dict[str, Curve]) -> bytes:
 
 
 def stock_metrics(curves: dict[str, Curve]) -> dict[str, dict[str, list[Any]]]:
-    """The layout of Sacred's FileStorageObserver, which EPyMARL's plotting scripts and incense read."""
+    """Return metrics as Sacred's FileStorageObserver writes them, for EPyMARL's plotting scripts and incense."""
     return {
         name: {"steps": curve.steps, "values": curve.values, "timestamps": curve.times}
         for name, curve in curves.items()

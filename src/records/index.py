@@ -1,4 +1,4 @@
-"""Recorded runs by the configuration that they ran: what is finished, what is running, what can be continued."""
+"""Recorded runs by the configuration that they ran: which are finished, are running, can be continued."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FINAL = ("COMPLETED", "INTERRUPTED", "FAILED")
 
 
 def task_key(config: Mapping[str, Any]) -> str:
-    """Algorithm, environment and its arguments: runs that cost alike per step."""
+    """Return algorithm, environment and its arguments as text: equal for runs that cost alike per step."""
     return json.dumps([config["name"], config["env"], config["env_args"]], sort_keys=True)
 
 
@@ -32,7 +32,7 @@ class RunIndex:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what is new. A record that cannot be read is no record."""
+        """Read what is new; a record that cannot be read is left out."""
         for run_id in self.store.ids():
             known = self._records.get(run_id)
             if known is not None and known.entry["status"] in FINAL:
@@ -45,24 +45,24 @@ class RunIndex:
                 self._ids[identity(self._records[run_id].config)].append(run_id)
 
     def _of(self, key: str) -> list[RunRecord]:
-        """Newest first."""
+        """List the runs of this identity, newest first."""
         return [self._records[run_id] for run_id in reversed(self._ids.get(key, []))]
 
     def finished(self, key: str) -> RunRecord | None:
-        """The newest completed run of this identity."""
+        """Return the newest completed run of this identity."""
         return next((record for record in self._of(key) if record.status == "COMPLETED"), None)
 
     def running(self, key: str) -> bool:
-        """Whether somebody runs it now."""
+        """Return whether a run of this identity is running now."""
         return any(record.status == "RUNNING" for record in self._of(key))
 
     def resumable(self, key: str) -> Path | None:
-        """Folder of the newest run of this identity that can be continued exactly."""
+        """Find the folder of the newest run of this identity that can be continued exactly."""
         folders = [self.store.folder(record.id) for record in self._of(key) if record.status != "COMPLETED"]
         return next((folder for folder in folders if (folder / "checkpoints" / checkpoint.RESUME).exists()), None)
 
     def progress(self, key: str) -> int:
-        """Environment steps that the newest run of this identity has recorded; all of them when it is finished."""
+        """Count the environment steps that the newest run of this identity has recorded, or all if one is finished."""
         finished = self.finished(key)
         if finished is not None:
             return int(finished.config["t_max"])
@@ -77,7 +77,7 @@ class RunIndex:
         return step
 
     def seconds_per_step(self) -> dict[str, float]:
-        """Mean cost of an environment step in completed, never interrupted runs, by `task_key`."""
+        """Compute the mean cost of an environment step in completed, never interrupted runs, by `task_key`."""
         costs = defaultdict(list)
         for record in self._records.values():
             if record.status == "COMPLETED" and "resumed_from" not in record.info and not record.config["evaluate"]:

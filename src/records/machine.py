@@ -1,4 +1,4 @@
-"""What a result depends on beside its configuration: the commit, the versions and the machine.
+"""The commit, the versions and the machine: what a result depends on beside its configuration.
 
 Neither the host's name nor environment variables are recorded: they may hold secrets.
 """
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "numpy", "scipy", "sacred", "gymnasium", "pettingzoo", "mag
 
 
 def git_state(folder: Path) -> dict[str, Any]:
-    """``{"commit", "dirty"}`` of the repository around ``folder``; None where git or a commit is missing."""
+    """Return ``{"commit", "dirty"}`` of the repository around ``folder``; None where git or a commit is missing."""
 
     def git(*arguments: str) -> str | None:
         try:
@@ -34,7 +34,7 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Installed versions of the packages that can move a result; None for a missing one."""
+    """Return the installed versions of the packages that can change a result; None for a missing one."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -45,7 +45,7 @@ def versions() -> dict[str, str | None]:
 
 
 def machine() -> dict[str, Any]:
-    """Operating system, processors, threads and GPUs."""
+    """Describe the operating system, the processors, the threads and the GPUs."""
     return {
         "os": [platform.system(), platform.release()],
         "machine": platform.machine(),

@@ -33,7 +33,7 @@ FORMAT = "MongoObserver-0.7.0"
 
 
 def address(url: str) -> str:
-    """host:port/database of a MongoDB URL, without user and password. Raises RecordError for what is no such URL."""
+    """Return host:port/database of a MongoDB URL, without user and password. Raises RecordError for a bad URL."""
     try:
         parsed = parse_uri(url)
     except (InvalidURI, ConfigurationError, ValueError) as error:
@@ -44,7 +44,7 @@ def address(url: str) -> str:
 
 @contextmanager
 def reached() -> Iterator[None]:
-    """Turn what pymongo raises inside into a RecordError with the first words of its long message."""
+    """Turn what pymongo raises inside into a RecordError with the beginning of its long message."""
     try:
         yield
     except PyMongoError as error:
@@ -53,7 +53,7 @@ def reached() -> Iterator[None]:
 
 
 def connect(url: str) -> Database[Any]:
-    """The database of ``url`` ("sacred" if it names none); nothing is sent yet. Raises RecordError for a bad URL."""
+    """Return the database of ``url`` ("sacred" if it names none), unasked yet. Raises RecordError for a bad URL."""
     address(url)
     client: pymongo.MongoClient[Any] = pymongo.MongoClient(
         url, serverSelectionTimeoutMS=TIMEOUT_MS, connectTimeoutMS=TIMEOUT_MS, socketTimeoutMS=10 * TIMEOUT_MS
@@ -71,7 +71,7 @@ class MongoStore(RunStore):
 
     @classmethod
     def at(cls, url: str) -> MongoStore:
-        """The store behind a URL; nothing is sent yet. Raises RecordError for a bad URL."""
+        """Make the store of a URL; nothing is sent yet. Raises RecordError for a bad URL."""
         return cls(connect(url), address(url))
 
     @reached()
@@ -100,7 +100,7 @@ class MongoStore(RunStore):
         return str(self._find(run_id, {"captured_out": 1})["captured_out"])
 
     def put(self, record: RunRecord, curves: dict[str, Curve], output: str) -> None:
-        """Send what the database lacks of a run; repeating it changes nothing.
+        """Send the parts of a run that the database lacks; repeating it changes nothing.
 
         Raises RecordError when the id belongs to another run there.
         """
@@ -132,7 +132,7 @@ class MongoStore(RunStore):
 
     @reached()
     def missing(self, run_id: int, curves: dict[str, Curve]) -> dict[str, Curve]:
-        """The part of ``curves`` that the database does not hold yet."""
+        """Return the part of ``curves`` that the database does not hold yet."""
         stored = {found["name"]: len(found["steps"]) for found in self._metrics.find({"run_id": run_id})}
         return {name: curve.part(range(stored.get(name, 0), len(curve.steps))) for name, curve in curves.items()}
 
@@ -156,7 +156,7 @@ class MongoStore(RunStore):
         self._runs.delete_one({"_id": run_id})
 
     def _references(self, run_id: int) -> list[dict[str, str]]:
-        """How a run's document names its metrics, for Omniboard and incense."""
+        """List the names and ids of a run's metrics, as its document holds them for Omniboard and incense."""
         metrics = self._metrics.find({"run_id": run_id}, {"name": 1})
         return [{"name": found["name"], "id": str(found["_id"])} for found in metrics]
 
@@ -192,7 +192,7 @@ class MongoCopy(RunObserver):
         self._thread = threading.Thread(target=self._work, daemon=True, name="mongo-copy")
 
     def first_id(self) -> int:
-        """The lowest id that no run in the database has; asked before training, it also tells whether it answers."""
+        """Return the lowest id above those of all runs in the database; 1, with a warning, when it does not answer."""
         try:
             return max(self._store.ids(), default=0) + 1
         except RecordError as error:
@@ -213,11 +213,11 @@ class MongoCopy(RunObserver):
         return _id
 
     def heartbeat_event(self, **event: Any) -> None:  # type: ignore[override]
-        """Copy what the files have gained."""
+        """Copy what is new in the files."""
         self._wake.set()
 
     def join(self) -> None:
-        """Sacred's last call of a run, whatever its end: wait for the copy, but not for ever."""
+        """Wait for the copy, ``exit_wait`` seconds at most; Sacred calls this last, however a run ended."""
         if not self._thread.is_alive():
             return
         self._stopping.set()

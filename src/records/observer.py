@@ -1,4 +1,4 @@
-"""Records a Sacred run as files that survive kill -9 and a full disk."""
+"""The observer that records a Sacred run as files that survive kill -9 and a full disk."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def create_run_folder(results_dir: Path, first_id: int = 1) -> int:
 
 
 def check_writable(results_dir: Path) -> None:
-    """Raises RecordError when no run could be created in ``results_dir``, which it makes."""
+    """Make ``results_dir`` and raise RecordError when no run could be created in it."""
     try:
         results_dir.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=results_dir).close()
@@ -75,7 +75,7 @@ class FileObserver(RunObserver):
     priority = 100  # first: this observer gives the id, a database takes it over
 
     def __init__(self, results_dir: Path, first_id: int = 1) -> None:
-        """``first_id``: the lowest id to give, for a database that several results folders share."""
+        """Write nothing yet; ``first_id`` is the lowest id to give, for a database that several folders share."""
         self.results_dir = Path(results_dir)
         self._first_id = first_id
         self.run_id: int | None = None
@@ -102,7 +102,7 @@ class FileObserver(RunObserver):
         return self._error is not None
 
     def summary(self) -> str:
-        """One line for the end of the run."""
+        """Return the line that ends the run's output: where it is recorded, or what is not on disk."""
         if self.run_id is None:
             return "Recording: the run did not start, nothing was recorded."
         if self._error is not None:
@@ -173,15 +173,15 @@ class FileObserver(RunObserver):
             self._write()
 
     def completed_event(self, stop_time: datetime, result: float | None) -> None:
-        """The run ended by itself."""
+        """Record that the run ended by itself."""
         self._stop("COMPLETED", stop_time, result=result)
 
     def interrupted_event(self, interrupt_time: datetime, status: str) -> None:
-        """Ctrl-C or SIGTERM."""
+        """Record that Ctrl-C or SIGTERM ended the run."""
         self._stop(status, interrupt_time)
 
     def failed_event(self, fail_time: datetime, fail_trace: list[str]) -> None:
-        """The run raised; Sacred reports the failure of an observer's start here too."""
+        """Record that the run raised; Sacred reports the failure of an observer's start here too."""
         if self.run_id is not None:
             self._stop("FAILED", fail_time, fail_trace=fail_trace)
 

@@ -1,4 +1,4 @@
-"""Choosing runs and telling them apart by their configuration."""
+"""Filters of runs, and the differences between their configurations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Condition:
     value: Any
 
     def holds(self, value: Any) -> bool:
-        """False where the two cannot be ordered, such as text and a number."""
+        """Return whether ``value`` meets the condition; false where the two cannot be ordered (text and a number)."""
         try:
             return OPERATORS[self.operator](value, self.value)
         except TypeError:
@@ -39,7 +39,7 @@ class Condition:
 
 
 def parse_condition(text: str) -> Condition:
-    """Raises RecordError when ``text`` is no condition."""
+    """Read a condition from ``text``. Raises RecordError when it is none."""
     found = re.fullmatch(r"\s*([\w./-]+)\s*(!=|>=|<=|=|>|<)\s*(.+?)\s*", text)
     if found is None:
         raise RecordError(f"filter '{text}': expected key=value or key>value, such as 'env=battle' (with the quotes).")
@@ -51,7 +51,7 @@ def parse_condition(text: str) -> Condition:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots: ``{"env_args": {"size": 16}}`` to ``{"env_args.size": 16}``."""
+    """Join nested keys by dots: ``{"env_args": {"size": 16}}`` to ``{"env_args.size": 16}``."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -59,12 +59,15 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys of the flat configurations whose values are not the same in all, or that some lack."""
+    """List the keys of flat configurations whose values are not the same in all, or that some lack."""
     missing = object()
     keys = dict.fromkeys(key for config in configs for key in config)
     return [key for key in keys if any(config.get(key, missing) != configs[0].get(key, missing) for config in configs)]
 
 
 def telling_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Differing keys that all have: what columns and legends show. The rest follows from an algorithm's name."""
+    """List the differing keys that all configurations have, for columns and legends.
+
+    The keys that only some have follow from an algorithm's name.
+    """
     return [key for key in differing_keys(configs) if all(key in config for config in configs)]

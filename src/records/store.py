@@ -1,4 +1,4 @@
-"""Reading recorded runs: one interface, and its implementation over the folders that the observer writes."""
+"""Stores of recorded runs: the interface, and its implementation over the folders that the observer writes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STATUSES = ("RUNNING", "COMPLETED", "INTERRUPTED", "FAILED", "DEAD")
 
 
 def utc_now() -> datetime:
-    """Without a time zone, as Sacred writes its times."""
+    """Return the time in UTC without a time zone, as Sacred writes its times."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
@@ -54,12 +54,12 @@ class RunRecord:
 
     @property
     def started(self) -> datetime:
-        """UTC."""
+        """The time of the start, UTC."""
         return datetime.fromisoformat(self.entry["start_time"])
 
     @property
     def last_sign(self) -> datetime:
-        """The end of a run that stopped, the last heartbeat of another. UTC."""
+        """The time of the end, or of the last heartbeat of a run that has not ended, UTC."""
         return datetime.fromisoformat(
             self.entry.get("stop_time") or self.entry.get("heartbeat") or self.entry["start_time"]
         )
@@ -77,7 +77,7 @@ class RunRecord:
         return None
 
     def is_same_run(self, other: RunRecord) -> bool:
-        """Whether two records of one id are one run; MongoDB keeps milliseconds."""
+        """Return whether two records of one id are one run; MongoDB keeps milliseconds."""
         return abs(self.started - other.started) < timedelta(milliseconds=1)
 
 
@@ -88,19 +88,19 @@ class RunStore(ABC):
 
     @abstractmethod
     def ids(self) -> Sequence[int]:
-        """Ids of all runs, ascending."""
+        """List the ids of all runs, ascending."""
 
     @abstractmethod
     def get(self, run_id: int) -> RunRecord:
-        """One run."""
+        """Read one run."""
 
     @abstractmethod
     def own_metrics(self, run_id: int) -> dict[str, Curve]:
-        """The points that this very run logged."""
+        """Read the points that this run logged itself, without those of a run that it continues."""
 
     @abstractmethod
     def output(self, run_id: int) -> str:
-        """What the run printed."""
+        """Read what the run printed."""
 
     @abstractmethod
     def put(self, record: RunRecord, curves: dict[str, Curve], output: str) -> None:
@@ -111,7 +111,7 @@ class RunStore(ABC):
         """Delete a run for good."""
 
     def list(self, where: Sequence[Condition] = (), status: str | None = None) -> Sequence[RunRecord]:
-        """Runs that meet every condition on configuration values or on last metric values.
+        """List the runs that meet every condition on configuration values or on last metric values.
 
         A run that lacks the key does not meet the condition. Raises RecordError for a key that no run has.
         """
@@ -133,7 +133,7 @@ class RunStore(ABC):
         return records
 
     def metrics(self, run_id: int, names: Sequence[str] | None = None) -> dict[str, Curve]:
-        """Metric -> points, all or the named ones, including those of the runs that this one was resumed from.
+        """Read metric -> points, all or the named ones, including those of the runs that this one was resumed from.
 
         Raises RecordError for a name that the run never logged.
         """
@@ -186,12 +186,12 @@ class RunStore(ABC):
 
 
 def known_names(curves: Mapping[str, Curve]) -> str:
-    """A clause for messages."""
+    """Return a clause for messages that lists the metrics."""
     return f"Known: {', '.join(sorted(curves))}." if curves else "It logged none."
 
 
 def join_curves(earlier: dict[str, Curve], own: dict[str, Curve], resumed_at: int) -> dict[str, Curve]:
-    """A resumed run after the one it continues: what that one logged after step ``resumed_at`` is cut."""
+    """Join a resumed run's points to those of the run it continues, of which those after ``resumed_at`` are cut."""
     joined = {}
     for name in earlier | own:
         before, after = earlier.get(name, Curve()), own.get(name, Curve())
@@ -210,7 +210,7 @@ class FileStore(RunStore):
         self.name = str(results_dir)
 
     def folder(self, run_id: int) -> Path:
-        """Where a run lives."""
+        """Return a run's folder. Raises RecordError."""
         folder = self.results_dir / str(run_id)
         if not (folder / "run.json").exists():
             raise self._unknown(run_id)
@@ -232,7 +232,7 @@ class FileStore(RunStore):
         return path.read_text(errors="replace") if path.exists() else ""
 
     def put(self, record: RunRecord, curves: dict[str, Curve], output: str) -> None:
-        """run.json last: a copy that is interrupted is no run yet."""
+        """Write a run's folder, run.json last: a copy that is interrupted is no run yet."""
         folder = self.results_dir / str(record.id)
         try:
             folder.mkdir(parents=True)
@@ -249,7 +249,7 @@ class FileStore(RunStore):
         write_atomic(folder / "run.json", dumps(record.entry))
 
     def remove(self, run_id: int) -> None:
-        """With its checkpoints; run.json goes first."""
+        """Delete a run with its checkpoints, run.json first."""
         folder = self.folder(run_id)
         (folder / "run.json").unlink()
         shutil.rmtree(folder)
