@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep what training asks for again and again."""
+"""The setting of the C library's allocator that suits training: freed memory is kept for the next request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LARGE = 2**30  # bytes
 
 
 def keep_freed_memory() -> None:
-    """Freed blocks of up to 1 GiB stay with the process, whose memory then stays at its peak.
+    """Keep freed blocks of up to 1 GiB in the process, whose memory then stays at its peak.
 
     By default glibc gives blocks of megabytes back, and every update faults in all its pages again: up to a fifth of
     its time (docs/performance.md). Does nothing where the C library has no mallopt.

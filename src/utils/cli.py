@@ -18,7 +18,7 @@ READER_GONE = 141  # what shells report for SIGPIPE
 
 
 def say(text: str) -> None:
-    """Print a line; once nobody reads any more (``| head``, or a ``tee`` that Ctrl-C ended), into nothing."""
+    """Print a line; drop it when the reader of standard output has ended (``| head``, a ``tee`` that got Ctrl-C)."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -26,12 +26,12 @@ def say(text: str) -> None:
 
 
 def silence() -> None:
-    """Let standard output, whose reader has gone, lead into nothing."""
+    """Redirect standard output, whose reader has ended, to the null device."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def refuse(error: InputError) -> int:
-    """Print the error in one line, after its traceback if $HMF_TRACEBACK is set; BAD_INPUT."""
+    """Print the error in one line, after its traceback if $HMF_TRACEBACK is set, and return BAD_INPUT."""
     if os.environ.get("HMF_TRACEBACK"):
         traceback.print_exception(error)
     print(f"error: {error}", file=sys.stderr)
@@ -39,7 +39,7 @@ def refuse(error: InputError) -> int:
 
 
 def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted") -> int:
-    """Run ``command``; its own exit code, 0 for None, or one of those above."""
+    """Run ``command`` and return its exit code (0 for None), or BAD_INPUT, INTERRUPTED or READER_GONE."""
     try:
         code = command() or 0
         sys.stdout.flush()

@@ -9,8 +9,10 @@ from numba import njit
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """``function`` as machine code, compiled at its first call: seconds once a machine, or once a process where neither
-    the source's folder nor the user's cache is writable (``NUMBA_CACHE_DIR`` names another).
+    """Return ``function`` as machine code, compiled at its first call.
+
+    That takes seconds once a machine, or once a process where neither the source's folder nor the user's cache is
+    writable (``NUMBA_CACHE_DIR`` names another).
 
     Numba compiles anew when the function's own file changes, so constants of other files are passed as arguments.
     """

@@ -9,7 +9,7 @@ from utils.cli import say
 
 
 def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
+    """Format seconds as h:mm:ss."""
     whole = int(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
@@ -29,7 +29,7 @@ class Progress:
         self.returns: dict[str, float] = {}
 
     def line(self, t_env: int, n_updates: int) -> str:
-        """The progress line."""
+        """Return the progress line."""
         elapsed = max(time.monotonic() - self.began, 1e-9)
         rate = (t_env - self.t_start) / elapsed
         left = clock((self.t_max - t_env) / rate) if rate > 0 else "?"
@@ -47,12 +47,12 @@ class Progress:
             self.stream.flush()
 
     def report(self, t_env: int, n_updates: int) -> None:
-        """A line that stays, where there is no live one."""
+        """Print a line that stays, where there is no live one."""
         if not self.live:
             say(self.line(t_env, n_updates))
 
     def close(self, t_env: int, n_updates: int) -> None:
-        """Leave the last line standing."""
+        """Write the last line; on a terminal, what is printed afterwards does not overwrite it."""
         if self.live and self.stream is not None:
             self.stream.write(f"\r\x1b[K{self.line(t_env, n_updates)}\n")
             self.stream.flush()

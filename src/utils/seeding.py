@@ -9,11 +9,11 @@ import torch
 
 
 def derive_seed(seed: int, stream: str, index: int = 0) -> int:
-    """A 63-bit seed that depends on (seed, stream, index) alone."""
+    """Derive a 63-bit seed that depends on (seed, stream, index) alone."""
     entropy = (seed, zlib.crc32(stream.encode()), index)
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def generator(seed: int, stream: str, device: torch.device | None = None) -> torch.Generator:
-    """A torch generator for one named stream."""
+    """Make a torch generator for one named stream."""
     return torch.Generator(device or torch.device("cpu")).manual_seed(derive_seed(seed, stream))

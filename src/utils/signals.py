@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the training loop honours between two steps."""
+"""Ctrl-C and SIGTERM as a request to stop, which the training loop reads between two steps."""
 
 from __future__ import annotations
 
