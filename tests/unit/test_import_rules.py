@@ -122,3 +122,7 @@ def test_a_battle_run_imports_no_package_of_other_tasks(tmp_path: Path) -> None:
 
 def test_utils_need_neither_the_database_nor_the_recorder() -> None:
     assert not {"pymongo", "sacred", "torch"} & packages_after("from utils.progress import Progress")
+
+
+def test_pictures_need_no_package_of_one_task() -> None:
+    assert not {"magent2", "pettingzoo", "gymnasium", "matplotlib"} & packages_after("import pictures.render")
