@@ -30,7 +30,7 @@ class Claim:
 
 
 def load_claims(path: Path) -> list[Claim]:
-    """A YAML list of mappings with the fields of `Claim`. Raises ConfigError for anything else."""
+    """Read a YAML list of mappings with the fields of `Claim`. Raises ConfigError for anything else."""
     try:
         entries = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -25,14 +25,14 @@ IQM = "Interquartile mean over seeds (n = 4: the two middle ones; n < 4: the pla
 
 
 def described(metric: str) -> str:
-    """The metric and, for returns, the convention behind it."""
+    """Name the metric and, for returns, the convention behind it."""
     convention = CONVENTIONS.get(metric.removeprefix("test_"))
     prefix = "greedy evaluation, " if metric.startswith("test_") else ""
     return f"{metric} ({prefix}{convention})" if convention else metric
 
 
 def results_table(tasks: Sequence[Task], metric: str) -> Table:
-    """Final, best and mean height of the curve of every method on every task."""
+    """Tabulate the final and best evaluation and the mean height of the curve of every method on every task."""
     caption = (
         f"{described(metric)}. t_env: step of the last evaluation; final: that evaluation; best: highest evaluation of "
         "a run, optimistic; auc: area under the curve over its span of steps. "
@@ -47,7 +47,7 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
 
 
 def overview_table(tasks: Sequence[Task], metric: str) -> Table:
-    """Give the last evaluation of every method, in rows, on every task, in columns; None where it did not run."""
+    """Tabulate the last evaluation of every method, a row, on every task, a column; None where it did not run."""
     columns = [{method.label: estimate([method.array("final")]) for method in task.methods} for task in tasks]
     names = sorted({name for column in columns for name in column})
     rows: list[list[Cell]] = [[name, *(column.get(name) for column in columns)] for name in names]
@@ -56,7 +56,7 @@ def overview_table(tasks: Sequence[Task], metric: str) -> Table:
 
 
 def against(tasks: Sequence[Task], reference: str) -> list[tuple[Task, Method, Method]]:
-    """(task, method, reference) for every other method on every task that has the reference."""
+    """List (task, method, reference) for every other method on every task that has the reference."""
     return [
         (task, method, base)
         for task in tasks
@@ -68,7 +68,7 @@ def against(tasks: Sequence[Task], reference: str) -> list[tuple[Task, Method, M
 
 
 def with_reference(tasks: Sequence[Task], reference: str) -> tuple[list[Task], list[str]]:
-    """The tasks that have the reference, and the names of the others: a comparison says nothing about them.
+    """Return the tasks that have the reference, and the names of the others, which cannot be compared with it.
 
     Raises RecordError when none has it.
     """
@@ -83,13 +83,13 @@ def with_reference(tasks: Sequence[Task], reference: str) -> tuple[list[Task], l
 
 
 def budget(tasks: Sequence[Task]) -> str:
-    """How long runs were, per task, as a sentence."""
+    """Return a sentence that says how long runs were on each task."""
     steps = (f"{task.label} {max(method.last_step for method in task.methods):,}" for task in tasks)
     return f"Budget in environment steps: {', '.join(steps)}."
 
 
 def ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
-    """Every method minus the reference, seed by seed."""
+    """Tabulate every method minus the reference, seed by seed."""
     rows: list[list[Cell]] = [
         [
             task.label,
@@ -108,13 +108,13 @@ def ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
 
 
 def same_methods(tasks: Sequence[Task]) -> bool:
-    """Whether there are several tasks, with the same methods on each."""
+    """Return whether there are several tasks, with the same methods on each."""
     names = [method.label for method in tasks[0].methods]
     return len(tasks) > 1 and all([method.label for method in task.methods] == names for task in tasks)
 
 
 def scaled(task: Task, kind: str) -> dict[str, dict[int, float]]:
-    """Method -> seed -> score, scaled to 0 (the worst run of all methods) and 1 (the best)."""
+    """Return method -> seed -> score, scaled to 0 (the worst run of all methods) and 1 (the best)."""
     arrays = min_max_scaled({method.label: method.array(kind) for method in task.methods})
     return {
         method.label: dict(zip(sorted(method.curves), map(float, arrays[method.label]), strict=True))
@@ -123,7 +123,7 @@ def scaled(task: Task, kind: str) -> dict[str, dict[int, float]]:
 
 
 def over_tasks_table(tasks: Sequence[Task], metric: str) -> Table:
-    """Scores of `same_methods`, scaled per task and pooled."""
+    """Tabulate the scores of `same_methods`, scaled per task and pooled."""
     scores = {kind: [scaled(task, kind) for task in tasks] for kind in SCORES}
     rows: list[list[Cell]] = [
         [
@@ -140,7 +140,7 @@ def over_tasks_table(tasks: Sequence[Task], metric: str) -> Table:
 
 
 def over_tasks_ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
-    """Every method of `same_methods` minus the reference, by task and seed, in scaled scores."""
+    """Tabulate every method of `same_methods` minus the reference, by task and seed, in scaled scores."""
     scores = {kind: [scaled(task, kind) for task in tasks] for kind in ("final", "auc")}
     rows: list[list[Cell]] = [
         [method.label, *(pooled_difference(scores[kind], method.label, reference) for kind in scores)]
@@ -156,7 +156,7 @@ def over_tasks_ablation_table(tasks: Sequence[Task], reference: str, metric: str
 
 
 def pooled_difference(tasks: Sequence[dict[str, dict[int, float]]], name: str, reference: str) -> Estimate | None:
-    """IQM of differences by task and seed; None where a task has no seed in common."""
+    """Estimate the IQM of differences by task and seed; None where a task has no seed in common."""
     strata = [
         np.array([task[name][seed] - task[reference][seed] for seed in sorted(task[name].keys() & task[reference])])
         for task in tasks
@@ -165,7 +165,7 @@ def pooled_difference(tasks: Sequence[dict[str, dict[int, float]]], name: str, r
 
 
 def bars(tasks: Sequence[Task], reference: str) -> dict[str, dict[str, Estimate]]:
-    """Task -> method -> difference to the reference in the final evaluation, where there is one."""
+    """Return task -> method -> difference to the reference in the final evaluation, where there is one."""
     found: dict[str, dict[str, Estimate]] = defaultdict(dict)
     for task, method, base in against(tasks, reference):
         difference = paired_difference(method.scores("final"), base.scores("final"))

@@ -1,4 +1,4 @@
-"""What played pairings say: a matrix of scores, and ratings."""
+"""Evaluation of played pairings: a matrix of scores, and ratings."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Result:
 
     @property
     def scores(self) -> Array:
-        """1 for more kills than deaths, 0 for fewer, 0.5 for as many."""
+        """Points (n_episodes,): 1 for more kills than deaths, 0 for fewer, 0.5 for as many."""
         return 0.5 + 0.5 * np.sign(self.values["kills"] - self.values["deaths"])
 
 
 def score_matrix(results: Sequence[Result]) -> tuple[Array, list[str], list[str]]:
-    """Mean scores over both sides (rows, columns), with the labels of either axis."""
+    """Compute mean scores over both sides, (rows, columns); return them with the labels of either axis."""
     rows = list(dict.fromkeys(result.row for result in results))
     columns = list(dict.fromkeys(result.column for result in results))
     matrix = np.zeros((len(rows), len(columns)))
@@ -45,7 +45,7 @@ def score_matrix(results: Sequence[Result]) -> tuple[Array, list[str], list[str]
 
 
 def elo_table(results: Sequence[Result]) -> Table:
-    """Ratings of everybody who met somebody else, the best first."""
+    """Rate the policies that played against another one, the best first."""
     met = [result for result in results if result.row != result.column]
     labels = list(dict.fromkeys(label for result in met for label in (result.row, result.column)))
     games = [Games(labels.index(result.row), labels.index(result.column), result.scores) for result in met]
@@ -59,7 +59,7 @@ def elo_table(results: Sequence[Result]) -> Table:
 
 
 def write(results: Sequence[Result], out: Path) -> Table:
-    """The matrix as CSV and PNG and the ratings, into the folder ``out``; returns the ratings."""
+    """Write the matrix as CSV and PNG, and the ratings, into the folder ``out``; return the ratings."""
     with open(out / "crossplay.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "column", "side", "n_episodes", "score", *STATS])

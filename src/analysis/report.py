@@ -47,7 +47,7 @@ def write(
 ) -> tuple[dict[str, Table], list[str]]:
     """Write the report on ``records`` into the folder ``out`` and bring ``pages`` up to date.
 
-    Returns its tables by name, and the tasks that were left out because nobody ran ``reference`` there. Raises
+    Returns its tables by name, and the tasks that were left out because they have no run of ``reference``. Raises
     RecordError or ConfigError for what does not fit, before anything is written.
     """
     tasks = collect(store, records, metric)
@@ -65,7 +65,7 @@ def write(
 
 
 def make_tables(tasks: Sequence[Task], metric: str, reference: str | None, claims: Sequence[Claim]) -> dict[str, Table]:
-    """Every table of the report by its name. Raises RecordError for a claim about an ambiguous task."""
+    """Make the report's tables, by name. Raises RecordError for a claim about an ambiguous task."""
     tables = {"results": results_table(tasks, metric)}
     if len(tasks) > 1:
         tables["overview"] = overview_table(tasks, metric)
@@ -83,7 +83,7 @@ def make_tables(tasks: Sequence[Task], metric: str, reference: str | None, claim
 def write_files(
     tasks: Sequence[Task], tables: Mapping[str, Table], metric: str, reference: str | None, out: Path
 ) -> None:
-    """Every file of the report. Raises RecordError when its folder cannot be made."""
+    """Write every file of the report. Raises RecordError when its folder cannot be made."""
     figures.make_folder(out)
     for name, table in tables.items():
         table.write(out / name)
@@ -102,12 +102,12 @@ def write_files(
 
 
 def slug(label: str) -> str:
-    """A label as a file name."""
+    """Turn a label into a file name."""
     return re.sub(r"[^\w.=-]+", "_", label)
 
 
 def points(tasks: Sequence[Task]) -> str:
-    """Every evaluation of every run as CSV."""
+    """Return every evaluation of every run as CSV."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["task", "method", "seed", "t_env", "value"])
@@ -120,7 +120,7 @@ def points(tasks: Sequence[Task]) -> str:
 
 
 def runs_table(records: Sequence[RunRecord]) -> Table:
-    """What stands behind the report: how many runs, what they cost, which code and which machines."""
+    """Tabulate the runs behind the report: how many, what they cost, which code and which machines."""
     by_env: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         by_env[str(record.config["env"])].append(record)
@@ -143,22 +143,22 @@ def runs_table(records: Sequence[RunRecord]) -> Table:
 
 
 def parts(records: Sequence[RunRecord], key: str) -> list[Mapping[str, Any]]:
-    """One part of each run's entry, where it was recorded."""
+    """Return one part of each run's entry, where it was recorded."""
     return [record.entry[key] for record in records if record.entry.get(key)]
 
 
 def machine_name(host: Mapping[str, Any]) -> str:
-    """Processor, cores and accelerators of a recorded host."""
+    """Name the processor, cores and accelerators of a recorded host."""
     return f"{host['machine']}, {host['cpu_count']} cores, {', '.join(host['gpus']) or 'no GPU'}"
 
 
 def distinct(names: Iterable[str]) -> str:
-    """Each name once."""
+    """List each name once, as text."""
     return "; ".join(sorted(set(names)))
 
 
 def marl_eval(tasks: Sequence[Task], metric: str) -> dict[str, Any]:
-    """The raw data in marl-eval's layout; the best evaluation stands in for its absolute metric."""
+    """Return the raw data in marl-eval's layout, with the best evaluation as its absolute metric."""
     data: dict[str, Any] = {}
     for task in tasks:
         algorithms = data.setdefault(task.env, {}).setdefault(task.label, {})
