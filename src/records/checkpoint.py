@@ -67,7 +67,7 @@ def step_folder(folder: Path, load_step: int) -> Path:
 
 
 def find_run(run: str, results: Path) -> Path:
-    """Folder of a run given by id or path. Raises CheckpointError."""
+    """Find the folder of a run given by id or path. Raises CheckpointError."""
     for folder in (results / "sacred" / run, Path(run)):
         if (folder / "config.json").exists():
             return folder
@@ -77,7 +77,7 @@ def find_run(run: str, results: Path) -> Path:
 
 
 def named_folder(run_dir: Path, step: str) -> Path:
-    """The folder of a step: the number nearest to it, ``best`` or ``newest``. Raises CheckpointError."""
+    """Find the folder of a step: the number nearest to it, ``best`` or ``newest``. Raises CheckpointError."""
     folder = run_dir / "checkpoints"
     if step == "best":
         best = best_step(folder)
@@ -90,7 +90,7 @@ def named_folder(run_dir: Path, step: str) -> Path:
 
 
 def exact_folder(run_dir: Path, step: str) -> Path:
-    """The folder of a step that is there, ``best`` or ``newest``. Raises CheckpointError."""
+    """Find the folder of a step that has a checkpoint, ``best`` or ``newest``. Raises CheckpointError."""
     folder = named_folder(run_dir, step)
     if step.isdigit() and int(step) != int(folder.name):
         there = ", ".join(map(str, steps(folder.parent)))
