@@ -14,7 +14,7 @@ FAR = 1e6  # stands for infinity in a matching, beyond any distance of standardi
 
 
 class RunningMoments(nn.Module):
-    """Mean and variance of each feature over every row it was shown (Chan et al. 1979); part of checkpoints."""
+    """Mean and variance of each feature over all rows given to ``update`` (Chan et al. 1979); part of checkpoints."""
 
     count: Tensor
     mean: Tensor
@@ -27,7 +27,7 @@ class RunningMoments(nn.Module):
         self.register_buffer("deviation", torch.zeros(dim, dtype=torch.float64))
 
     def update(self, x_KF: Tensor) -> None:
-        """Add K rows (K, F)."""
+        """Count K more rows (K, F)."""
         if len(x_KF) == 0:
             return
         x_KF, rows = x_KF.double(), len(x_KF)
@@ -38,27 +38,27 @@ class RunningMoments(nn.Module):
         self.count += rows
 
     def standardise(self, x: Tensor) -> Tensor:
-        """(..., F) -> (..., F) of mean 0 and variance 1 over the rows seen; constant features are only centred."""
+        """Scale (..., F) to mean 0 and variance 1 over the counted rows; constant features are only centred."""
         variance = self.deviation / self.count.clamp(min=1.0)
         scale = torch.where(variance > MIN_VARIANCE, variance.rsqrt(), torch.ones_like(variance))
         return ((x - self.mean) * scale).to(x.dtype)
 
 
 def distances(x_ENF: Tensor, centre_EmF: Tensor) -> Tensor:
-    """Euclidean distances (E, N, m); exactly zero between equal points."""
+    """Compute Euclidean distances (E, N, m); exactly zero between equal points."""
     return torch.cdist(x_ENF, centre_EmF, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def points(x_ENF: Tensor, index_Em: Tensor) -> Tensor:
-    """Rows of ``x`` by agent: (E, N, F), (E, m) int64 -> (E, m, F)."""
+    """Gather rows of ``x`` (E, N, F) by agent (E, m) int64: (E, m, F)."""
     return x_ENF.gather(1, index_Em[..., None].expand(-1, -1, x_ENF.shape[-1]))
 
 
 def farthest_first(x_ENF: Tensor, alive_EN: Tensor, n_centres: int, generator: torch.Generator) -> Tensor:
-    """Agents (E, m) int64 as first centres (Gonzalez 1985; paper, "The Dynamic Grouping Mechanism").
+    """Choose agents (E, m) int64 as first centres (Gonzalez 1985; paper, "The Dynamic Grouping Mechanism").
 
     The first is a random living one, every further one the living agent farthest from its nearest centre. Agents
-    repeat when fewer than m live; with nobody alive they mean nothing.
+    repeat when fewer than m live; where none lives, the choice has no meaning.
     """
     lot_EN = torch.rand(alive_EN.shape, generator=generator, device=generator.device).to(x_ENF.device)
     chosen = [lot_EN.masked_fill(~alive_EN, -1.0).argmax(-1)]
@@ -71,15 +71,17 @@ def farthest_first(x_ENF: Tensor, alive_EN: Tensor, n_centres: int, generator: t
 
 
 def nearest_centre(x_ENF: Tensor, centre_EmF: Tensor, alive_EN: Tensor) -> Tensor:
-    """(E, N) int64 in [0, m), -1 for the dead."""
+    """Find the centre (E, N) int64 in [0, m) that is nearest to each agent; -1 for the dead."""
     return distances(x_ENF, centre_EmF).argmin(-1).masked_fill(~alive_EN, -1)
 
 
 def lloyd(x_ENF: Tensor, centre_EmF: Tensor, alive_EN: Tensor, iterations: int) -> Tensor:
-    """Clusters (E, N) int64 after ``iterations`` of: centre = plain mean (paper Eq. 17), agents to the nearest centre.
+    """Cluster agents by Lloyd's iteration: centre = plain mean (paper Eq. 17), then every agent to its nearest centre.
 
     A cluster that lost all its members restarts at the agent farthest from its own centre. Clusters stay empty only
-    where fewer than m distinct points live.
+    where the living are at fewer than m distinct points.
+
+    Returns the clusters (E, N) int64 in [0, m), -1 for the dead.
     """
     label_EN = nearest_centre(x_ENF, centre_EmF, alive_EN)
     for _ in range(iterations):
@@ -88,7 +90,7 @@ def lloyd(x_ENF: Tensor, centre_EmF: Tensor, alive_EN: Tensor, iterations: int) 
 
 
 def reseeded_means(x_ENF: Tensor, label_EN: Tensor, n_centres: int) -> Tensor:
-    """Means of clusters (E, m, F); the j-th empty one takes the agent that is j-th farthest from its own centre."""
+    """Compute cluster means (E, m, F); the j-th empty one takes the agent that is j-th farthest from its own centre."""
     member_EmN = membership(label_EN, n_centres, x_ENF.dtype)
     mean_EmF = group_mean(x_ENF, member_EmN)
     alive_EN = label_EN >= 0
@@ -103,10 +105,10 @@ def reseeded_means(x_ENF: Tensor, label_EN: Tensor, n_centres: int) -> Tensor:
 
 
 def match_in_turn(centre_EmF: Tensor, occupied_Em: Tensor, reference_mF: Tensor) -> tuple[Tensor, Tensor]:
-    """Number E episodes' clusters so that each lies nearest to the same number of the episode before (Hungarian).
+    """Number the clusters of E episodes in turn, so that they are nearest to their numbers' last centres (Hungarian).
 
-    ``reference`` holds the last centres, inf for numbers that never had members. Empty clusters take the numbers that
-    are left over and move no reference.
+    ``reference`` (m, F) holds the last centres, inf for numbers that never had members. Empty clusters take the
+    numbers that are left over and do not change the reference.
 
     Returns (E, m) int64, the new number of every cluster, and the reference (m, F) after the last episode.
     """
@@ -122,10 +124,10 @@ def match_in_turn(centre_EmF: Tensor, occupied_Em: Tensor, reference_mF: Tensor)
 
 
 def adjusted_rand_index(label_EN: Tensor, other_EN: Tensor, n_clusters: int) -> Tensor:
-    """Agreement of two clusterings (E, N) int64, -1 for agents that do not count -> (E,) float64.
+    """Compare two clusterings (E, N) int64, in which agents of label -1 do not count: (E,) float64.
 
     1 for equal partitions (whatever their numbers), about 0 for unrelated ones (Hubert and Arabie 1985). 1 where both
-    are trivial: nobody counts, one cluster, or nothing but clusters of one.
+    are trivial: no agent counts, all are in one cluster, or each is in a cluster of its own.
     """
 
     def pairs(count: Tensor) -> Tensor:

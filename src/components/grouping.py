@@ -1,4 +1,4 @@
-"""Groups of agents: labels in [0, m), -1 for the dead. Assigned at an episode's first step."""
+"""Groupings: labels of agents in [0, m), -1 for the dead, assigned at an episode's first step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class GroupingError(InputError):
 
 @dataclass(frozen=True)
 class GroupingInput:
-    """What a grouping may look at, for E episodes that begin."""
+    """Inputs of a grouping, for E episodes that begin."""
 
     obs: Tensor  # (E, N, F) float32, flattened
     action: Tensor  # (E, N, A) float32 one-hot of the first behaviour action
@@ -33,7 +33,7 @@ class GroupingInput:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Groups of E episodes, and where a grouping that clusters found them."""
+    """Groups of E episodes, and the centres that a clustering found."""
 
     group: Tensor  # (E, N) int64 in [0, m), -1 for the dead
     centre: Tensor | None = None  # (m, F) float32, each group's last centre, inf for groups that never had members
@@ -41,7 +41,7 @@ class Assignment:
 
 
 class Grouping(nn.Module, ABC):
-    """Assigns agents to groups. A module, so that what it learns about features is part of checkpoints."""
+    """Assignment of agents to groups. A module, so that what it learns about features is part of checkpoints."""
 
     dynamic: bool  # members differ between episodes
 
@@ -65,10 +65,10 @@ class Grouping(nn.Module, ABC):
 
     @abstractmethod
     def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
-        """Groups of E episodes."""
+        """Choose the groups of E episodes."""
 
     def checked(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
-        """`assign`, its labels checked. Raises GroupingError."""
+        """Call `assign` and check its labels. Raises GroupingError."""
         assignment, alive = self.assign(features, generator), features.alive
         group = assignment.group
         if group.shape != alive.shape or group.dtype != torch.int64:
@@ -86,7 +86,7 @@ class Grouping(nn.Module, ABC):
         return assignment
 
     def _contiguous(self, device: torch.device) -> Tensor:
-        """(N,) int64: m runs of slots whose lengths differ by at most one."""
+        """Divide the slots into m runs whose lengths differ by at most one: (N,) int64."""
         return torch.arange(self.n_agents, device=device) * self.n_groups // self.n_agents
 
 
@@ -140,10 +140,10 @@ class SpatialGrouping(Grouping):
 
 
 class IPCGrouping(Grouping):
-    """Clusters of agents that see and do alike (paper, "Information and Policy Consistency"; docs/algorithms.md).
+    """Clusters by observation and action (paper, "Information and Policy Consistency"; docs/algorithms.md).
 
     Farthest-first centres, then Lloyd. A group keeps its number from episode to episode: new centres are matched to
-    the last ones, so that its mean policy and its value network stay its own.
+    the last ones, so that a number's mean policy and value network go on with the nearest cluster.
     """
 
     dynamic = True
@@ -190,7 +190,7 @@ class IPCGrouping(Grouping):
         return Assignment(group_EN, centre_mF, inertia)
 
     def _raw(self, features: GroupingInput) -> Tensor:
-        """(E, N, F)."""
+        """Join the chosen features: (E, N, F)."""
         seen = features.obs if self.features == "obs_action" else features.position
         assert seen is not None  # EnvInfo.has_position
         return seen if self.features == "position" else torch.cat((seen, features.action), dim=-1)

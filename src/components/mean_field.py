@@ -12,39 +12,39 @@ from torch.nn.functional import one_hot
 
 
 def live_group(group: Tensor, alive: Tensor) -> Tensor:
-    """``group`` (B, N) int64 with -1 for the dead."""
+    """Return ``group`` (B, N) int64 with -1 for the dead."""
     return group.masked_fill(~alive, -1)
 
 
 def membership(group: Tensor, n_groups: int, dtype: torch.dtype) -> Tensor:
-    """Groups (B, N) int64, -1 for nobody's member -> W (B, m, N) of zeros and ones, in the dtype of what it weighs."""
+    """Return W (B, m, N): 1 where agent k is in group i, else 0; an agent of ``group`` (B, N) int64 = -1 is in none."""
     labels = torch.arange(n_groups, device=group.device)
     return (group[:, None, :] == labels[:, None]).to(dtype)
 
 
 def group_mean(value: Tensor, member: Tensor) -> Tensor:
-    """Plain mean over members: (B, N, F), W (B, m, N) -> (B, m, F), zero for empty groups (paper Eq. 17)."""
+    """Average over members: (B, N, F), W (B, m, N) -> (B, m, F), zero for empty groups (paper Eq. 17)."""
     size = member.sum(-1, keepdim=True).clamp(min=1.0)
     return torch.bmm(member, value) / size
 
 
 def group_sum(value: Tensor, member: Tensor) -> Tensor:
-    """Sum over members: (B, N), W (B, m, N) -> (B, m)."""
+    """Add up over members: (B, N), W (B, m, N) -> (B, m), zero for empty groups."""
     return torch.bmm(member, value[..., None]).squeeze(-1)
 
 
 def of_own_group(value: Tensor, group: Tensor) -> Tensor:
-    """Each agent's own group's value: (B, m), (B, N) int64 -> (B, N); nobody's members read group 0."""
+    """Give each agent its group's value: (B, m), (B, N) int64 -> (B, N); agents in no group (-1) read group 0."""
     return value.gather(1, group.clamp(min=0))
 
 
 def uniform_weight(member: Tensor) -> Tensor:
-    """lambda = 1 / n_i over members, zero elsewhere: W (B, m, N) -> (B, m, N)."""
+    """Compute lambda = 1 / n_i over members, zero elsewhere: W (B, m, N) -> (B, m, N)."""
     return member / member.sum(-1, keepdim=True).clamp(min=1.0)
 
 
 def attention_weight(query: Tensor, key: Tensor, member: Tensor) -> Tensor:
-    """lambda = softmax over members of query_i . key_k / sqrt(d), zero elsewhere (paper Eq. 9; docs/equations.md).
+    """Compute lambda = softmax over members of query_i . key_k / sqrt(d), else 0 (paper Eq. 9; docs/equations.md).
 
     One query per group, (B, m, d); one key per agent, (B, N, d); W (B, m, N) -> (B, m, N). Rows of empty groups are
     zero.
@@ -54,23 +54,23 @@ def attention_weight(query: Tensor, key: Tensor, member: Tensor) -> Tensor:
 
 
 def masked_softmax(score: Tensor, inside: Tensor) -> Tensor:
-    """Softmax over the last axis where ``inside`` (bool, broadcast), zero elsewhere; a row without any is zero."""
+    """Compute the softmax over the last axis where ``inside`` (bool, broadcast), zero elsewhere and in empty rows."""
     # A finite floor instead of -inf: an empty row becomes uniform, then zero, and no gradient is NaN.
     score = score.masked_fill(~inside, torch.finfo(score.dtype).min)
     return torch.softmax(score, dim=-1).masked_fill(~inside, 0.0)
 
 
 def weight_entropy(weight: Tensor) -> Tensor:
-    """Entropy of lambda in each group, over log n_i: (B, m, N) -> (B, m), 1 when uniform, 0 for n_i <= 1."""
+    """Compute lambda's entropy in each group, over log n_i: (B, m, N) -> (B, m), 1 when uniform, 0 for n_i <= 1."""
     entropy = -(weight * weight.clamp(min=1e-12).log()).sum(-1)
     size = (weight > 0).sum(-1).to(weight.dtype)
     return torch.where(size > 1, entropy / size.clamp(min=2).log(), torch.zeros_like(entropy))
 
 
 def mean_action_of_others(action: Tensor, alive: Tensor, n_actions: int) -> Tensor:
-    """Mean one-hot action of the other living agents (Yang et al. 2018): (B, N) int64 -> (B, N, A).
+    """Average the one-hot actions of the other living agents (Yang et al. 2018): (B, N) int64 -> (B, N, A).
 
-    The mean runs over agents that are alive and have an action (>= 0); nobody else left: zeros.
+    Only agents that are alive and have an action (>= 0) count; where there is no other one, the result is zero.
     """
     acting = alive & (action >= 0)
     onehot_BNA = one_hot(action.clamp(min=0), n_actions).to(torch.float32) * acting[..., None]
@@ -80,9 +80,9 @@ def mean_action_of_others(action: Tensor, alive: Tensor, n_actions: int) -> Tens
 
 
 def mean_action_of_team(action: Tensor, n_actions: int) -> Tensor:
-    """Mean one-hot action of everybody who has one (>= 0), oneself included: (B, N) int64 -> (B, N, A), equal rows.
+    """Average the one-hot actions of all agents that have one (>= 0): (B, N) int64 -> (B, N, A), equal rows.
 
-    The authors' code of MFQ; nobody has one: zeros.
+    As in the authors' code of MFQ, an agent's own action counts too. Where no agent has an action, the result is zero.
     """
     acted = (action >= 0)[..., None]
     total_B1A = (one_hot(action.clamp(min=0), n_actions).to(torch.float32) * acted).sum(1, keepdim=True)
