@@ -49,7 +49,7 @@ class Env(ABC):
         """
 
     def observations(self, compact: Tensor) -> Tensor:
-        """Decoded observations (R, N, *O) float32 from (R, compact_dim) rows of ``Step.compact``, on their device.
+        """Make decoded observations (R, N, *O) float32 of (R, compact_dim) rows of ``Step.compact``, on their device.
 
         Exactly what `decode_obs` makes of ``Step.obs``. Only environments with an ``EnvInfo.compact_dim`` above 0 are
         asked: at any time, for any number of rows of any episode, and, on an accelerator, without reading values back.
@@ -61,7 +61,7 @@ class Env(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a fresh object of the same arguments needs to continue bit for bit."""
+        """Return everything that a fresh object of the same arguments needs to continue bit for bit."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:

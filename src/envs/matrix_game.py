@@ -12,12 +12,12 @@ from envs.torch_env import State, TorchEnv, require_at_least
 
 
 def additive(action_EN: Tensor) -> Tensor:
-    """Everybody receives the sum of all actions in {0, 1, 2}; VDN represents it exactly; best: 2N. Ours."""
+    """Pay every agent the sum of all actions in {0, 1, 2}: VDN represents it exactly; the best sum is 2N (ours)."""
     return action_EN.sum(dim=1, keepdim=True).expand_as(action_EN)
 
 
 def non_monotonic(action_EN: Tensor) -> Tensor:
-    """Everybody receives 8 when all play 0, -12 when some do, 0 when nobody does.
+    """Pay every agent 8 when all play 0, -12 when only some do, 0 when none does.
 
     With two agents [[8, -12, -12], [-12, 0, 0], [-12, 0, 0]] (Son et al. 2019, QTRAN), which no monotonic mixer
     can represent.
@@ -28,7 +28,7 @@ def non_monotonic(action_EN: Tensor) -> Tensor:
 
 
 def hawk_dove(action_EN: Tensor) -> Tensor:
-    """Dove (0) or hawk (1) against each of the others; the mean payoff of the pairs (Maynard Smith 1982).
+    """Pay every agent its mean payoff as dove (0) or hawk (1) against each of the others (Maynard Smith 1982).
 
     Prize 2, cost of a fight 4: dove-dove 1, dove-hawk 0, hawk-dove 2, hawk-hawk -1. General-sum: all doves is best for
     the population (1 each), the symmetric equilibrium has half hawks (0.5 each).
@@ -43,7 +43,7 @@ GAMES = {"additive": (additive, 3, 1), "non_monotonic": (non_monotonic, 3, 1), "
 
 
 class MatrixGame(TorchEnv):
-    """The same simultaneous game, ``episode_limit`` times; the last decision is a termination.
+    """A simultaneous game, played ``episode_limit`` times; the last decision is a termination.
 
     The observation is the constant 1, shape (1,). Stats: mean payoff per agent and decision so far.
     """

@@ -18,7 +18,7 @@ Opponent = Literal["random", "checkpoint", "self_play"]
 
 
 class Role(NamedTuple):
-    """What a policy must fit to play a side."""
+    """A side of a game, as far as a policy must fit it."""
 
     obs_shape: tuple[int, ...]  # of one agent's observation
     n_actions: int
@@ -44,14 +44,14 @@ class Policy(Protocol):
         """Number of agents that it can play; None: any."""
 
     def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:
-        """(E, N) int64 actions in [0, n_actions); those of the dead are ignored.
+        """Choose actions (E, N) int64 in [0, n_actions); those of the dead are ignored.
 
-        ``step`` is the row as the opponents see it: ``obs`` (E, N, *obs_shape) in the stored dtype and scale,
+        ``step`` is the row as the enemies see it: ``obs`` (E, N, *obs_shape) in the stored dtype and scale,
         ``alive``, ``position``; its rewards are 0. ``first`` (E,) bool: forget what was carried over.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """What the policy carries from one step to the next (not its weights); empty for one without memory."""
+        """Return what the policy carries from one step to the next (not its weights); empty for one without memory."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
@@ -85,14 +85,14 @@ class TwoSidedEnv(Env):
 
     @abstractmethod
     def _look_as_enemies(self) -> tuple[Step, Tensor]:
-        """The enemies' own row, and ``first`` (E,) bool, which is true where an episode begins with this row."""
+        """Return the enemies' own row, and ``first`` (E,) bool, true where an episode begins with this row."""
 
     @abstractmethod
     def _acting(self, side: int) -> np.ndarray:
-        """(E, n) bool, true for the learners (side 0) or enemies (1) whose actions the present step executes."""
+        """Return which learners (side 0) or enemies (1) have their actions executed in this step: (E, n) bool."""
 
     def _random_action(self, stream: torch.Generator) -> Tensor:
-        """(E, M) int64 uniform random actions, without looking."""
+        """Draw uniform random actions (E, M) int64, without looking at the game."""
         return torch.randint(self.enemies.n_actions, (self.n_envs, self.enemies.n_agents), generator=stream)
 
     def set_opponent(self, policy: Policy) -> None:
@@ -117,13 +117,13 @@ class TwoSidedEnv(Env):
         self._policy = policy
 
     def state_dict(self) -> dict[str, Any]:
-        """The opponent's stream and memory. Raises EnvError before ``reset``."""
+        """Return the opponent's stream and memory. Raises EnvError before ``reset``."""
         stream = self._require_reset("state_dict")
         memory = self._policy.state_dict() if self._policy else {}
         return {"opponent_stream": stream.get_state(), "opponent": memory}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`. Raises EnvError when nobody plays the enemies yet."""
+        """Continue from `state_dict`. Raises EnvError when a policy is wanted and not set yet."""
         self._require_opponent()
         self._opponent_stream = torch.Generator()
         self._opponent_stream.set_state(state["opponent_stream"])
@@ -131,12 +131,12 @@ class TwoSidedEnv(Env):
             self._policy.load_state_dict(state["opponent"])
 
     def _begin_opponent(self, seed: int, stream: str) -> None:
-        """Start the opponent's random stream of that name. Raises EnvError when nobody plays the enemies."""
+        """Start the opponent's random stream of that name. Raises EnvError when a policy is wanted and not set yet."""
         self._require_opponent()
         self._opponent_stream = generator(seed, stream)
 
     def _joint_action(self, action: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """(E, N) and (E, M) int64 actions: the learners', which are ``action``, and the enemies'.
+        """Check the learners' actions and choose the enemies': (E, N) and (E, M) int64.
 
         Raises EnvError before ``reset``, and on actions that do not fit: engines may not survive them.
         """
@@ -148,7 +148,7 @@ class TwoSidedEnv(Env):
         return own, self._checked(chosen, 1, self.enemies.n_agents, self.enemies.n_actions)
 
     def _checked(self, action: Tensor, side: int, n_agents: int, n_actions: int) -> np.ndarray:
-        """``action`` (E, n_agents) int64 on the host, in C order; those of agents that do not act may be anything."""
+        """Return ``action`` (E, n_agents) int64 on the host, in C order; agents that do not act may have any value."""
         whose, shape = ("", "opponent's ")[side], (self.n_envs, n_agents)
         if tuple(action.shape) != shape or action.dtype != torch.int64:
             raise EnvError(f"{whose}action: expected {shape} int64, got {tuple(action.shape)} {action.dtype}.")
@@ -160,7 +160,7 @@ class TwoSidedEnv(Env):
         return asked
 
     def _require_copies(self, count: int) -> None:
-        """Raises EnvError for a state of another number of copies."""
+        """Raise EnvError for a state of another number of copies."""
         if count != self.n_envs:
             raise EnvError(
                 f"{self.info.name}: the state holds {count} parallel environments, this one has {self.n_envs}. "
@@ -175,7 +175,7 @@ class TwoSidedEnv(Env):
             )
 
     def _require_reset(self, what: str) -> torch.Generator:
-        """The opponent's stream, which begins with the first episode."""
+        """Return the opponent's stream. Raises EnvError before the first episode."""
         if self._opponent_stream is None:
             raise EnvError(f"{what}: call reset(seed) first.")
         return self._opponent_stream

@@ -1,4 +1,4 @@
-"""What there is to see of one copy of a game as it stands, made on request, for whoever draws it."""
+"""Scenes: what there is to see of one copy of a game as it stands, made on request, for pictures."""
 
 from __future__ import annotations
 

@@ -109,11 +109,11 @@ class Spread(TorchEnv):
         )
 
     def _between_agents(self, position: Tensor) -> Tensor:
-        """(E, N, N) distances; 1, which is out of contact, from an agent to itself."""
+        """Compute distances (E, N, N) between agents; 1, which is out of contact, from an agent to itself."""
         return distances(position, position) + self._self
 
     def _contact_force(self, position: Tensor) -> Tensor:
-        """(E, N, 2) soft repulsion; agents in exactly the same place do not repel each other."""
+        """Compute the soft repulsion (E, N, 2); agents in exactly the same place do not repel each other."""
         distance = self._between_agents(position)
         penetration = functional.softplus(DIAMETER - distance, beta=1 / CONTACT_MARGIN)
         strength = CONTACT_FORCE * penetration / distance.clamp(min=1e-6)
@@ -139,10 +139,10 @@ class Spread(TorchEnv):
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
-    """(E, A, B) from points (E, A, 2) to points (E, B, 2), without the cancellation of the matrix-product form."""
+    """Compute distances (E, A, B) of points (E, A, 2) and (E, B, 2), without the matrix-product form's cancellation."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def nearest_agent(landmark: Tensor, position: Tensor) -> Tensor:
-    """(E, N) distance from every landmark (E, N, 2) to the agent (E, N, 2) nearest to it."""
+    """Compute the distance (E, N) from every landmark (E, N, 2) to the nearest of the agents (E, N, 2)."""
     return distances(landmark, position).amin(dim=2)

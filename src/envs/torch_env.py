@@ -1,4 +1,4 @@
-"""What the environments written in torch share: the random stream, the clock, autoreset, exact continuation."""
+"""The base of environments written in torch: the random stream, the clock, autoreset, exact continuation."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ State = dict[str, Tensor]  # every tensor begins with the axis E
 
 
 def require_at_least(key: str, value: float, minimum: float) -> None:
-    """Raises EnvError that names the configuration key."""
+    """Raise EnvError, which names the configuration key, for a value below the minimum."""
     if value < minimum:
         raise EnvError(f"env_args.{key}: expected at least {minimum}, got {value}.")
 
 
 class TorchEnv(Env):
-    """E copies of a game as one dictionary of tensors, on any device; nobody dies.
+    """E copies of a game as one dictionary of tensors, on any device; no agent ever dies.
 
     A game defines ``_start``, ``_play``, ``_observe`` and ``_stats`` as functions from tensors to new tensors; never in
     place, so that a returned Step stays what it was. Every step draws new episodes for all copies and keeps those of
-    the copies that need one: nothing waits for the device, and the random stream does not depend on who ends.
+    the copies that need one: nothing waits for the device, and the random stream does not depend on which copies end.
     """
 
     def __init__(self, n_envs: int, device: torch.device, info: EnvInfo) -> None:
@@ -39,22 +39,22 @@ class TorchEnv(Env):
 
     @abstractmethod
     def _start(self) -> State:
-        """E first states, drawn from ``self._generator``."""
+        """Draw E first states from ``self._generator``."""
 
     @abstractmethod
     def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
-        """Next state, reward (E, N) float32 and terminated (E,) bool."""
+        """Return the next state, reward (E, N) float32 and terminated (E,) bool."""
 
     @abstractmethod
     def _observe(self, state: State) -> Tensor:
-        """(E, N, *O) in EnvInfo.obs_dtype."""
+        """Return observations (E, N, *O) in EnvInfo.obs_dtype."""
 
     @abstractmethod
     def _stats(self, state: State) -> dict[str, Tensor]:
-        """EnvInfo.stats -> (E,) float32."""
+        """Return the statistics of EnvInfo.stats by name, each (E,) float32."""
 
     def _position(self, state: State) -> Tensor | None:
-        """(E, N, 2) float32 where EnvInfo.has_position."""
+        """Return positions (E, N, 2) float32 where EnvInfo.has_position."""
         return None
 
     def reset(self, seed: int) -> Step:
@@ -124,19 +124,21 @@ def _shapes(state: State) -> dict[str, tuple[int, ...]]:
 
 
 def _where(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """``torch.where`` with a condition of shape (E,) over tensors (E, ...)."""
+    """Choose as ``torch.where`` does, with a condition (E,) over tensors (E, ...)."""
     return torch.where(condition.view(-1, *[1] * (yes.ndim - 1)), yes, no)
 
 
 def relative_to_agents(objects: Tensor, agents: Tensor) -> Tensor:
-    """(E, N, K + N - 1, 2) places of objects (E, K, 2), then of all agents (E, N, 2) but oneself, minus one's own.
+    """Subtract each agent's place from those of objects (E, K, 2), and then of the other agents among (E, N, 2).
 
     Places are complex numbers meanwhile: arithmetic over a last axis of length 2 is several times slower.
+
+    Returns (E, N, K + N - 1, 2).
     """
     own = torch.view_as_complex(agents).unsqueeze(2)
     entities = torch.view_as_complex(torch.cat([objects, agents], dim=1))
     difference = (entities.unsqueeze(1) - own).flatten(1)
-    # Oneself stands at K, and from there on again after each K + N + 1.
+    # An agent's difference to itself is entry K of the flat axis, and from there on every (K + N + 1)-th.
     (n_envs, n), m, k = agents.shape[:2], entities.shape[1], objects.shape[1]
     others = torch.empty(n_envs, n * (m - 1), dtype=difference.dtype, device=difference.device)
     others[:, :k] = difference[:, :k]

@@ -1,4 +1,4 @@
-"""MAgent2's C library called from compiled loops: many engines step with no Python in between.
+"""Compiled loops that call MAgent2's C library: many engines step with no Python in between.
 
 The engine lists the living only, in an order that stays when the dead are removed: its row ``i`` is the agent of slot
 ``slot[i]``. Everything is per world, so worlds may be given to several threads; the loops hold no lock.
@@ -21,7 +21,7 @@ _POINTER, _INT = types.uintp, types.int32
 
 
 def _external(name: str, *arguments: Any) -> Any:
-    """The C function ``name``, for compiled code."""
+    """Declare the C function ``name`` for compiled code."""
     binding.add_symbol(f"magent2_{name}", ctypes.cast(getattr(_LIB, name), ctypes.c_void_p).value)
     return types.ExternalFunction(f"magent2_{name}", types.int32(*arguments))
 
@@ -38,7 +38,7 @@ _POS = np.frombuffer(b"pos\0", np.uint8)
 
 
 class Roster(NamedTuple):
-    """One side of E worlds: who lives, where, and how well. Per engine row, unless said otherwise."""
+    """One side of E worlds: which agents live, their cells and health. Per engine row, unless said otherwise."""
 
     alive: np.ndarray  # (E, n) bool, per slot
     living: np.ndarray  # (E,) int64, number of engine rows
@@ -55,7 +55,7 @@ class Roster(NamedTuple):
 
     @classmethod
     def empty(cls, n_envs: int, n_agents: int, view_shape: tuple[int, ...], feature_shape: tuple[int, ...]) -> Roster:
-        """Before the first episode: nobody lives."""
+        """Make the roster before the first episode, in which no agent lives."""
         agents = (n_envs, n_agents)
         seen = np.zeros((*agents, *view_shape), np.float32)
         feature = np.zeros((*agents, *feature_shape), np.float32)
@@ -84,7 +84,7 @@ def _act(game: int, handle: int, roster: Roster, e: int, action: np.ndarray) -> 
 
 @compiled
 def _read_reward(game: int, handle: int, roster: Roster, e: int, out: np.ndarray) -> None:
-    """This step's rewards into ``out`` (n,), slots of the dead untouched."""
+    """Write this step's rewards into ``out`` (n,); slots of the dead keep their values."""
     _get_reward(game, handle, roster.reward[e].ctypes.data)
     for i in range(roster.living[e]):
         out[roster.slot[e, i]] = roster.reward[e, i]
@@ -92,7 +92,7 @@ def _read_reward(game: int, handle: int, roster: Roster, e: int, out: np.ndarray
 
 @compiled
 def _strike_off(game: int, handle: int, roster: Roster, e: int) -> None:
-    """Take this step's dead off the roster."""
+    """Remove this step's dead from the roster."""
     _get_info(game, handle, _ALIVE.ctypes.data, roster.survives[e].ctypes.data)
     left = 0
     for i in range(roster.living[e]):
@@ -106,7 +106,7 @@ def _strike_off(game: int, handle: int, roster: Roster, e: int) -> None:
 
 @compiled
 def observe(game: int, handle: int, roster: Roster, e: int) -> None:
-    """Ask the engine of world ``e`` where the living are and how they fare."""
+    """Read cells and health of the living from the engine of world ``e``."""
     _get_observation(game, handle, roster.buffer[e].ctypes.data)
     _get_info(game, handle, _POS.ctypes.data, roster.cell[e].ctypes.data)
     centre = roster.seen.shape[2] // 2
@@ -125,7 +125,7 @@ def step_worlds(
     actions: tuple[np.ndarray, np.ndarray],
     reward: np.ndarray,
 ) -> None:
-    """One step of the worlds ``begin`` to ``end`` that are ``moving`` (E,) bool.
+    """Advance the worlds ``begin`` to ``end`` that are ``moving`` (E,) bool by one step.
 
     games: (E,) uintp, the engines. first: (E,) int64, the side that moves first. actions: (E, n) int64 of either side.
     reward: (E, n) float32, receives side 0's.
@@ -161,7 +161,7 @@ def _describe(roster: Roster, e: int, i: int, full: int, compact: np.ndarray, co
 def describe_worlds(
     begin: int, end: int, own: Roster, other: Roster, full: int, compact: np.ndarray, position: np.ndarray
 ) -> None:
-    """The worlds ``begin`` to ``end`` as one side sees them.
+    """Describe the worlds ``begin`` to ``end`` for one side.
 
     full: full health in ``compact`` (E, 3, n + m) int16, `views.COMPACT` of its agents and then of the others.
     position: (E, n, 2) float32, (x, y) of its agents, zeros for the dead.

@@ -12,7 +12,7 @@ from envs.base import EnvError
 
 
 def import_engine() -> tuple[ModuleType, Any]:
-    """``(magent2.gridworld, its C library)``. Raises EnvError when the package is missing."""
+    """Import ``(magent2.gridworld, its C library)``. Raises EnvError when the package is missing."""
     threads = os.environ.get("OMP_NUM_THREADS")
     try:
         from magent2 import c_lib, gridworld

@@ -97,7 +97,7 @@ class PettingZooEnv(TwoSidedEnv):
         return self._row()
 
     def state_dict(self) -> dict[str, Any]:
-        """The opponent's stream and memory, and per copy its beginning and actions; ``obs`` to check a replay by."""
+        """Return the opponent's part, each copy's beginning and actions, and ``obs``, to check a replay by."""
         return super().state_dict() | {
             "games": [game.state_dict() for game in self._games],
             "obs": self._observe(self._slots, self._spaces),
@@ -134,7 +134,7 @@ class PettingZooEnv(TwoSidedEnv):
         return team_spaces(self._games[0].env, self._others)
 
     def _random_action(self, stream: torch.Generator) -> Tensor:
-        """(E, M) int64 uniform random legal actions of the M agents that do not learn."""
+        """Draw uniform random legal actions (E, M) int64 of the M agents that do not learn."""
         legal = torch.from_numpy(np.stack([game.legal()[self._enemy_slots] for game in self._games]))
         return torch.rand(legal.shape, generator=stream).masked_fill(~legal, -1).argmax(-1)
 
@@ -143,15 +143,15 @@ class PettingZooEnv(TwoSidedEnv):
         return self._alive(slots) & ~np.array([[game.done] for game in self._games])
 
     def _alive(self, slots: slice) -> np.ndarray:
-        """(E, n) bool, a copy."""
+        """Return who lives, (E, n) bool; a copy."""
         return np.stack([game.alive[slots] for game in self._games])
 
     def _observe(self, slots: slice, spaces: TeamSpaces) -> Tensor:
-        """(E, n, *O), 0 for the absent."""
+        """Return observations (E, n, *O), 0 for the absent."""
         return torch.from_numpy(np.stack([game.observe(slots, spaces) for game in self._games]))
 
     def _look(self, slots: slice, spaces: TeamSpaces, reward: np.ndarray, info: dict[str, Tensor]) -> Step:
-        """The present row as the agents of ``slots`` see it."""
+        """Make the present row as the agents of ``slots`` see it."""
         legal = None
         if spaces.masked:
             legal = torch.from_numpy(np.stack([game.legal()[slots, : spaces.n_actions] for game in self._games]))

@@ -20,7 +20,7 @@ MASKED = {"observation", "action_mask"}  # PettingZoo's convention where not eve
 
 
 def make_parallel_env(entry: str, kwargs: dict[str, Any]) -> ParallelEnv:
-    """``module.parallel_env(**kwargs)``, or ``callable(**kwargs)`` for ``module:callable``.
+    """Call ``module.parallel_env(**kwargs)``, or for ``module:callable`` that callable.
 
     Raises EnvError when there is no such thing, when it refuses ``kwargs`` or when it makes something else.
     """
@@ -42,7 +42,7 @@ def make_parallel_env(entry: str, kwargs: dict[str, Any]) -> ParallelEnv:
 
 
 def split_teams(agents: list[str], team: str) -> tuple[list[str], list[str]]:
-    """The agents whose name starts with ``team``, and the rest. Raises EnvError when there is none."""
+    """Return the agents whose name starts with ``team``, and the rest. Raises EnvError when no name does."""
     learners = [agent for agent in agents if agent.startswith(team)]
     if not learners:
         prefixes = sorted({agent.rstrip("0123456789").rstrip("_") for agent in agents})
@@ -78,7 +78,7 @@ class TeamSpaces:
 
 
 def team_spaces(env: ParallelEnv, agents: list[str]) -> TeamSpaces:
-    """What ``agents`` share. Raises EnvError, naming two agents and their spaces, when they differ."""
+    """Return the spaces that ``agents`` share. Raises EnvError, naming two agents whose spaces differ."""
     first = agents[0]
     spaces = _agent_spaces(env, first)
     for agent in agents[1:]:
@@ -96,7 +96,7 @@ def team_spaces(env: ParallelEnv, agents: list[str]) -> TeamSpaces:
 
 
 def action_space(env: ParallelEnv, agent: str) -> Discrete:
-    """The agent's action space. Raises EnvError for one that is not Discrete."""
+    """Return the agent's action space. Raises EnvError for one that is not Discrete."""
     space = env.action_space(agent)
     if not isinstance(space, Discrete):
         raise EnvError(f"{agent} has the action space {space}; only Discrete actions can be imported.")
@@ -145,7 +145,7 @@ class Game:
 
     @property
     def done(self) -> bool:
-        """The episode has ended."""
+        """Whether the episode has ended."""
         return self.terminated or self.truncated
 
     def next_episode(self) -> None:
@@ -153,7 +153,7 @@ class Game:
         self.begin(self.stream, self.episode + 1)
 
     def step(self, action: np.ndarray) -> None:
-        """One step. ``action`` (P,) int64 in [0, n_actions); those of the absent are ignored."""
+        """Advance the episode. ``action``: (P,) int64 in [0, n_actions); those of the absent are ignored."""
         self.actions.append(action)
         acting = self.alive
         given = {self.agents[slot]: int(action[slot] + self._start[slot]) for slot in np.flatnonzero(acting)}
@@ -168,7 +168,7 @@ class Game:
         self._close(timed_out[: self.n_learners])
 
     def legal(self) -> np.ndarray:
-        """(P, most actions) bool; everything an agent can do where the environment gives no mask."""
+        """Return the legal actions, (P, largest n_actions) bool; all of an agent's where there is no mask."""
         legal = np.arange(self.n_actions.max()) < self.n_actions[:, None]
         for slot in np.flatnonzero(self.alive):
             seen = self.observations[self.agents[slot]]
@@ -177,7 +177,7 @@ class Game:
         return legal
 
     def observe(self, slots: slice, spaces: TeamSpaces) -> np.ndarray:
-        """What the agents of ``slots`` see, (n, *O) in ``spaces.dtype``; 0 for the absent."""
+        """Return the observations of the agents of ``slots``, (n, *O) in ``spaces.dtype``; 0 for the absent."""
         agents, alive = self.agents[slots], self.alive[slots]
         obs = np.zeros((len(agents), *spaces.observation.shape), dtype=spaces.dtype)
         for index in np.flatnonzero(alive):
@@ -186,7 +186,7 @@ class Game:
         return obs
 
     def state_dict(self) -> dict[str, Any]:
-        """How the episode began and everybody's actions since."""
+        """Return how the episode began and all agents' actions since."""
         actions = np.array(self.actions, dtype=np.int64).reshape(-1, len(self.agents))
         return {"stream": self.stream, "episode": self.episode, "actions": torch.from_numpy(actions)}
 
@@ -197,7 +197,7 @@ class Game:
             self.step(action)
 
     def _among(self, agents: Iterable[str]) -> np.ndarray:
-        """(P,) bool, true for ``agents``; keys that are no agent's are passed over."""
+        """Return a mask (P,) bool, true for ``agents``; names that are no agent's are left out."""
         mask = np.zeros(len(self.agents), dtype=bool)
         mask[[self._slot[agent] for agent in agents if agent in self._slot]] = True
         return mask

@@ -17,7 +17,7 @@ from envs.torch_env import State, TorchEnv, relative_to_agents
 MARGIN = 5.0  # of the square in which an episode begins
 EVADER_SPEED = 2.0  # units per step of 0.1 s; pursuers move 1
 CAPTURE_DISTANCE = 1.0
-OBSERVATION_RANGE = 141.4  # sqrt(2) world sizes: everybody sees everything; the unit of the reward
+OBSERVATION_RANGE = 141.4  # sqrt(2) world sizes: all agents see all others; the unit of the reward
 
 # Unicycle: (speed in units per step, turn in rad per step) of turning on the spot, of curves and of straight ahead;
 # limits 10 units/s and pi rad/s, integrated in ten parts during which the heading is constant.
@@ -29,7 +29,7 @@ class Pursuit(TorchEnv):
     """N pursuers hunt an evader that flees by its Voronoi cell, on a torus of 100 x 100 units.
 
     The evader moves first, seeing the pursuers before their move. It is caught, which terminates the episode, when
-    the nearest pursuer is closer than 1. Everybody receives -(distance of the nearest pursuer) / 141.4.
+    the nearest pursuer is closer than 1. Every pursuer receives -(distance of the nearest pursuer) / 141.4.
 
     ``dynamics``: ``point`` moves one unit along an axis or stays; ``unicycle`` turns and drives. Observation (float32,
     units of 50): the evader and the other pursuers in order, relative to the agent by the shortest way, 2N values;
@@ -136,14 +136,14 @@ class Pursuit(TorchEnv):
 
 
 def turned(vector: Tensor, angle: Tensor) -> Tensor:
-    """Vectors (E, N, 2) turned anticlockwise by (E, N) radians."""
+    """Turn vectors (E, N, 2) anticlockwise by (E, N) radians."""
     cos, sin = angle.cos(), angle.sin()
     x, y = vector.unbind(dim=2)
     return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=2)
 
 
 def unicycle_moves() -> tuple[list[list[float]], list[float]]:
-    """For each action, the displacement at heading 0 and the turn of one step."""
+    """Compute, for each action, the displacement at heading 0 and the turn of one step."""
     turns = [math.pi * turn for _, turn in UNICYCLE]
     moves = []
     for (speed, _), turn in zip(UNICYCLE, turns, strict=True):

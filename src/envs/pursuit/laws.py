@@ -19,23 +19,23 @@ UNLIMITED = 1e6  # instead of infinity, so that an evader exactly on a pursuer m
 
 
 def wrap(relative: Tensor) -> Tensor:
-    """The shortest of the equivalent differences on the torus, each coordinate in [-50, 50]."""
+    """Return the shortest of the equivalent differences on the torus, each coordinate in [-50, 50]."""
     turns = (relative / WORLD_SIZE).round_()
     return torch.sub(relative, turns, alpha=WORLD_SIZE, out=turns)
 
 
 def relative(places: Tensor, origin: Tensor) -> Tensor:
-    """(E, N, 2) places from an origin (E, 2), the shortest way; as complex numbers meanwhile, which is faster."""
+    """Subtract an origin (E, 2) from places (E, N, 2), the shortest way; as complex numbers meanwhile: faster."""
     return wrap(torch.view_as_real(torch.view_as_complex(places) - torch.view_as_complex(origin).unsqueeze(1)))
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Products of vectors (2, ...); far cheaper than a sum over so short an axis."""
+    """Multiply vectors (2, ...) to scalars (...); far cheaper than a sum over so short an axis."""
     return a[0] * b[0] + a[1] * b[1]
 
 
 def images(sites: Tensor) -> Tensor:
-    """(E, K, 2) sites and the evader at the origin -> (E, 9 (K + 1), 2) with their torus images.
+    """Add the torus images of sites (E, K, 2) and of the evader at the origin: (E, 9 (K + 1), 2).
 
     In memory all x come before all y.
     """
@@ -46,7 +46,7 @@ def images(sites: Tensor) -> Tensor:
 
 
 def shared_border(p: Tensor, sites: Tensor) -> tuple[Tensor, Tensor]:
-    """Midpoint (..., 2) of the border between the evader and p (..., 2), and whether (...) there is one.
+    """Return the midpoint (..., 2) of the border between the evader and p (..., 2), and whether (...) there is one.
 
     ``sites`` (..., K, 2) may hold p and the evader: neither limits their common border.
     """
@@ -63,7 +63,7 @@ def shared_border(p: Tensor, sites: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def evader_direction(pursuers: Tensor, distance: Tensor) -> Tensor:
-    """(E, 2) unit direction of the evader's flight.
+    """Compute the unit direction (E, 2) of the evader's flight.
 
     Pursuers (E, N, 2) are relative to it and wrapped, ``distance`` (E, N) are their norms.
 
@@ -80,10 +80,10 @@ def evader_direction(pursuers: Tensor, distance: Tensor) -> Tensor:
 
 
 def voronoi_pursuit(pursuers: Tensor) -> Tensor:
-    """The scripted pursuers of Zhou et al.: (E, N) actions of point pursuers (E, N, 2), relative to the evader.
+    """Choose the actions (E, N) of Zhou et al.'s scripted point pursuers, at (E, N, 2) relative to the evader.
 
-    Who borders on the evader goes to the midpoint of the border, everybody else straight to the evader, each by the
-    move that is nearest to this direction.
+    A pursuer that borders on the evader goes to the midpoint of the border, any other straight to the evader, each by
+    the move that is nearest to this direction.
     """
     midpoint, bordering = shared_border(pursuers, images(pursuers).unsqueeze(1))
     target = torch.where(bordering.unsqueeze(2), midpoint, torch.zeros_like(midpoint))
