@@ -29,7 +29,7 @@ STATS = ("kills", "deaths", "survivors", "enemy_survivors", "win", "annihilation
 
 
 def block_rows(map_size: int, n: int) -> int | None:
-    """Rows of a block of ``n`` agents on one half of the map, as square as fits; None when none fits."""
+    """Count the rows of a block of ``n`` agents on one half of the map, as square as fits; None when none fits."""
     middle = map_size // 2
     max_columns = min(middle - GAP // 2 - 1, map_size - 1 - middle - GAP // 2) // SPACING
     max_rows = (map_size - 2) // SPACING
@@ -40,7 +40,7 @@ def block_rows(map_size: int, n: int) -> int | None:
 
 
 def facing_blocks(map_size: int, n_left: int, n_right: int) -> tuple[np.ndarray, np.ndarray]:
-    """Start cells (n_left, 2) and (n_right, 2) int32 as (x, y); slots go column by column from the front backwards.
+    """Place two blocks that face each other, column by column from the front: (n_left, 2), (n_right, 2) int32, (x, y).
 
     Equal squares of agents get the cells of MAgent2's own ``battle_v4``. Raises EnvError when the map is too small.
     """
@@ -62,13 +62,13 @@ def facing_blocks(map_size: int, n_left: int, n_right: int) -> tuple[np.ndarray,
 
 
 def smallest_map(n_left: int, n_right: int) -> int:
-    """The smallest map side that holds both blocks."""
+    """Find the smallest map side that holds both blocks."""
     largest = max(n_left, n_right)
     return next(size for size in itertools.count(1) if block_rows(size, largest) is not None)
 
 
 class Battles:
-    """E worlds and their running episodes. Engines cannot be copied, so past actions are kept for a replay."""
+    """Running episodes of E worlds. Engines cannot be copied, so past actions are kept for a replay."""
 
     def __init__(self, world: GridWorld, episode_limit: int) -> None:
         self.world = world
@@ -83,25 +83,25 @@ class Battles:
 
     @property
     def done(self) -> np.ndarray:
-        """(E,) bool, the episode has ended."""
+        """Which episodes have ended, (E,) bool."""
         return self.terminated | self.truncated
 
     def stats(self) -> np.ndarray:
-        """(len(STATS), E) float32."""
+        """Return the statistics STATS as (len(STATS), E) float32."""
         own, other = self.world.sides
         deaths, kills = own.n_agents - own.survivors, other.n_agents - other.survivors
         totals = (kills, deaths, own.survivors, other.survivors, kills > deaths, other.survivors == 0)
         return np.array(totals, dtype=np.float32)
 
     def start(self, env: int, seed: int, swapped: int, leader: int) -> None:
-        """A new episode; ``swapped`` 1: learners on the right; ``leader``: the side that moves first in even steps."""
+        """Start an episode; ``swapped`` 1: learners on the right; ``leader``: the side to move first in even steps."""
         self._begin[env] = seed, swapped, leader
         self.t[env] = 0
         self.terminated[env] = self.truncated[env] = False
         self.world.reset(env, seed, self._blocks[swapped])
 
     def advance(self, actions: tuple[np.ndarray, np.ndarray], moving: np.ndarray, reward: np.ndarray) -> None:
-        """One step of the episodes that are ``moving`` (E,) bool, which must not be done.
+        """Advance the episodes that are ``moving`` (E,) bool, which must not be done, by one step.
 
         ``actions``: (E, n) int64 of either side. The learners' rewards are written into ``reward`` (E, n).
         """
@@ -113,12 +113,12 @@ class Battles:
         self.truncated = (self.t >= self.episode_limit) & ~self.terminated
 
     def last_action(self, env: int, side: int) -> np.ndarray:
-        """(n,) int32 actions of the step that led here; the row must not be an episode's first."""
+        """Return the actions (n,) int32 of the step that led here; the row must not be an episode's first."""
         n = self.world.sides[0].n_agents
         return self._history[env, self.t[env] - 1][slice(n) if side == 0 else slice(n, None)]
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """Of every episode: how it began, and both sides' actions since."""
+        """Return how every episode began, and both sides' actions since."""
         return [
             {"begin": tuple(begin.tolist()), "history": torch.from_numpy(history[:t].copy())}
             for begin, history, t in zip(self._begin, self._history, self.t, strict=True)
@@ -262,7 +262,7 @@ class BattleEnv(TwoSidedEnv):
         return self._views[0](compact)
 
     def state_dict(self) -> dict[str, Any]:
-        """Streams, the opponent's memory, and per battle its beginning and actions."""
+        """Return streams, the opponent's memory, and per battle its beginning and actions."""
         battles = {"episode_stream": self._episode_stream.get_state(), "battles": self._battles.state_dict()}
         return super().state_dict() | battles
 

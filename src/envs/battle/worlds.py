@@ -31,7 +31,7 @@ WORTH_A_THREAD = 2000  # agents of both sides; fewer step faster than another th
 
 @dataclass(frozen=True)
 class UnitType:
-    """What one side's agents can do. Radii and speed in cells, the rest in the engine's health points per step."""
+    """Abilities of one side's agents. Radii and speed in cells, the rest in the engine's health points per step."""
 
     view_radius: float
     speed: float
@@ -41,7 +41,7 @@ class UnitType:
     step_recover: float
 
     def check(self, prefix: str, opponent_damage: float, map_size: int) -> None:
-        """Raises EnvError, naming ``env_args.<prefix><key>``, on what the engine or uint8 storage cannot represent."""
+        """Raise EnvError, naming ``env_args.<prefix><key>``, on what the engine or uint8 storage cannot represent."""
         for key, value in asdict(self).items():
             if not math.isfinite(value) or (value < 0 and key != "step_recover"):
                 raise EnvError(f"env_args.{prefix}{key}: expected a finite number of at least 0, got {value}.")
@@ -69,7 +69,7 @@ class UnitType:
 
 @dataclass(frozen=True)
 class Rewards:
-    """What an event adds to the reward of the agent it happens to; the same for both sides."""
+    """Rewards that an event adds for the agent it happens to; the same for both sides."""
 
     step_reward: float
     attack_penalty: float
@@ -78,14 +78,14 @@ class Rewards:
     dead_penalty: float
 
     def check(self) -> None:
-        """Raises EnvError on a value that is not finite."""
+        """Raise EnvError on a value that is not finite."""
         for key, value in asdict(self).items():
             if not math.isfinite(value):
                 raise EnvError(f"env_args.{key}: expected a finite number, got {value}.")
 
 
 def circle_offsets(radius: float, with_centre: bool) -> np.ndarray:
-    """(n, 2) int32, the (x, y) offsets of a circle's cells in the engine's order: rows of equal y, then x."""
+    """List the (x, y) offsets of a circle's cells in the engine's order, by y and then x: (n, 2) int32."""
     reach = int(radius + 1e-8)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     inside = np.hypot(x, y) < radius + 1e-8
@@ -94,7 +94,7 @@ def circle_offsets(radius: float, with_centre: bool) -> np.ndarray:
 
 
 def circle_mask(radius: float, n_channels: int) -> np.ndarray:
-    """(height, height * n_channels) bool: what a circular view shows, row by row."""
+    """Mark what a circular view shows, row by row: (height, height * n_channels) bool."""
     reach = int(radius + 1e-8)
     inside = np.zeros((2 * reach + 1, 2 * reach + 1), dtype=bool)
     x, y = circle_offsets(radius, with_centre=True).T
@@ -112,29 +112,29 @@ class Side:
 
     @property
     def n_agents(self) -> int:
-        """At an episode's start."""
+        """Number of agents at an episode's start."""
         return self.roster.alive.shape[1]
 
     @property
     def alive(self) -> np.ndarray:
-        """(E, n) bool, changed by every step."""
+        """Which agents live, (E, n) bool, changed by every step."""
         return self.roster.alive
 
     @property
     def survivors(self) -> np.ndarray:
-        """(E,) int64, changed by every step."""
+        """Number of living agents, (E,) int64, changed by every step."""
         return self.roster.living
 
     def slots(self, env: int) -> np.ndarray:
-        """(living,) int64, the living of world ``env``; `cells` and `health` have the same order."""
+        """Return the slots of the living of world ``env``, (living,) int64; `cells` and `health` have their order."""
         return self.roster.slot[env, : self.roster.living[env]]
 
     def cells(self, env: int) -> np.ndarray:
-        """(living, 2) int32, (x, y)."""
+        """Return the cells (x, y) of the living of world ``env``, (living, 2) int32."""
         return self.roster.cell[env, : self.roster.living[env]]
 
     def health(self, env: int) -> np.ndarray:
-        """(living,) float32, as a fraction of ``unit.hp``."""
+        """Return the health of the living of world ``env``, (living,) float32, as a fraction of ``unit.hp``."""
         return self.roster.health[env, : self.roster.living[env]]
 
 
@@ -189,13 +189,13 @@ class GridWorld:
         self._pool = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
 
     def with_engine_views(self) -> GridWorld:
-        """Other worlds of the same kind whose engines compute whole views too."""
+        """Make other worlds of the same kind whose engines compute whole views too."""
         return GridWorld(self.n_envs, self.map_size, *self._parts, engine_views=True)
 
     def reset(self, env: int, seed: int, positions: tuple[np.ndarray, np.ndarray]) -> None:
         """Start an episode of world ``env``: ``seed`` in [1, MAX_SEED], one (n, 2) integer array of cells per side.
 
-        Raises EnvError when the engine does not place everybody.
+        Raises EnvError when the engine does not place every agent.
         """
         world = self.engines[env]
         world.set_seed(seed)  # before the reset, which never seeds
@@ -217,7 +217,7 @@ class GridWorld:
     def step(
         self, actions: tuple[np.ndarray, np.ndarray], first: np.ndarray, moving: np.ndarray, reward: np.ndarray
     ) -> None:
-        """One step of the worlds that are ``moving`` (E,) bool, after which their dead are gone.
+        """Advance the worlds that are ``moving`` (E,) bool by one step, and remove their dead.
 
         ``actions``: (E, n) int64 of either side, in [0, n_actions); those of the dead are ignored. ``first`` (E,)
         int64: the side that moves first and so wins the contested cells. ``reward`` (E, n) float32 receives side 0's;
@@ -247,7 +247,7 @@ class GridWorld:
 def engine_config(
     gridworld: ModuleType, map_size: int, units: tuple[UnitType, UnitType], rewards: Rewards, engine_views: bool
 ) -> Any:
-    """The engine's own description of such a world."""
+    """Describe such a world in the engine's own terms."""
     config = gridworld.Config()
     config.set({"map_width": map_size, "map_height": map_size})
     config.set({"embedding_size": 1})  # the binary id, which nothing here reads; an empty one is undefined in C++
