@@ -6,8 +6,8 @@ The only file that imports Sacred's Experiment.
 from __future__ import annotations
 
 import logging
-import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,28 @@ BEAT_SECONDS = 2  # at most this much of the metrics is lost by kill -9
 
 
 @dataclass(frozen=True)
+class Request:
+    """What the command line asks for, checked."""
+
+    config: Config
+    notes: list[str]  # for the person
+    resume_from: Path | None  # folder of the run to continue
+    mongo_url: str | None  # of the copy
+
+    @classmethod
+    def read(cls, argv: list[str]) -> Request:
+        """Raises InputError for what cannot be run."""
+        arguments = parse_command_line(argv)
+        if arguments.resume is None:
+            stack = layers(arguments.config, arguments.env_config, arguments.overrides)
+            return cls(*make_config(stack, build.REGISTRIES), None, arguments.mongo_url)
+        overrides = parse_overrides(arguments.overrides).values
+        run_dir = checkpoint.resumable_run(arguments.resume, Path(overrides.get("local_results_path", "results")))
+        config = with_run_keys(config_from_dict(read_json(run_dir / "config.json")), overrides)
+        return cls(config, [], run_dir, arguments.mongo_url)
+
+
+@dataclass(frozen=True)
 class Resumed:
     """The run to continue."""
 
@@ -55,57 +77,27 @@ class Resumed:
         return cls(folder, checkpoint.load(folder / "checkpoints" / checkpoint.RESUME, torch.device("cpu")))
 
 
-def prepare(argv: list[str]) -> tuple[Config, list[str], Path | None]:
-    """Checked configuration, notes for the person, and the folder of the run to resume, if any."""
-    arguments = parse_command_line(argv)
-    if arguments.mongo_url:
-        os.environ["MONGO_URL"] = arguments.mongo_url
-    if arguments.resume is None:
-        config, notes = make_config(
-            layers(arguments.config, arguments.env_config, arguments.overrides), build.REGISTRIES
-        )
-        return config, notes, None
-    overrides = parse_overrides(arguments.overrides).values
-    run_dir = Path(arguments.resume)
-    if not run_dir.is_dir():
-        run_dir = Path(overrides.get("local_results_path", "results")) / "sacred" / arguments.resume
-    if not run_dir.name.isdigit():
-        raise checkpoint.CheckpointError(
-            f"--resume: expected a run's id, or its folder, named by the id, got '{arguments.resume}'."
-        )
-    if not run_dir.is_dir():
-        raise checkpoint.CheckpointError(
-            f"--resume: expected a run, there is none in {run_dir}. `python src/runs.py ls` lists those of results; "
-            "name one elsewhere by its folder."
-        )
-    if not (run_dir / "checkpoints" / checkpoint.RESUME).exists():
-        raise checkpoint.CheckpointError(
-            f"--resume: expected {run_dir / 'checkpoints' / checkpoint.RESUME}, it does not exist. A run that "
-            "completed, or ran with save_replay=never, cannot be resumed exactly; start a new run with checkpoint_path="
-            f"{run_dir / 'checkpoints'}."
-        )
-    config = config_from_dict(read_json(run_dir / "config.json"))
-    return with_run_keys(config, overrides), [], run_dir
-
-
-def recorders(results: Path) -> tuple[FileObserver, list[RunObserver]]:
-    """The observer that records a run as files, and all observers: with $MONGO_URL a copy in that database too.
+def recorders(results: Path, mongo_url: str | None) -> tuple[FileObserver, list[RunObserver]]:
+    """The observer that records a run as files, and all observers: with a URL a copy in that database too.
 
     Raises RecordError for what is no MongoDB URL.
     """
-    url = os.environ.get("MONGO_URL")
-    if not url:
+    if not mongo_url:
         files = FileObserver(results)
         return files, [files]
-    copy = MongoCopy(MongoStore.at(url), results)
+    copy = MongoCopy(MongoStore.at(mongo_url), results)
     files = FileObserver(results, copy.first_id())
     return files, [files, copy]
 
 
 def experiment(
-    system: build.System, observer: FileObserver, observers: list[RunObserver], resumed: Resumed | None
+    system: build.System,
+    notes: Sequence[str],
+    observer: FileObserver,
+    observers: list[RunObserver],
+    resumed: Resumed | None,
 ) -> Experiment:
-    """The Sacred experiment of one run, which ``observer`` and the other ``observers`` record."""
+    """The Sacred experiment of one run, which says ``notes`` first and is recorded by ``observers``."""
     config = system.config
     ex = Experiment("hmf", save_git_info=False)
     ex.logger = logging.getLogger("hmf")  # type: ignore[assignment]
@@ -114,7 +106,7 @@ def experiment(
 
     @ex.main
     def main(_run: Run) -> float | None:
-        for note in system.notes:
+        for note in notes:
             say(note)
         info = system.mac.info
         say(
@@ -160,18 +152,17 @@ def main(argv: list[str]) -> int:
     1 if it failed on the way: in one line what a person can mend, with a traceback a mistake in the code.
     """
     try:
-        config, notes, resume_from = prepare(argv)
-        system = build.build(config, resumed=resume_from is not None)
-        resumed = None if resume_from is None else Resumed.read(resume_from)
-        observer, observers = recorders(Path(config.local_results_path) / "sacred")
+        request = Request.read(argv)
+        system = build.build(request.config, resumed=request.resume_from is not None)
+        resumed = None if request.resume_from is None else Resumed.read(request.resume_from)
+        observer, observers = recorders(Path(request.config.local_results_path) / "sacred", request.mongo_url)
         check_writable(observer.results_dir)
     except InputError as error:
         return refuse(error)
-    for note in notes:
-        say(note)
     code = 0
     try:
-        experiment(system, observer, observers, resumed).run(options={"--beat-interval": BEAT_SECONDS})
+        ex = experiment(system, [*request.notes, *system.notes], observer, observers, resumed)
+        ex.run(options={"--beat-interval": BEAT_SECONDS})
     except (Stopped, KeyboardInterrupt):
         code = INTERRUPTED
         say(f"interrupted; {_how_to_continue(observer)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,12 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--config", metavar="ALGORITHM", help="a file of src/config/algs")
     parser.add_argument("--env-config", metavar="ENVIRONMENT", help="a file of src/config/envs")
     parser.add_argument("--resume", metavar="RUN", help="id or folder of a run to continue exactly")
-    parser.add_argument("--mongo-url", metavar="URL", help="also record to this MongoDB (default: $MONGO_URL)")
+    parser.add_argument(
+        "--mongo-url",
+        metavar="URL",
+        default=os.environ.get("MONGO_URL"),
+        help="also record to this MongoDB (default: $MONGO_URL)",
+    )
     parser.add_argument("overrides", nargs="*", metavar="with key=value", help="after the word with")
     if "with" in argv:
         split = argv.index("with")

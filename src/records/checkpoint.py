@@ -76,6 +76,28 @@ def find_run(run: str, results: Path) -> Path:
     )
 
 
+def resumable_run(run: str, results: Path) -> Path:
+    """Folder of a run given by path or id that can be continued exactly. Raises CheckpointError."""
+    run_dir = Path(run)
+    if not run_dir.is_dir():
+        run_dir = results / "sacred" / run
+    if not run_dir.name.isdigit():
+        raise CheckpointError(f"--resume: expected a run's id, or its folder, named by the id, got '{run}'.")
+    if not run_dir.is_dir():
+        raise CheckpointError(
+            f"--resume: expected a run, there is none in {run_dir}. `python src/runs.py ls` lists those of results; "
+            "name one elsewhere by its folder."
+        )
+    checkpoints = run_dir / "checkpoints"
+    if not (checkpoints / RESUME).exists():
+        raise CheckpointError(
+            f"--resume: expected {checkpoints / RESUME}, it does not exist. A run that completed, or ran with "
+            "save_replay=never, cannot be resumed exactly; start a new run with checkpoint_path="
+            f"{checkpoints}."
+        )
+    return run_dir
+
+
 def named_folder(run_dir: Path, step: str) -> Path:
     """Find the folder of a step: the number nearest to it, ``best`` or ``newest``. Raises CheckpointError."""
     folder = run_dir / "checkpoints"

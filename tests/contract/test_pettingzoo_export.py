@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from pettingzoo.test import parallel_api_test, parallel_seed_test
+from tests.support.paths import SRC
 
 from components.batch import decode_obs
 from config.schema import ConfigError
@@ -165,6 +165,5 @@ def test_imports_no_training_code() -> None:
         "print(sorted({name.split('.')[0] for name in sys.modules}"
         " & {'build', 'controllers', 'learners', 'modules', 'run', 'runners', 'sacred'}))"
     )
-    src = Path(__file__).parents[2] / "src"
-    done = subprocess.run([sys.executable, "-c", program], cwd=src, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", program], cwd=SRC, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stderr

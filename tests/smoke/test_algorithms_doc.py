@@ -6,14 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.smoke.test_matrix import ENVIRONMENTS
 from tests.support.factory import config_for
+from tests.support.paths import ROOT
+from tests.support.small_runs import ENVIRONMENTS
 
 import build
 from config.loader import available
 from run import Trainer
 
-DOC = (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text()
+DOC = (ROOT / "docs" / "algorithms.md").read_text()
 BEFORE_LOGGED, LOGGED = DOC.split("## What is logged")
 BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 3}
 RNN = {"agent": "rnn", "burn_in": 1, "sequence_length": 2, "rnn_hidden_dim": 4}

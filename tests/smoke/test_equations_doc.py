@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 TABLE = [line for line in (ROOT / "docs" / "equations.md").read_text().splitlines() if line.startswith("| ")]
 QUOTED = [quoted for line in TABLE for quoted in re.findall(r"`([^`]+)`", line)]
 FILES = [quoted.split(":")[0] for quoted in QUOTED if ".py" in quoted]

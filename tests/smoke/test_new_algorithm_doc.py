@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.support.paths import ROOT
 
 import main
 
-DOC = (Path(__file__).parents[2] / "docs" / "new_algorithm.md").read_text()
+DOC = (ROOT / "docs" / "new_algorithm.md").read_text()
 
 
 def block(language: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from tests.contract.checks import CHECKS, Case
+from tests.support.paths import ROOT
 
-DOC = (Path(__file__).parents[2] / "docs" / "new_environment.md").read_text()
+DOC = (ROOT / "docs" / "new_environment.md").read_text()
 
 
 def block(language: str) -> str:

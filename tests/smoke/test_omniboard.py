@@ -15,11 +15,12 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.support.paths import ROOT
 
 from records.files import Curve
 from records.store import FileStore, RunRecord, utc_now
 
-SCRIPT = Path(__file__).parents[2] / "tools" / "omniboard.sh"
+SCRIPT = ROOT / "tools" / "omniboard.sh"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,9 @@ pytest_plugins = ["tests.support.mongo_server"]
 TINY = "t_max=60 batch_size=8 learning_starts=8 log_interval=20 test_interval=30 test_nepisode=2 save_model=false"
 
 
-def run(results: Path, *words: str) -> int:
+def run(results: Path, *words: str, options: tuple[str, ...] = ()) -> int:
     command = f"--config=iql --env-config=bar with {TINY} save_replay=never env_args.episode_limit=5"
-    return main.main([*command.split(), *words, f"local_results_path={results}"])
+    return main.main([*options, *command.split(), *words, f"local_results_path={results}"])
 
 
 def test_a_run_is_copied_over_a_real_socket(
@@ -42,8 +43,9 @@ def test_a_database_that_never_answers_costs_nothing_but_a_message(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("MONGO_URL", "mongodb://127.0.0.1:1/nobody")
-    assert run(tmp_path) == 0
+    monkeypatch.delenv("MONGO_URL", raising=False)
+    assert run(tmp_path, options=("--mongo-url=mongodb://127.0.0.1:1/nobody",)) == 0
+    assert "MONGO_URL" not in os.environ, "the address is this run's own"
     assert read_json(tmp_path / "sacred" / "1" / "run.json")["status"] == "COMPLETED"
     said = capsys.readouterr()
     assert "push" in said.out + said.err + caplog.text

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.smoke.test_matrix import run
+from tests.support.small_runs import run
 from torch import Tensor
 
 import main

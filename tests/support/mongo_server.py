@@ -15,10 +15,11 @@ import mongomock
 import pytest
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
+from tests.support.paths import ROOT
 
 from records.mongo import MongoStore, connect
 
-EMBEDDED = Path(__file__).parents[2] / "tools" / "embedded_mongo.py"
+EMBEDDED = ROOT / "tools" / "embedded_mongo.py"
 
 
 class Server:

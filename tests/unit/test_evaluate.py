@@ -10,7 +10,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 import torch
-from tests.smoke.test_matrix import run
+from tests.support.small_runs import run
 
 import build
 import evaluate

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import graphlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.support.paths import SRC
+from tests.support.paths import ROOT, SRC
 
 BELOW_ALL = {"utils", "components.batch"}
 # Room -> what its files may import beside files of the same room and BELOW_ALL.
@@ -47,16 +48,21 @@ def module_name(path: Path) -> str:
 FILES = {module_name(path): path for path in sorted(SRC.rglob("*.py"))}
 
 
-def imported(name: str) -> set[str]:
-    """Modules of this project that the module ``name`` imports, anywhere in its text."""
+def names_in_imports(path: Path) -> set[str]:
+    """Dotted names of the modules that a file imports, anywhere in its text, and of what it takes from them."""
     found = set()
-    for node in ast.walk(ast.parse(FILES[name].read_text())):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {name if name in FILES else node.module for name in inner}
-    return found & FILES.keys()
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def imported(name: str) -> set[str]:
+    """Modules of this project that the module ``name`` imports."""
+    found = names_in_imports(FILES[name])
+    return {inner if inner in FILES else inner.rpartition(".")[0] for inner in found} & FILES.keys()
 
 
 def within(name: str, rooms: set[str]) -> bool:
@@ -126,3 +132,9 @@ def test_utils_need_neither_the_database_nor_the_recorder() -> None:
 
 def test_pictures_need_no_package_of_one_task() -> None:
     assert not {"magent2", "pettingzoo", "gymnasium", "matplotlib"} & packages_after("import pictures.render")
+
+
+def test_no_test_imports_another() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        wrong = [name for name in names_in_imports(path) if re.match(r"tests\..*\b(test_|conftest)", name)]
+        assert not wrong, path

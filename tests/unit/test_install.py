@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

@@ -1,4 +1,4 @@
-"""How a run of main.py ends when a part of it raises."""
+"""What a run of main.py says, and how it ends when a part of it raises."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support import small_runs
+from tests.support.paths import SRC
 
-SRC = Path(__file__).parents[2] / "src"
 BROKEN = """
 from learners.base import LearningError
 from learners.q_learner import QLearner
@@ -52,3 +53,10 @@ def test_a_mistake_in_the_code_shows_its_traceback_and_what_a_person_can_mend_on
     entry = json.loads((tmp_path / "sacred" / "1" / "run.json").read_text())
     assert entry["status"] == "FAILED"
     assert entry["fail_trace"]
+
+
+def test_notes_are_part_of_the_output_that_is_recorded(tmp_path: Path) -> None:
+    assert small_runs.run(tmp_path, "iql", "bar", gmf_coef=3.0) == 0
+    said = (tmp_path / "sacred" / "1" / "cout.txt").read_text()
+    assert "note: command line sets gmf_coef, which iql never reads.\n" in said
+    assert "replay: " in said

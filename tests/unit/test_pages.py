@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.support.paths import ROOT
 
 from analysis.page import MARK, fill
 
-ROOT = Path(__file__).parents[2]
 FOLDERS = ("", "docs/", "opponents/", "results/paper/")
 PAGES = [path.relative_to(ROOT) for folder in FOLDERS for path in sorted(ROOT.glob(f"{folder}*.md"))]
 GENERATED = [page for page in PAGES if f"\n{MARK}" in (ROOT / page).read_text()]

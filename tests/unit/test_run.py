@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.smoke.test_matrix import run as run_main
 from tests.support.factory import config_for
+from tests.support.paths import SRC
+from tests.support.small_runs import run as run_main
 
 import build
 import main
@@ -28,7 +29,6 @@ from utils.errors import InputError
 from utils.signals import Stopped, StopRequest
 
 CPU = torch.device("cpu")
-SRC = Path(__file__).parents[2] / "src"
 BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 5}
 QUICK = {"env_args": BAR, "t_max": 60, "test_interval": 20, "test_nepisode": 2, "log_interval": 20, "n_groups": 2}
 

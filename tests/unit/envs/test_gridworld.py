@@ -7,12 +7,12 @@ import math
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.support.paths import SRC
 
 from components.batch import decode_obs
 from envs.base import EnvError
@@ -330,5 +330,5 @@ def test_import_order_and_threads() -> None:
         "assert 'torch' in sys.modules; import_engine(); assert 'OMP_NUM_THREADS' not in os.environ"
     )
     environ = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    src = str(Path(__file__).parents[3] / "src")
+    src = str(SRC)
     subprocess.run([sys.executable, "-c", code], check=True, env=environ | {"PYTHONPATH": src})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from tests.support.paths import SRC
 
 from utils.cli import exit_code
 from utils.errors import InputError
@@ -42,7 +42,7 @@ def test_the_traceback_is_there_on_request(monkeypatch: pytest.MonkeyPatch, caps
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     code = "import sys\nfrom utils.cli import exit_code\nsys.exit(exit_code(lambda: print('line\\n' * 100_000)))"
-    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
+    environ = os.environ | {"PYTHONPATH": str(SRC)}
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) as process:
         assert process.stdout is not None

@@ -1,0 +1,48 @@
+"""Runs of the real main with small numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import main
+from config.loader import named_layer
+
+LEARNING = {
+    "t_max": 24,
+    "batch_size_run": 2,
+    "learning_starts": 8,
+    "batch_size": 4,
+    "train_interval": 8,
+    "buffer_size": 200,
+    "test_nepisode": 2,
+    "log_interval": 24,
+    "hidden_dims": [8],
+}
+BATTLE = {"n_agents": 6, "n_enemies": 6, "map_size": 16, "episode_limit": 6, "opponent_checkpoint": ""}
+# Name of a configuration in src/config/envs -> arguments that make its episodes short and its population small.
+ENVIRONMENTS: dict[str, dict[str, Any]] = {
+    "bar": {"n_agents": 6, "capacity": 3, "episode_limit": 5},
+    "battle": {**BATTLE, "hp": 1, "enemy_hp": 1, "opponent": "random"},
+    "battle_symmetric": {**BATTLE, "opponent": "self_play"},
+    "matrix_game": {"n_agents": 2},
+    "hawk_dove": {"n_agents": 3, "episode_limit": 2},
+    "pettingzoo": {"kwargs": {"N": 3, "max_cycles": 6}},
+    "pursuit": {"n_agents": 4, "episode_limit": 6},
+    "spread": {"n_agents": 3, "episode_limit": 6},
+}
+
+
+def run(folder: Path, algorithm: str, environment: str, **overrides: Any) -> int:
+    """Exit code of ``main.py --config --env-config with ...`` on the small version of an environment."""
+    env_args = {**ENVIRONMENTS[environment], **overrides.pop("env_args", {})}
+    words = {**LEARNING, "n_groups": 2, "local_results_path": str(folder), **overrides}
+    words |= {f"env_args.{key}": value for key, value in env_args.items()}
+    words |= {
+        f"test_env_args.{key}": env_args[key]
+        for key in named_layer("envs", environment).values.get("test_env_args", {})
+    }
+    given = [f"{key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}" for key, value in words.items()]
+    return main.main([f"--config={algorithm}", f"--env-config={environment}", "with", *given])
