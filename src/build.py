@@ -19,7 +19,7 @@ import learners
 from components import grouping as groupings
 from components import selectors
 from components.batch import EnvInfo
-from components.replay import Replay, check_memory
+from components.rows import Rows, RowSpec
 from config.registry import Registries, make, resolve
 from config.resolve import chosen_classes, config_from_dict, env_values
 from config.schema import Config, ConfigError, type_name
@@ -27,7 +27,9 @@ from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
 from envs.base import Env
 from envs.opponents import TwoSidedEnv
-from learners.base import Learner
+from learners import regimes
+from learners.base import Learner, Setting
+from learners.regimes import Regime
 from modules import agents, mixers
 from records import checkpoint
 from runners.vector_runner import VectorRunner
@@ -43,6 +45,7 @@ REGISTRIES: Registries = {
     "learner": learners.REGISTRY,
     "grouping": groupings.REGISTRY,
     "selector": selectors.REGISTRY,
+    "regime": regimes.REGISTRY,
 }
 PROJECT = Path(__file__).parents[1]  # relative paths of opponents start here, wherever the command is run
 
@@ -55,7 +58,8 @@ class System:
     device: torch.device
     mac: BasicMAC
     learner: Learner
-    replay: Replay
+    regime: Regime[Any]
+    rows: Rows
     runner: VectorRunner
     test_runner: VectorRunner
     notes: tuple[str, ...]  # sentences for the person who started the run
@@ -110,13 +114,41 @@ def make_learner(config: Config, mac: BasicMAC) -> Learner:
         "obs_dim": math.prod(mac.info.obs_shape),
         "n_agents": mac.info.n_agents,
         "n_actions": mac.info.n_actions,
-        "n_groups": getattr(getattr(mac, "grouping", None), "n_groups", None),
+        "setting": Setting(config.t_max, make_regime(config).target_update_tau),
         "generator": seeding.generator(config.seed, "learner", mac.device),
     }
     if "mixer" in classes:
         mixer: nn.Module = make(classes["mixer"], config.args, given)
         given["mixer"] = mixer.to(mac.device)
     return make(classes["learner"], config.args, given)
+
+
+def make_regime(config: Config) -> Regime[Any]:
+    """How the learner learns from what is played."""
+    return make(resolve(REGISTRIES["regime"], config.regime, "regime"), config.args, {})
+
+
+def row_spec(config: Config, env: Env, mac: BasicMAC, learner: Learner) -> RowSpec:
+    """What rows of a run hold and where."""
+    return RowSpec(
+        info=env.info,
+        n_envs=config.batch_size_run,
+        storage=env.device,  # rows stay where the environment makes them
+        device=mac.device,
+        with_position=learner.needs_position,
+        window=mac.agent.window,
+        observations=env.observations if env.info.compact_dim else None,
+    )
+
+
+def _check_regime(config: Config, mac: BasicMAC, learner: Learner, regime: Regime[Any]) -> None:
+    """Raises ConfigError for what learns from a replay alone."""
+    reason = learner.replay_only or ("it learns from sequences with a warm-up" if mac.agent.window else "")
+    if reason and regime.target_update_tau is None:
+        part = f"learner={config.learner}" if learner.replay_only else f"agent={config.agent}"
+        raise ConfigError(
+            f"configuration: {part} expects regime=replay ({reason}), got regime={config.regime}. Set regime=replay."
+        )
 
 
 def _check_parts(config: Config, classes: Mapping[str, type]) -> None:
@@ -144,38 +176,28 @@ def build(config: Config, resumed: bool = False) -> System:
     mac = make_mac(config, env.info).to(device)
     learner = make_learner(config, mac)
     set_opponent(env, mac, greedy=False)
-    set_opponent(test_env, mac, greedy=True)
+    set_opponent(test_env, learner.acting(), greedy=True)
 
-    with_position = learner.needs_position
-    storage = env.device  # rows stay where the environment makes them
-    free = torch.cuda.mem_get_info(storage)[0] if storage.type == "cuda" else psutil.virtual_memory().available
-    notes = [check_memory(env.info, config.buffer_size, config.batch_size_run, with_position, free)]
-    replay = Replay(
-        env.info,
-        config.batch_size_run,
-        config.buffer_size,
-        seeding.generator(config.seed, "replay"),
-        storage,
-        device,
-        with_position,
-        mac.agent.window,
-        env.observations if env.info.compact_dim else None,
+    regime = make_regime(config)
+    _check_regime(config, mac, learner, regime)
+    spec = row_spec(config, env, mac, learner)
+    free = (
+        torch.cuda.mem_get_info(spec.storage)[0] if spec.storage.type == "cuda" else psutil.virtual_memory().available
     )
-    if config.learning_starts < replay.length * config.batch_size_run:
-        raise ConfigError(
-            f"configuration: learning_starts = {config.learning_starts}, but the first update needs {replay.length} "
-            f"transitions of each of batch_size_run = {config.batch_size_run} environments. Set learning_starts to at "
-            f"least {replay.length * config.batch_size_run}."
-        )
+    memory = spec.check_memory(regime.name, regime.kept(spec.n_envs), free)
+    start = seeding.derive_seed(config.seed, "environment")
     system = System(
         config=config,
         device=device,
         mac=mac,
         learner=learner,
-        replay=replay,
-        runner=VectorRunner(env, mac, seeding.generator(config.seed, "behaviour", device)),
-        test_runner=VectorRunner(test_env, mac, seeding.generator(config.seed, "evaluation", device)),
-        notes=tuple(notes),
+        regime=regime,
+        rows=regime.rows(spec, seeding.generator(config.seed, "replay")),
+        runner=VectorRunner(env, mac, seeding.generator(config.seed, "behaviour", device), start),
+        test_runner=VectorRunner(
+            test_env, learner.acting(), seeding.generator(config.seed, "evaluation", device), start
+        ),
+        notes=(memory, regime.describe()),
     )
     if config.checkpoint_path and not resumed:
         load_networks(system, checkpoint.step_folder(Path(config.checkpoint_path), config.load_step))

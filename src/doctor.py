@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from utils.errors import InputError
 
 if TYPE_CHECKING:
-    from components.batch import EnvInfo
+    from components.rows import RowSpec
     from config.schema import Config
 
-ReplayArguments = tuple["EnvInfo", int, int, bool]  # info, buffer_size, batch_size_run, with_position
+RowArguments = tuple["RowSpec", str, int]  # the spec, what keeps rows, how many
 
 ROOT = Path(__file__).parents[1]
 INSTALL = "Run ./install_dependencies.sh and use .venv/bin/python."
@@ -115,10 +115,8 @@ def check_rendering() -> Finding:
     return ok("PNG, GIF and MP4 written")
 
 
-def check_disk(results: Path, replay: ReplayArguments | None) -> Finding:
+def check_disk(results: Path, kept: RowArguments | None) -> Finding:
     """Room for records and checkpoints, which hold the replay where exact resume is on."""
-    from components.replay import replay_bytes
-
     existing = next(path for path in (results, *results.absolute().parents) if path.exists())
     if not os.access(existing, os.W_OK):
         return fail(f"{existing} is not writable. Choose another folder: with local_results_path=...")
@@ -126,23 +124,22 @@ def check_disk(results: Path, replay: ReplayArguments | None) -> Finding:
     text = f"{free / GIB:.1f} GiB free for {results}"
     if free < GIB:
         return fail(f"{text}: less than 1 GiB. Free space, or choose another folder: with local_results_path=...")
-    needed = 2 * replay_bytes(*replay) if replay else 0  # the old state stays until the new one is whole
+    needed = 2 * kept[0].bytes_of(kept[2]) if kept else 0  # the old state stays until the new one is whole
     if free < needed + GIB:
         return warn(f"{text}: exact resume may need {needed / GIB:.1f} GiB. Free space, or use save_replay=never.")
     return ok(text)
 
 
-def check_memory(replay: ReplayArguments | None) -> Finding:
+def check_memory(kept: RowArguments | None) -> Finding:
     """The replay of the chosen configuration against free memory. Raises ReplayError when it does not fit."""
     import psutil
 
-    from components.replay import check_memory
-
     available = psutil.virtual_memory().available
     text = f"{available / GIB:.1f} GiB free"
-    if replay is None:
+    if kept is None:
         return ok(f"{text}; give --config and --env-config to check a replay against it")
-    return ok(f"{text}; {check_memory(*replay, available)}")
+    spec, name, transitions = kept
+    return ok(f"{text}; {spec.check_memory(name, transitions, available)}")
 
 
 def check_gpu(use_cuda: bool) -> Finding:
@@ -178,20 +175,22 @@ def check_database(url: str | None) -> Finding:
     return ok(f"{store.name} answers")
 
 
-def replay_arguments(config: Config) -> ReplayArguments:
-    """What the replay's size follows from. Raises InputError for parts that do not fit together."""
+def row_arguments(config: Config) -> RowArguments:
+    """What the size of the kept rows follows from. Raises InputError for parts that do not fit together."""
     import build
 
     on_cpu = replace(config, use_cuda=False)  # a missing GPU is another check's finding
     env = build.make_env(on_cpu, n_envs=1, test=False)
     try:
-        learner = build.make_learner(on_cpu, build.make_mac(on_cpu, env.info))
+        mac = build.make_mac(on_cpu, env.info)
+        spec = build.row_spec(on_cpu, env, mac, build.make_learner(on_cpu, mac))
     finally:
         env.close()
-    return env.info, config.buffer_size, config.batch_size_run, learner.needs_position
+    regime = build.make_regime(on_cpu)
+    return spec, regime.name, regime.kept(spec.n_envs)
 
 
-def chosen(arguments: argparse.Namespace) -> tuple[Config | None, ReplayArguments | None]:
+def chosen(arguments: argparse.Namespace) -> tuple[Config | None, RowArguments | None]:
     """The configuration to check, if one was given. Raises InputError for one that cannot run."""
     if arguments.config is None and arguments.env_config is None:
         return None, None
@@ -204,7 +203,7 @@ def chosen(arguments: argparse.Namespace) -> tuple[Config | None, ReplayArgument
         raise ConfigError("expected both --config=ALGORITHM and --env-config=ENVIRONMENT, got one of them.")
     overrides = [word for word in arguments.overrides if word != "with"]
     config, _ = make_config(layers(arguments.config, arguments.env_config, overrides), build.REGISTRIES)
-    return config, replay_arguments(config)
+    return config, row_arguments(config)
 
 
 def survived(check: Callable[..., Finding], *given: Any) -> Finding:
@@ -223,13 +222,13 @@ def examine(arguments: argparse.Namespace) -> Iterator[tuple[str, Finding]]:
     yield "packages", survived(check_packages)
     yield "engine", survived(check_engine)
     yield "rendering", survived(check_rendering)
-    config, replay = None, None
+    config, kept = None, None
     try:
-        config, replay = chosen(arguments)
+        config, kept = chosen(arguments)
     except (InputError, ImportError) as error:
         yield "configuration", fail(str(error))
-    yield "memory", survived(check_memory, replay)
-    yield "disk", survived(check_disk, Path(config.local_results_path if config else "results"), replay)
+    yield "memory", survived(check_memory, kept)
+    yield "disk", survived(check_disk, Path(config.local_results_path if config else "results"), kept)
     yield "gpu", survived(check_gpu, config is not None and config.use_cuda)
     yield "database", survived(check_database, arguments.mongo_url)
 

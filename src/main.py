@@ -115,7 +115,12 @@ def experiment(
             f"{sum(parameter.numel() for parameter in system.learner.parameters):,} parameters, on {system.device}"
         )
         say(f"run {_run._id}: {observer.run_dir}")
-        _run.info["resolved"] = {"device": str(system.device), "n_agents": info.n_agents, "n_actions": info.n_actions}
+        _run.info["resolved"] = {
+            "device": str(system.device),
+            "n_agents": info.n_agents,
+            "n_actions": info.n_actions,
+            "replay_ratio": system.regime.replay_ratio,
+        }
 
         def log_scalar(name: str, value: float, t_env: int) -> None:
             _run.log_scalar(name, value, t_env)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from build import System, policy_state
+from controllers.basic_controller import BasicMAC
 from learners.base import LearningError
 from records import checkpoint
 from utils import seeding
@@ -43,20 +44,19 @@ class Trainer:
         self.log_scalar = log_scalar
         self.counters = Counters()
         self.stop = StopRequest()
+        self.progress = Progress(self.config.t_max)
 
     def train(self) -> float:
         """Train to ``t_max``; the last evaluation's mean return. Raises Stopped when asked to stop, after saving."""
         config, counters, system = self.config, self.counters, self.system
-        if counters.t_env == 0:
-            system.runner.reset(seeding.derive_seed(config.seed, "environment"))
-        self.progress = Progress(counters.t_env, config.t_max)
+        self.progress.start(counters.t_env)
         with self.stop:
             while counters.t_env < config.t_max:
                 if self._due("tested", config.test_interval) and self.evaluate() is None:
                     counters.tested -= 1  # due again when the run is resumed
                 if self.stop.requested:
                     self._halt()
-                counters.t_env += system.runner.collect(counters.t_env, system.replay)
+                counters.t_env += system.runner.collect(counters.t_env, system.rows)
                 self._learn()
                 self.progress.draw(counters.t_env, system.learner.n_updates)
                 if self._due("logged", config.log_interval):
@@ -83,11 +83,9 @@ class Trainer:
         return due
 
     def _learn(self) -> None:
-        """As many updates as the environment steps so far have earned: one in ``train_interval``."""
-        config, counters, learner = self.config, self.counters, self.system.learner
-        earned = (counters.t_env - config.learning_starts) // config.train_interval
-        while learner.n_updates < earned:
-            metrics = learner.train(self.system.replay.sample(config.batch_size), counters.t_env)
+        """Every update that is due."""
+        counters, system = self.counters, self.system
+        for metrics in system.regime.updates(system.learner, system.rows, counters.t_env):
             counters.sums = {name: counters.sums.get(name, 0.0) + value for name, value in metrics.items()}
             counters.n_sums += 1
 
@@ -102,7 +100,7 @@ class Trainer:
         if counters.n_sums:
             # A stream of its own: how often metrics are written does not change what is learned.
             seed = seeding.derive_seed(self.config.seed, "diagnosis", counters.t_env)
-            batch = system.replay.sample(self.config.batch_size, torch.Generator().manual_seed(seed))
+            batch = system.regime.sample(system.rows, torch.Generator().manual_seed(seed))
             means = {name: total / counters.n_sums for name, total in counters.sums.items()}
             for name, tensor in {**means, **system.learner.diagnose(batch, counters.t_env)}.items():
                 self.log_scalar(name, float(tensor), counters.t_env)
@@ -124,14 +122,19 @@ class Trainer:
                 )
 
     def evaluate(self) -> float | None:
-        """Greedy episodes on the evaluation environments; None when asked to stop meanwhile."""
-        config, counters = self.config, self.counters
-        seed = seeding.derive_seed(config.seed, "evaluation", counters.t_env)
-        means = self.system.test_runner.evaluate(seed, config.test_nepisode, lambda: self.stop.requested)
-        if not means:
+        """Greedy episodes of the policy that is exported, and of the online one if that is another.
+
+        The mean return of the first; None when asked to stop meanwhile.
+        """
+        config, counters, system = self.config, self.counters, self.system
+        means = self._play(system.learner.acting())
+        online = self._play(system.mac) if system.learner.average is not None and means else means
+        if not means or not online:
             return None
         for name, value in means.items():
             self.log_scalar(f"test_{name}", value, counters.t_env)
+        if system.learner.average is not None:
+            self.log_scalar("test_online_return_mean", online["return_mean"], counters.t_env)
         result = means["return_mean"]
         self.progress.returns["test"] = result
         if result > counters.best and config.save_model:
@@ -140,8 +143,14 @@ class Trainer:
             checkpoint.mark_best(self.checkpoints, counters.t_env, result)
         return result
 
+    def _play(self, mac: BasicMAC) -> dict[str, float]:
+        """Means over one evaluation of ``mac``, the same episodes for all; empty when asked to stop meanwhile."""
+        runner, seed = self.system.test_runner, seeding.derive_seed(self.config.seed, "evaluation", self.counters.t_env)
+        runner.mac = mac
+        return runner.evaluate(seed, self.config.test_nepisode, lambda: self.stop.requested)
+
     def _save_networks(self) -> None:
-        policy = policy_state(self.config, self.system.mac)
+        policy = policy_state(self.config, self.system.learner.acting())
         learner = self.system.learner.state_dict()
         checkpoint.save_step(self.checkpoints, self.counters.t_env, policy, learner, self.config.keep_checkpoints)
 
@@ -175,7 +184,7 @@ class Trainer:
         return {
             "counters": vars(self.counters),
             "learner": self.system.learner.state_dict(),
-            "replay": self.system.replay.state_dict(),
+            "replay": self.system.rows.state_dict(),
             "runner": self.system.runner.state_dict(),
         }
 
@@ -183,7 +192,7 @@ class Trainer:
         """Continue from `state_dict`."""
         self.counters = Counters(**state["counters"])
         self.system.learner.load_state_dict(state["learner"])
-        self.system.replay.load_state_dict(state["replay"])
+        self.system.rows.load_state_dict(state["replay"])
         self.system.runner.load_state_dict(state["runner"])
 
 

@@ -1,15 +1,54 @@
-"""Values and targets: pure functions of tensors."""
+"""Values, temporal-difference problems and their targets: pure functions of tensors.
+
+A learner says what is learned, as `TDProblem`s and their `Outcome`s; the regime makes the targets (`td_target` from a
+replay, `lambda_return` from a rollout). Units U are agents (N), groups (m) or the team (1).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from components.batch import Batch
+from components.mean_field import group_mean, group_sum
 from components.selectors import greedy_action
 
 Aggregation = Literal["sum", "mean"]
+
+
+@dataclass(frozen=True)
+class TDProblem:
+    """Values that shall predict a return."""
+
+    name: str
+    value: Tensor  # (B, U) with gradient
+    weight: Tensor  # (B, U) >= 0; (B, V) with ``spread``
+    coef: float = 1.0  # of its loss in the whole
+    spread: Tensor | None = None  # (B, V, U) gathers the squared errors of units into V sums, as HMF's lambda does
+
+    def loss(self, target_BU: Tensor) -> Tensor:
+        """Weighted mean of squared errors."""
+        error_BU = (self.value - target_BU).square()
+        return weighted_mean(error_BU if self.spread is None else group_sum(error_BU, self.spread), self.weight)
+
+    def metrics(self, target_BU: Tensor) -> dict[str, Tensor]:
+        """``td_error_abs`` and ``target_mean``, 0-dim, without gradient."""
+        found = {"td_error_abs": (self.value.detach() - target_BU).abs(), "target_mean": target_BU}
+        if self.spread is not None:
+            found = {name: group_sum(value_BU, self.spread) for name, value_BU in found.items()}
+        return {name: weighted_mean(value, self.weight) for name, value in found.items()}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What follows a transition, for the units of a `TDProblem`; without gradient."""
+
+    reward: Tensor  # (B, U)
+    discount: Tensor  # (B, U) gamma, 0 where nothing follows; carries the share of survivors where a mean is learned
+    next_value: Tensor  # (B, U)
 
 
 def gather_action(q: Tensor, action: Tensor) -> Tensor:
@@ -30,12 +69,51 @@ def expected_value(probabilities: Tensor, q: Tensor) -> Tensor:
     return (probabilities * q).sum(-1)
 
 
-def td_target(reward: Tensor, ended: Tensor, next_value: Tensor, gamma: float) -> Tensor:
-    """One-step target ``r + gamma * next_value``, without the bootstrap where ``ended``.
+def td_target(outcome: Outcome) -> Tensor:
+    """One-step target r + discount * v(s'), of any one shape. Next values that are discounted away may be anything."""
+    return outcome.reward + outcome.discount * outcome.next_value.masked_fill(outcome.discount == 0.0, 0.0)
 
-    All of one shape, ``ended`` bool. A next value that is masked out may be anything finite or not.
+
+def lambda_return(outcome: Outcome, carry: Tensor, td_lambda: float) -> Tensor:
+    """Target of Q(lambda) over T consecutive transitions (Peng and Williams 1996; Gallici et al. 2024, PQN).
+
+    target_t = r_t + discount_t ((1 - lambda) v_{t+1} + lambda target_{t+1}) where ``carry``, else the one-step target.
+    ``outcome`` holds (T, E, U); ``carry`` (T, E, U) bool, or broadcast: the transition at t + 1 belongs to the same
+    episode, unit and window. Its last row is never read. lambda = 0 is `td_target`, lambda = 1 the discounted sum.
     """
-    return reward + gamma * next_value.masked_fill(ended, 0.0)
+    next_TEU = outcome.next_value.masked_fill(outcome.discount == 0.0, 0.0)
+    target = [outcome.reward[-1] + outcome.discount[-1] * next_TEU[-1]]
+    for t in range(len(next_TEU) - 2, -1, -1):
+        mixed_EU = torch.where(carry[t], (1.0 - td_lambda) * next_TEU[t] + td_lambda * target[-1], next_TEU[t])
+        target.append(outcome.reward[t] + outcome.discount[t] * mixed_EU)
+    return torch.stack(target[::-1])
+
+
+def discount(gamma: float, goes_on: Tensor, next_value: Tensor) -> Tensor:
+    """gamma where ``goes_on`` (bool), 0 elsewhere, in the dtype of ``next_value``."""
+    return gamma * goes_on.to(next_value.dtype)
+
+
+def agent_outcome(batch: Batch, reward_BN: Tensor, next_value_BN: Tensor, gamma: float) -> Outcome:
+    """What follows for each agent by itself: no bootstrap for those dead at t + 1, nor at a true end."""
+    goes_on_BN = ~batch.terminated[:, None] & batch.next_alive
+    return Outcome(reward_BN, discount(gamma, goes_on_BN, next_value_BN), next_value_BN)
+
+
+def agent_weight(batch: Batch) -> Tensor:
+    """(B, N) float32: the transition's weight for agents that acted, 0 for the dead."""
+    return batch.alive * batch.weight[:, None]
+
+
+def shared_reward(reward_BN: Tensor, member_BmN: Tensor, sharing: float) -> Tensor:
+    """(1 - sharing) r_k + sharing * mean reward of k's group (ours): 0 is selfish, 1 cooperative; (B, N) -> (B, N).
+
+    ``member_BmN``: zeros and ones; agents of no group keep their own share only.
+    """
+    if sharing == 0.0:
+        return reward_BN
+    mean_Bm1 = group_mean(reward_BN[..., None], member_BmN)
+    return (1.0 - sharing) * reward_BN + sharing * torch.bmm(member_BmN.transpose(1, 2), mean_Bm1).squeeze(-1)
 
 
 def team_reward(reward: Tensor, aggregation: Aggregation) -> Tensor:

@@ -151,3 +151,20 @@ def layers(config: str, env_config: str, overrides: list[str]) -> list[Layer]:
         named_layer("algs", config),
         parse_overrides(overrides),
     ]
+
+
+def for_regime(stack: list[Layer]) -> list[Layer]:
+    """The layers with the values that each has for the chosen regime (``regimes: {rollout: {...}}``) laid over its own.
+
+    Raises ConfigError where ``regimes`` is no mapping of mappings.
+    """
+    chosen = next((layer.values["regime"] for layer in reversed(stack) if "regime" in layer.values), None)
+    return [Layer(layer.where, _for_regime(layer, chosen)) for layer in stack]
+
+
+def _for_regime(layer: Layer, chosen: Any) -> dict[str, Any]:
+    values = dict(layer.values)
+    regimes = values.pop("regimes", {})
+    if not isinstance(regimes, Mapping) or not all(isinstance(part, Mapping) for part in regimes.values()):
+        raise ConfigError(f"{layer.where}: regimes expects keys and values for each regime, got {regimes!r}.")
+    return merge(values, regimes.get(chosen, {}))

@@ -38,7 +38,9 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(("mixing_embed_dim", "hypernet_embed"), SIZE),
     **dict.fromkeys(("regroup_interval", "mf_neighbours", "epsilon_anneal_time", "temperature_anneal_time"), COUNT),
     **dict.fromkeys(("gmf_coef", "top_coef", "reg_coef", "kl_coef", "logit_reg_coef"), COUNT),
-    **dict.fromkeys(("gamma", "epsilon_start", "epsilon_finish", "mean_policy_decay"), SHARE),
+    **dict.fromkeys(("rollout_length", "epochs", "minibatches"), SIZE),
+    **dict.fromkeys(("gamma", "epsilon_start", "epsilon_finish", "mean_policy_decay", "average_decay"), SHARE),
+    **dict.fromkeys(("td_lambda", "lr_finish", "reward_sharing"), SHARE),
     **dict.fromkeys(("lr", "grad_norm_clip", "gumbel_temperature", "policy_temperature"), POSITIVE),
     **dict.fromkeys(("temperature_start", "temperature_finish"), POSITIVE),
     "target_update_tau": Range(0, 1, above=True),
@@ -47,7 +49,7 @@ NOT_EMPTY = ("hidden_dims",)
 
 
 def check_ranges(values: Mapping[str, Any]) -> None:
-    """Raises ConfigError for a number, or one of a list, outside the range of its key."""
+    """Raises ConfigError for a number, or one of a list, outside the range of its key, or two that do not fit."""
     for key, allowed in RANGES.items():
         if key not in values:
             continue
@@ -57,6 +59,11 @@ def check_ranges(values: Mapping[str, Any]) -> None:
                 raise ConfigError(f"configuration: {key} expects {_what(given)}{allowed}, got {given}.")
         if key in NOT_EMPTY and given == []:
             raise ConfigError(f"configuration: {key} expects at least one number, got [].")
+    if values.get("learning_starts", math.inf) < values.get("batch_size", 0):
+        raise ConfigError(
+            f"configuration: learning_starts = {values['learning_starts']} is less than batch_size = "
+            f"{values['batch_size']}; the first update needs a full batch. Raise learning_starts."
+        )
 
 
 def _what(given: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, get_type_hints
 
 from utils.errors import InputError
@@ -49,21 +49,36 @@ def resolve(registry: Registry, name: str, kind: str) -> type:
 def config_keys(cls: type) -> dict[str, Any]:
     """Keyword-only constructor parameters of ``cls``: configuration key -> type annotation.
 
-    Raises RegistryError for one without.
+    A constructor that takes ``**keys`` passes them on to the next one along its base classes, whose keys are then its
+    own too. Raises RegistryError for a key without an annotation.
     """
-    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
-    names = [
-        name
-        for name, parameter in inspect.signature(cls).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    for name in names:
-        if name not in hints:
-            raise RegistryError(
-                f"{cls.__name__}: the keyword-only parameter {name} is a configuration key, whose type is its "
-                "annotation, but it has none. Annotate it."
-            )
-    return {name: hints[name] for name in names}
+    keys: dict[str, Any] = {}
+    for parameters, hints in _constructors(cls):
+        for name, parameter in parameters.items():
+            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+                continue
+            if name not in hints:
+                raise RegistryError(
+                    f"{cls.__name__}: the keyword-only parameter {name} is a configuration key, whose type is its "
+                    "annotation, but it has none. Annotate it."
+                )
+            keys.setdefault(name, hints[name])
+    return keys
+
+
+def _constructors(cls: type) -> Iterator[tuple[Mapping[str, inspect.Parameter], dict[str, Any]]]:
+    """Parameters and type hints of the constructor of ``cls``, and of those that get its further keywords."""
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        constructor = vars(base)["__init__"]
+        try:
+            parameters = inspect.signature(constructor).parameters
+        except ValueError:  # one of C, which has no keys
+            return
+        yield parameters, get_type_hints(constructor)
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return
 
 
 def make(cls: type[T], values: Mapping[str, Any], given: Mapping[str, Any]) -> T:

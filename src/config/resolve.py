@@ -7,10 +7,11 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from config.loader import Layer, merge
+from config.loader import Layer, for_regime, merge
 from config.ranges import check_ranges
 from config.registry import Registries, config_keys, resolve
 from config.schema import NESTED, Config, ConfigError, check_value, framework_keys, type_name
+from config.since import WITHOUT
 from utils.words import nearest
 
 OPTIONAL = ("mixer", "grouping")  # may be "none"
@@ -53,6 +54,7 @@ def make_config(layers: list[Layer], registries: Registries) -> tuple[Config, li
     RegistryError.
     """
     values: dict[str, Any] = {}
+    layers = for_regime(layers)
     for layer in layers:
         values = merge(values, layer.values)
     origin = {key: layer.where for layer in layers for key in layer.values}
@@ -112,16 +114,12 @@ def _check_ranges(config: Config) -> None:
     check_ranges(config.to_dict())
     if config.evaluate and not config.checkpoint_path:
         raise ConfigError("configuration: evaluate=true plays loaded networks. Set checkpoint_path as well.")
-    if config.learning_starts < config.batch_size:
-        raise ConfigError(
-            f"configuration: learning_starts = {config.learning_starts} is less than batch_size = "
-            f"{config.batch_size}; the first update needs a full batch. Raise learning_starts."
-        )
 
 
 def config_from_dict(values: dict[str, Any]) -> Config:
     """The configuration that `Config.to_dict` recorded."""
     own = framework_keys()
+    values = {**WITHOUT, **values}
     for key in (*own, "env_args", "test_env_args"):
         if key not in values:
             raise ConfigError(f"recorded configuration: the key '{key}' has no value. Another version wrote it.")

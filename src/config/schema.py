@@ -36,14 +36,11 @@ class Config:
     learner: str
     grouping: str  # how HMF's groups are made
     selector: str  # exploration
+    regime: str  # from rows to updates: replay or rollout
 
     seed: int
     t_max: int  # environment steps in all
     batch_size_run: int  # parallel environments
-    batch_size: int  # joint transitions per update
-    buffer_size: int  # joint transitions kept
-    learning_starts: int  # environment steps before the first update
-    train_interval: int  # environment steps per update
     test_interval: int  # environment steps between evaluations
     test_nepisode: int  # greedy episodes per evaluation
     log_interval: int  # environment steps between logged training metrics

@@ -68,7 +68,16 @@ class BasicMAC(nn.Module):
         action = self.selector.select(q_ENA, avail, t_env, test_mode, generator)
         position = None if step.position is None else step.position.to(device)
         done = step.done.to(device)
-        memory = self.remember(memory, obs, action, alive, done, position, test_mode, generator)
+        memory = self.remember(
+            memory,
+            obs=obs,
+            action=action,
+            alive=alive,
+            done=done,
+            position=position,
+            test_mode=test_mode,
+            generator=generator,
+        )
         memory = replace(memory, age=memory.age + 1, prev_action=action.masked_fill(~alive, -1), hidden=hidden)
         return action, self.restart(memory, done) if step.done.any() else memory
 
@@ -91,6 +100,7 @@ class BasicMAC(nn.Module):
     def remember(
         self,
         memory: Memory,
+        *,
         obs: Tensor,
         action: Tensor,
         alive: Tensor,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,10 +31,10 @@ class GroupMAC(BasicMAC):
         selector: ActionSelector,
         grouping: Grouping,
         *,
-        obs_last_action: bool,
         regroup_interval: int,
+        **keys: Any,
     ) -> None:
-        super().__init__(info, agent, selector, obs_last_action=obs_last_action)
+        super().__init__(info, agent, selector, **keys)
         self.grouping = grouping
         self.regroup_interval = regroup_interval
 
@@ -44,6 +45,7 @@ class GroupMAC(BasicMAC):
     def remember(
         self,
         memory: Memory,
+        *,
         obs: Tensor,
         action: Tensor,
         alive: Tensor,

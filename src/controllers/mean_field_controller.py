@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -31,10 +31,10 @@ class MeanFieldMAC(BasicMAC):
         agent: Agent,
         selector: ActionSelector,
         *,
-        obs_last_action: bool,
         mean_action: Literal["others", "team"],
+        **keys: Any,
     ) -> None:
-        super().__init__(info, agent, selector, obs_last_action=obs_last_action)
+        super().__init__(info, agent, selector, **keys)
         self.mean_action = mean_action
 
     @classmethod

@@ -85,8 +85,9 @@ def meet(game: Config, row: Player, column: Player | None, side: str, n_episodes
     env = make_game(game, min(n_episodes, game.batch_size_run), side, "self_play" if column else RANDOM)
     if column is not None:
         env.set_opponent(MACPolicy(column.mac, greedy=True))
-    runner = VectorRunner(env, row.mac, seeding.generator(seed, "crossplay"))
-    runner.play(seeding.derive_seed(seed, "crossplay"), n_episodes, lambda: False)
+    start = seeding.derive_seed(seed, "crossplay")
+    runner = VectorRunner(env, row.mac, seeding.generator(seed, "crossplay"), start)
+    runner.play(start, n_episodes, lambda: False)
     env.close()
     values = {name: np.array(runner.log.values[name]) for name in STATS}
     return Result(row.label, column.label if column else RANDOM, side, values)

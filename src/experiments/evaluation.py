@@ -111,7 +111,8 @@ def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:
 def statistics(config: Config, mac: BasicMAC, episodes: int, seed: int) -> dict[str, float]:
     """Means over greedy episodes."""
     env = make_game(config, mac, min(config.batch_size_run, episodes))
-    runner = VectorRunner(env, mac, seeding.generator(seed, "evaluation"))
-    means = runner.evaluate(seeding.derive_seed(seed, "evaluation"), episodes, lambda: False)
+    start = seeding.derive_seed(seed, "evaluation")
+    runner = VectorRunner(env, mac, seeding.generator(seed, "evaluation"), start)
+    means = runner.evaluate(start, episodes, lambda: False)
     env.close()
     return means

@@ -1,104 +1,205 @@
-"""What every learner shares: online and target networks, one optimiser, one update."""
+"""What every learner shares: online and target networks by name, the loss over TD problems, one optimiser, an average.
+
+A learner says what is learned (`predict`, `outcomes`); the regime (`learners/regimes.py`) says from which rows and with
+which targets.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from components.batch import Batch
-from components.returns import td_target, weighted_mean
+from components.returns import Outcome, TDProblem, shared_reward, td_target
+from components.schedules import LinearSchedule
 from components.target_net import frozen_copy, soft_update
 from controllers.basic_controller import BasicMAC
 from utils.errors import InputError
 
 Metrics = dict[str, Tensor]  # name -> 0-dim tensor on the learner's device
+M = TypeVar("M", bound=nn.Module)
 
 
 class LearningError(InputError):
     """Learning that cannot go on: a part that computes the wrong thing, or values that are no numbers any more."""
 
 
-class Learner(ABC):
-    """Minimises ``loss`` by Adam with clipped gradients; targets follow softly."""
+@dataclass(frozen=True)
+class Setting:
+    """What a learner has to know about its run."""
 
-    needs_position = False  # the replay stores positions for this learner
+    t_max: int  # environment steps over which the learning rate falls
+    target_update_tau: float | None  # rate at which target networks follow; None: there are none
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a learner says about a batch, with gradient."""
+
+    problems: Sequence[TDProblem]  # the first one is what ``td_error_abs`` and ``target_mean`` report
+    metrics: Metrics
+    extras: Mapping[str, tuple[float, Tensor]] = field(default_factory=dict)  # further losses: name -> (weight, 0-dim)
+
+
+class Learner(ABC):
+    """Minimises the sum of its TD losses and extras with clipped gradients; targets and the average follow softly."""
+
+    needs_position = False  # rows hold positions for this learner
+    replay_only = ""  # why it cannot learn in the rollout regime, if so
 
     def __init__(
-        self, mac: BasicMAC, mixer: nn.Module | None, *, lr: float, grad_norm_clip: float, target_update_tau: float
+        self,
+        mac: BasicMAC,
+        networks: Mapping[str, nn.Module],
+        setting: Setting,
+        *,
+        gamma: float,
+        reward_sharing: float,
+        optimiser: Literal["adam", "radam"],
+        lr: float,
+        lr_finish: float,
+        grad_norm_clip: float,
+        average_decay: float,
     ) -> None:
-        self.mac, self.mixer = mac, mixer
-        self.target_mac = frozen_copy(mac)
-        self.target_mixer = None if mixer is None else frozen_copy(mixer)
+        """``networks``: by name, what learns beside the controller.
+
+        ``average_decay``: of the averaged weights that are evaluated and exported (Polyak and Juditsky 1992); 0: the
+        online weights are. ``lr_finish``: the share of ``lr`` that is left at the end, falling linearly.
+        """
+        self.mac = mac
+        self.networks: dict[str, nn.Module] = {"mac": mac, **networks}
+        self.tau = setting.target_update_tau
+        self.has_targets = self.tau is not None
+        self.targets = {name: frozen_copy(net) if self.has_targets else net for name, net in self.networks.items()}
+        self.target_mac = self.target_of(mac)
+        self.average = frozen_copy(mac) if average_decay > 0.0 else None
+        self.average_decay = average_decay
+        self.gamma = gamma
+        self.reward_sharing = reward_sharing
         self.grad_norm_clip = grad_norm_clip
-        self.tau = target_update_tau
-        self.lr = lr
+        self.schedule = LinearSchedule(lr, lr * lr_finish, setting.t_max)
         self.n_updates = 0
-        self.parameters = [*mac.parameters(), *(mixer.parameters() if mixer is not None else [])]
-        self.optimiser = torch.optim.Adam(self.parameters, lr=lr, fused=True)
+        self.parameters = [parameter for net in self.networks.values() for parameter in net.parameters()]
+        self.optimiser: torch.optim.Optimizer = (
+            torch.optim.Adam(self.parameters, lr=lr, fused=True)
+            if optimiser == "adam"
+            else torch.optim.RAdam(self.parameters, lr=lr, foreach=True)
+        )
+
+    def target_of(self, online: M) -> M:
+        """The network that follows ``online``; itself where there are no targets."""
+        return cast(M, next(self.targets[name] for name, net in self.networks.items() if net is online))
 
     @abstractmethod
-    def loss(self, batch: Batch, t_env: int) -> tuple[Tensor, Metrics]:
-        """The loss (0-dim, with gradients) of a batch, and what to log about it."""
+    def predict(self, batch: Batch, t_env: int) -> Prediction:
+        """The TD problems of a batch, and what to log about it."""
 
-    def train(self, batch: Batch, t_env: int) -> Metrics:
+    @abstractmethod
+    def outcomes(self, batch: Batch, t_env: int) -> list[Outcome]:
+        """What follows, one for each problem of `predict`; called without gradients, before `predict`."""
+
+    def reward(self, batch: Batch, member_BmN: Tensor | None = None) -> Tensor:
+        """Rewards (B, N), shared by ``reward_sharing`` among the living of a group, or else of the team."""
+        return shared_reward(
+            batch.reward,
+            batch.alive[:, None, :].to(batch.reward.dtype) if member_BmN is None else member_BmN,
+            self.reward_sharing,
+        )
+
+    def next_q_values(self, batch: Batch, double_q: bool) -> tuple[Tensor, Tensor]:
+        """Q-values (B, N, A) at t + 1: those that select an action (online for ``double_q``), those that value it."""
+        evaluate_BNA = self.target_mac.next_q_values(batch)
+        return (self.mac.next_q_values(batch) if double_q and self.has_targets else evaluate_BNA), evaluate_BNA
+
+    @torch.no_grad()
+    def one_step_targets(self, batch: Batch, t_env: int) -> list[Tensor]:
+        """(B, U) for each problem."""
+        return [td_target(outcome) for outcome in self.outcomes(batch, t_env)]
+
+    def loss(self, batch: Batch, t_env: int, targets: Sequence[Tensor] | None = None) -> tuple[Tensor, Metrics]:
+        """The loss (0-dim, with gradients) of a batch, and what to log about it.
+
+        ``targets``: (B, U) for each problem; one-step targets if not given.
+        """
+        if targets is None:
+            targets = self.one_step_targets(batch, t_env)
+        prediction = self.predict(batch, t_env)
+        problems = prediction.problems
+        losses = {
+            problem.name: (problem.coef, problem.loss(target))
+            for problem, target in zip(problems, targets, strict=True)
+        }
+        losses |= prediction.extras
+        metrics = {**problems[0].metrics(targets[0]), **prediction.metrics}
+        if len(losses) > 1:
+            metrics |= {f"loss_{name}": value.detach() for name, (_, value) in losses.items()}
+        (coef, total), *others = losses.values()
+        total = coef * total
+        for coef, value in others:
+            total = total + coef * value
+        return total, metrics
+
+    def train(self, batch: Batch, t_env: int, targets: Sequence[Tensor] | None = None) -> Metrics:
         """One update. Never waits for the device: metrics are tensors."""
-        loss, metrics = self.loss(batch, t_env)
+        loss, metrics = self.loss(batch, t_env, targets)
         self.optimiser.zero_grad()
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.grad_norm_clip)
+        self._set_lr(self.schedule.value(t_env))
         self.optimiser.step()
-        soft_update(self.target_mac, self.mac, self.tau)
-        if self.mixer is not None and self.target_mixer is not None:
-            soft_update(self.target_mixer, self.mixer, self.tau)
+        if self.tau is not None:
+            for name, online in self.networks.items():
+                soft_update(self.targets[name], online, self.tau)
+        if self.average is not None:
+            soft_update(self.average, self.mac, 1.0 - self.average_decay)
         self.n_updates += 1
         return {"loss": loss.detach(), "grad_norm": grad_norm, **metrics}
+
+    def acting(self) -> BasicMAC:
+        """The controller to evaluate and export: the averaged one, if there is one."""
+        if self.average is None:
+            return self.mac
+        for averaged, online in zip(self.average.buffers(), self.mac.buffers(), strict=True):
+            averaged.copy_(online)  # statistics of the groups' features, which no update moves
+        return self.average
 
     def diagnose(self, batch: Batch, t_env: int) -> Metrics:
         """Metrics that cost too much for every update; called when metrics are written."""
         return {}
 
+    def _set_lr(self, lr: float) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+
     def _modules(self) -> dict[str, nn.Module]:
-        modules: dict[str, nn.Module] = {"mac": self.mac, "target_mac": self.target_mac}
-        if self.mixer is not None and self.target_mixer is not None:
-            modules |= {"mixer": self.mixer, "target_mixer": self.target_mixer}
+        """Everything that a checkpoint holds, by name."""
+        modules = dict(self.networks)
+        if self.tau is not None:
+            modules |= {f"target_{name}": target for name, target in self.targets.items()}
         return modules
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, targets, optimiser, counters."""
+        """Networks, targets, average, optimiser, counters."""
         states: dict[str, Any] = {name: module.state_dict() for name, module in self._modules().items()}
+        if self.average is not None:
+            states["average"] = self.average.state_dict()
         return {**states, "optimiser": self.optimiser.state_dict(), "n_updates": self.n_updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict` of a learner of the same shapes, at this learner's own learning rate.
 
-        Raises KeyError, RuntimeError or ValueError for what does not fit.
+        Networks of a regime without targets, or of a run without an average, start these as copies. Raises KeyError,
+        RuntimeError or ValueError for what does not fit.
         """
         for name, module in self._modules().items():
-            module.load_state_dict(state[name])
+            module.load_state_dict(state.get(name, state[name.removeprefix("target_")]))
+        if self.average is not None:
+            self.average.load_state_dict(state.get("average", state["mac"]))
         self.optimiser.load_state_dict(state["optimiser"])
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.lr
+        self._set_lr(self.schedule.start)
         self.n_updates = state["n_updates"]
-
-
-def agent_target(batch: Batch, next_value_BN: Tensor, gamma: float) -> Tensor:
-    """Every agent's own one-step target (B, N): no bootstrap for those dead at t + 1, nor at a true end."""
-    return td_target(batch.reward, batch.terminated[:, None] | ~batch.next_alive, next_value_BN, gamma)
-
-
-def agent_weight(batch: Batch) -> Tensor:
-    """(B, N) float32: the transition's weight for agents that acted, 0 for the dead."""
-    return batch.alive * batch.weight[:, None]
-
-
-def td_loss(value: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Metrics]:
-    """Weighted mean squared TD error of values and targets of one shape, and its metrics."""
-    error = value - target
-    metrics = {
-        "td_error_abs": weighted_mean(error.detach().abs(), weight),
-        "target_mean": weighted_mean(target, weight),
-    }
-    return weighted_mean(error.square(), weight), metrics

@@ -5,54 +5,60 @@ Equations and readings: ``docs/equations.md``. Names follow the paper; a prime i
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, one_hot
 
 from components.batch import Batch
-from components.mean_field import group_mean, group_sum, live_group, of_own_group, weight_entropy
+from components.mean_field import group_mean, group_sum, live_group, membership, of_own_group, weight_entropy
 from components.mean_policy import MeanPolicy, kl_divergence
-from components.returns import Aggregation, gather_action, td_target, weighted_mean
+from components.returns import (
+    Aggregation,
+    Outcome,
+    TDProblem,
+    agent_outcome,
+    agent_weight,
+    discount,
+    gather_action,
+    weighted_mean,
+)
 from components.selectors import greedy_action, mask_unavailable
 from controllers.group_controller import GroupMAC
-from learners.base import Learner, Metrics, agent_weight
-from modules.mixers.hmf_mixer import GroupValues, HMFMixer
+from learners.base import Learner, Metrics, Prediction, Setting
+from modules.mixers.hmf_mixer import GroupValues, HMFMixer, MeanFieldAction
 
 
 class HMFLearner(Learner):
     """L = L_GRP (Eq. 12) + top_coef * L_TOT (Eq. 14 or 16) + reg_coef * R + kl_coef * KL (Eq. 18)."""
 
-    mixer: HMFMixer
-    target_mixer: HMFMixer
-
     def __init__(
         self,
         mac: GroupMAC,
         mixer: HMFMixer,
+        setting: Setting,
         *,
-        gamma: float,
         double_q: bool,
-        mean_field_action: Literal["expected", "taken"],
+        mean_field_action: MeanFieldAction,
         td_level: Literal["group", "agent"],
         group_reward: Aggregation,
+        death_share: bool,
         top_coef: float,
         reg_coef: float,
         reg_action: Literal["policy", "taken"],
         kl_coef: float,
         mean_policy_decay: float,
         policy_temperature: float,
-        lr: float,
-        grad_norm_clip: float,
-        target_update_tau: float,
+        **keys: Any,
     ) -> None:
-        super().__init__(mac, mixer, lr=lr, grad_norm_clip=grad_norm_clip, target_update_tau=target_update_tau)
-        self.gamma = gamma
+        super().__init__(mac, {"mixer": mixer}, setting, **keys)
+        self.mixer, self.target_mixer = mixer, self.target_of(mixer)
         self.double_q = double_q
-        self.expected = mean_field_action == "expected"
+        self.mean_field_action: MeanFieldAction = mean_field_action
         self.td_level = td_level
         self.group_reward: Aggregation = group_reward
+        self.death_share = death_share
         self.top_coef = top_coef
         self.reg_coef = reg_coef
         self.reg_action = reg_action
@@ -60,99 +66,98 @@ class HMFLearner(Learner):
         self.policy_temperature = policy_temperature
         self.mean_policy = MeanPolicy(mixer.n_groups, mac.info.n_actions, mean_policy_decay).to(mac.device)
 
-    def loss(self, batch: Batch, t_env: int) -> tuple[Tensor, Metrics]:
+    def predict(self, batch: Batch, t_env: int) -> Prediction:
         q_BNA = self.mac.q_values(batch)
         q_taken_BN = gather_action(q_BNA, batch.action)
         action_BNA = self.field_action(q_BNA, batch.action, batch.avail, t_env)
         now = self.mixer(q_taken_BN, batch.obs.flatten(2), action_BNA, batch.group)
-        with torch.no_grad():
-            next_value_BN, following = self._following(batch, t_env)
-            reward_Bm = self._group_reward(batch.reward, now)
-            ended_Bm = batch.terminated[:, None] | ~following.occupied
-            target_Bm = td_target(reward_Bm, ended_Bm, following.q_group, self.gamma)  # Eq. 12
-
-        error_Bm, weight_Bm = now.q_group - target_Bm, now.occupied * batch.weight[:, None]
-        if self.td_level == "group":
-            bottom = weighted_mean(error_Bm.square(), weight_Bm)
-        else:
-            bottom = self._agent_level(batch, now, following, q_taken_BN, next_value_BN, weight_Bm)
-        top = self._top_level(batch, now, following, reward_Bm)
-        penalty = self._regulariser(batch, now, q_BNA)
-        divergence = self._policy_divergence(batch, now, q_BNA)
+        weight_Bm = now.occupied * batch.weight[:, None]
+        problems = [self._bottom_level(batch, now, q_taken_BN, weight_Bm)]
+        if now.q_top is not None:  # L_TOT (Eq. 14, or 16 for the central critic)
+            problems.append(TDProblem("top", now.q_top[:, None], batch.weight[:, None], self.top_coef))
+        extras: dict[str, tuple[float, Tensor]] = {}
+        if self.reg_coef > 0.0:
+            extras["regulariser"] = (self.reg_coef, self._regulariser(batch, now, q_BNA))
+        if self.kl_coef > 0.0:
+            extras["policy_kl"] = (self.kl_coef, self._policy_divergence(batch, now, q_BNA))
         with torch.no_grad():
             metrics = {
-                "loss_group": bottom.detach(),
-                "loss_top": top.detach(),
-                "regulariser": penalty.detach(),
-                "policy_kl": divergence.detach(),
-                "td_error_abs": weighted_mean(error_Bm.abs(), weight_Bm),
                 "q_taken_mean": weighted_mean(q_taken_BN, agent_weight(batch)),
                 "q_gmf_mean": weighted_mean(now.q_gmf, weight_Bm),
-                "target_mean": weighted_mean(target_Bm, weight_Bm),
                 "attention_entropy": weighted_mean(weight_entropy(now.weight), weight_Bm),
             }
-        loss = bottom + self.top_coef * top + self.reg_coef * penalty + self.kl_coef * divergence
-        return loss, metrics
+        return Prediction(problems, metrics, extras)
+
+    def _bottom_level(self, batch: Batch, now: GroupValues, q_taken_BN: Tensor, weight_Bm: Tensor) -> TDProblem:
+        """Q_GRP (Eq. 12); or sum of lambda_k delta_k^2, which bounds Eq. 12 from above (Jensen; docs/equations.md,
+        "Credit"). There lambda weighs without gradient, or attention would learn to look away from errors.
+        """
+        if self.td_level == "group":
+            return TDProblem("group", now.q_group, weight_Bm)
+        q_BN = q_taken_BN + self.mixer.gmf_coef * of_own_group(now.q_gmf, batch.group)
+        return TDProblem("agent", q_BN, weight_Bm, spread=now.weight.detach())
+
+    def outcomes(self, batch: Batch, t_env: int) -> list[Outcome]:
+        member_BmN = membership(batch.group, self.mixer.n_groups, batch.reward.dtype)
+        reward_BN = self.reward(batch, member_BmN)
+        reward_Bm = group_sum(reward_BN, member_BmN)
+        size_Bm = member_BmN.sum(-1)
+        if self.group_reward == "mean":
+            reward_Bm = reward_Bm / size_Bm.clamp(min=1.0)
+        next_value_BN, following = self._following(batch, t_env)
+        goes_on_Bm, next_size_Bm = ~batch.terminated[:, None] & following.occupied, following.member.sum(-1)
+        if self.td_level == "group":
+            discount_Bm = discount(self.gamma, goes_on_Bm, size_Bm) * self._survivors(size_Bm, next_size_Bm)
+            found = [Outcome(reward_Bm, discount_Bm, following.q_group)]  # Eq. 12
+        else:
+            next_BN = next_value_BN + self.mixer.gmf_coef * of_own_group(following.q_gmf, batch.group)
+            found = [agent_outcome(batch, reward_BN, next_BN, self.gamma)]
+        if following.q_top is not None:
+            team_B1, next_team_B1 = (size.sum(-1, keepdim=True) for size in (size_Bm, next_size_Bm))
+            goes_on_B1 = goes_on_Bm.any(-1, keepdim=True)
+            discount_B1 = discount(self.gamma, goes_on_B1, team_B1) * self._survivors(team_B1, next_team_B1)
+            found.append(Outcome(reward_Bm.sum(-1, keepdim=True), discount_B1, following.q_top[:, None]))
+        return found
+
+    def _survivors(self, size: Tensor, next_size: Tensor) -> Tensor | float:
+        """Share of those alive at t who are at t + 1 (one shape): what one of them earns later, per head of t.
+
+        Without it a mean over the living costs a group nothing when a member dies (docs/equations.md, "Deaths"). Sums
+        need none.
+        """
+        if not self.death_share or self.group_reward == "sum":
+            return 1.0
+        return next_size / size.clamp(min=1.0)
 
     def field_action(self, q_BNA: Tensor, action_BN: Tensor, avail_BNA: Tensor | None, t_env: int) -> Tensor:
-        """Action vectors (B, N, A) that enter the mean field: policies (ours) or the actions taken (as printed)."""
-        if self.expected:
+        """Action vectors (B, N, A) that enter the mean field, without gradient; (B, N, 0) for ``none``.
+
+        ``expected`` behaviour (ours), ``softmax`` of Q_LOC (ours), the actions ``taken`` (as printed).
+        """
+        if self.mean_field_action == "expected":
             return self.mac.selector.probabilities(q_BNA.detach(), avail_BNA, t_env)
-        return one_hot(action_BN, q_BNA.shape[-1]).to(q_BNA.dtype)
+        if self.mean_field_action == "softmax":
+            return self._policy(q_BNA.detach(), avail_BNA)
+        if self.mean_field_action == "taken":
+            return one_hot(action_BN, q_BNA.shape[-1]).to(q_BNA.dtype)
+        return q_BNA.detach()[..., :0]
 
     def _following(self, batch: Batch, t_env: int) -> tuple[Tensor, GroupValues]:
         """Target values at t + 1: of each agent's next action (B, N), and of the groups of those still alive."""
-        target_BNA = self.target_mac.next_q_values(batch)
-        select_BNA = self.mac.next_q_values(batch) if self.double_q else target_BNA
+        select_BNA, evaluate_BNA = self.next_q_values(batch, self.double_q)
         greedy_BN = greedy_action(select_BNA, batch.next_avail)
-        value_BN = gather_action(target_BNA, greedy_BN)
+        value_BN = gather_action(evaluate_BNA, greedy_BN)
         action_BNA = self.field_action(select_BNA, greedy_BN, batch.next_avail, t_env)
         group_BN = live_group(batch.group, batch.next_alive)
         return value_BN, self.target_mixer(value_BN, batch.next_obs.flatten(2), action_BNA, group_BN)
-
-    def _group_reward(self, reward_BN: Tensor, now: GroupValues) -> Tensor:
-        """r^i (B, m): the sum over members alive at t (as printed), or their mean."""
-        total = group_sum(reward_BN, now.member)
-        return total if self.group_reward == "sum" else total / now.member.sum(-1).clamp(min=1.0)
-
-    def _agent_level(
-        self,
-        batch: Batch,
-        now: GroupValues,
-        following: GroupValues,
-        q_taken_BN: Tensor,
-        next_value_BN: Tensor,
-        weight_Bm: Tensor,
-    ) -> Tensor:
-        """Sum of lambda_k delta_k^2, which bounds Eq. 12 from above (Jensen; docs/equations.md, "Credit").
-
-        lambda weighs without gradient, or attention would learn to look away from errors.
-        """
-        coef = self.mixer.gmf_coef
-        with torch.no_grad():
-            next_BN = next_value_BN + coef * of_own_group(following.q_gmf, batch.group)
-            ended_BN = batch.terminated[:, None] | ~batch.next_alive
-            target_BN = td_target(batch.reward, ended_BN, next_BN, self.gamma)
-        delta_BN = q_taken_BN + coef * of_own_group(now.q_gmf, batch.group) - target_BN
-        return weighted_mean(group_sum(delta_BN.square(), now.weight.detach()), weight_Bm)
-
-    def _top_level(self, batch: Batch, now: GroupValues, following: GroupValues, reward_Bm: Tensor) -> Tensor:
-        """L_TOT (Eq. 14, or 16 for the central critic) on the sum of the groups' rewards."""
-        if now.q_top is None or following.q_top is None:
-            return torch.zeros((), device=reward_Bm.device)
-        ended_B = batch.terminated | ~following.occupied.any(-1)
-        target_B = td_target(reward_Bm.sum(-1), ended_B, following.q_top, self.gamma)
-        return weighted_mean((now.q_top - target_B).square(), batch.weight)
 
     def _regulariser(self, batch: Batch, now: GroupValues, q_BNA: Tensor) -> Tensor:
         """Mean over groups' members of |x_k - mu|^2 ("Error Reduction").
 
         With one-hot actions, as printed, it has no gradient into Q_LOC; with policies it does.
         """
-        if self.reg_coef == 0.0:
-            return torch.zeros((), device=q_BNA.device)
         if self.reg_action == "policy":
-            action_BNA = self._policy(q_BNA, batch)
+            action_BNA = self._policy(q_BNA, batch.avail)
         else:
             action_BNA = one_hot(batch.action, q_BNA.shape[-1]).to(q_BNA.dtype)
         x_BNF = torch.cat((batch.obs.flatten(2), action_BNA), dim=-1)
@@ -161,18 +166,16 @@ class HMFLearner(Learner):
         distance_BN = (x_BNF - centre_BNF).square().sum(-1)
         return weighted_mean(distance_BN, (batch.group >= 0) * batch.weight[:, None])
 
-    def _policy(self, q_BNA: Tensor, batch: Batch) -> Tensor:
+    def _policy(self, q_BNA: Tensor, avail_BNA: Tensor | None) -> Tensor:
         """pi_k (B, N, A) = softmax(Q_LOC / T) over available actions."""
-        return torch.softmax(mask_unavailable(q_BNA, batch.avail) / self.policy_temperature, dim=-1)
+        return torch.softmax(mask_unavailable(q_BNA, avail_BNA) / self.policy_temperature, dim=-1)
 
     def _policy_divergence(self, batch: Batch, now: GroupValues, q_BNA: Tensor) -> Tensor:
         """Mean over members of KL(pi_k || mean policy of its group) (Eq. 18); the mean policies then follow this batch.
 
         Like batch normalisation's, their running averages move with every forward pass in training.
         """
-        if self.kl_coef == 0.0:
-            return torch.zeros((), device=q_BNA.device)
-        policy_BNA = self._policy(q_BNA, batch)
+        policy_BNA = self._policy(q_BNA, batch.avail)
         divergence_BN = kl_divergence(policy_BNA, self.mean_policy.of_own_group(batch.group))
         self.mean_policy.update(policy_BNA, now.member * batch.weight[:, None, None])
         return weighted_mean(divergence_BN, (batch.group >= 0) * batch.weight[:, None])
@@ -188,15 +191,14 @@ class HMFLearner(Learner):
             q_BNA = self.mac.q_values(batch)
             action_BNA = self.field_action(q_BNA, batch.action, batch.avail, t_env)
             field = self.mixer(gather_action(q_BNA, batch.action), batch.obs.flatten(2), action_BNA, batch.group)
+        size = field.member.sum(-1)
+        sizes = {"group_size_min": size.min(), "group_size_max": size.max()}
+        if self.mean_field_action == "none":
+            return sizes
         mean_field = field.mean_field.requires_grad_(True)
         slope_BmF = torch.autograd.grad(self.mixer.gmf(mean_field).sum(), mean_field)[0]
         slope_BmA = slope_BmF[..., -self.mac.info.n_actions :]
         local_BmA = group_mean(q_BNA, field.member)
         slope, local = (value - value.mean(-1, keepdim=True) for value in (slope_BmA, local_BmA))
         alignment_Bm, weight_Bm = cosine_similarity(slope, local, dim=-1), field.occupied * batch.weight[:, None]
-        size = field.member.sum(-1)
-        return {
-            "slope_alignment": weighted_mean(alignment_Bm, weight_Bm),
-            "group_size_min": size.min(),
-            "group_size_max": size.max(),
-        }
+        return {"slope_alignment": weighted_mean(alignment_Bm, weight_Bm), **sizes}

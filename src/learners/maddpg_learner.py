@@ -10,10 +10,10 @@ from torch.func import functional_call
 from torch.nn.functional import one_hot
 
 from components.batch import Batch
-from components.returns import weighted_mean
+from components.returns import Outcome, TDProblem, agent_outcome, agent_weight, weighted_mean
 from components.selectors import mask_unavailable
 from controllers.basic_controller import BasicMAC
-from learners.base import Learner, Metrics, agent_target, agent_weight, td_loss
+from learners.base import Learner, Prediction, Setting
 from modules.critics.central import CentralCritic
 
 
@@ -21,64 +21,57 @@ class MADDPGLearner(Learner):
     """Loss of the critics (own rewards) plus loss of the actors, whose gradients do not meet.
 
     The controller's network gives logits: sampling them, as ``selector: boltzmann`` at temperature 1 does, is the
-    policy. In the loss actions are straight-through Gumbel-softmax samples. The critic takes the mixer's place in
-    `Learner`: its target copy, optimiser and checkpoint.
+    policy. In the loss actions are straight-through Gumbel-softmax samples.
     """
 
-    mixer: CentralCritic
-    target_mixer: CentralCritic
+    replay_only = "its critics learn from the actions of other policies, one step at a time"
 
     def __init__(
         self,
         mac: BasicMAC,
+        setting: Setting,
         obs_dim: int,
         n_agents: int,
         n_actions: int,
         generator: torch.Generator,
         *,
-        gamma: float,
         max_agents: int,
         critic_hidden_dims: list[int],
         share_params: bool,
         gumbel_temperature: float,
         logit_reg_coef: float,
-        lr: float,
-        grad_norm_clip: float,
-        target_update_tau: float,
+        **keys: Any,
     ) -> None:
         critic = CentralCritic(obs_dim, n_agents, n_actions, critic_hidden_dims, share_params, max_agents)
-        super().__init__(
-            mac, critic.to(mac.device), lr=lr, grad_norm_clip=grad_norm_clip, target_update_tau=target_update_tau
-        )
+        super().__init__(mac, {"critic": critic.to(mac.device)}, setting, **keys)
+        self.critic, self.target_critic = critic, self.target_of(critic)
         self.generator = generator
-        self.gamma = gamma
         self.temperature = gumbel_temperature
         self.logit_reg_coef = logit_reg_coef
 
-    def loss(self, batch: Batch, t_env: int) -> tuple[Tensor, Metrics]:
+    def predict(self, batch: Batch, t_env: int) -> Prediction:
         obs_BNO, weight_BN = batch.obs.flatten(2), agent_weight(batch)
         taken_BNA = one_hot(batch.action, self.mac.info.n_actions) * batch.alive[..., None].to(obs_BNO.dtype)
-        value_BN = self.mixer(obs_BNO, taken_BNA[:, None])
-        with torch.no_grad():
-            next_BNA = self._sample(self.target_mac.next_q_values(batch), batch.next_avail, batch.next_alive)
-            next_value_BN = self.target_mixer(batch.next_obs.flatten(2), next_BNA[:, None])
-            target_BN = agent_target(batch, next_value_BN, self.gamma)
-        critic_loss, metrics = td_loss(value_BN, target_BN, weight_BN)
+        value_BN = self.critic(obs_BNO, taken_BNA[:, None])
 
         logits_BNA = self.mac.q_values(batch)
         sample_BNA = self._sample(logits_BNA, batch.avail, batch.alive)
         own_N1N = torch.eye(sample_BNA.shape[1], dtype=torch.bool, device=sample_BNA.device)[..., None]
         joint_BNNA = torch.where(own_N1N, sample_BNA[:, None], taken_BNA[:, None])  # k's own action sampled anew
-        fixed = {name: parameter.detach() for name, parameter in self.mixer.named_parameters()}
-        judged_BN = functional_call(self.mixer, fixed, (obs_BNO, joint_BNNA))
+        fixed = {name: parameter.detach() for name, parameter in self.critic.named_parameters()}
+        judged_BN = functional_call(self.critic, fixed, (obs_BNO, joint_BNNA))
         actor_loss = -weighted_mean(judged_BN, weight_BN)
         penalty = weighted_mean(logits_BNA.square().mean(-1), weight_BN)
-        return critic_loss + actor_loss + self.logit_reg_coef * penalty, {
-            **metrics,
-            "critic_loss": critic_loss.detach(),
-            "actor_loss": actor_loss.detach(),
-            "q_taken_mean": weighted_mean(value_BN.detach(), weight_BN),
-        }
+        return Prediction(
+            [TDProblem("critic", value_BN, weight_BN)],
+            {"q_taken_mean": weighted_mean(value_BN.detach(), weight_BN)},
+            {"actor": (1.0, actor_loss), "logits": (self.logit_reg_coef, penalty)},
+        )
+
+    def outcomes(self, batch: Batch, t_env: int) -> list[Outcome]:
+        next_BNA = self._sample(self.target_mac.next_q_values(batch), batch.next_avail, batch.next_alive)
+        next_value_BN = self.target_critic(batch.next_obs.flatten(2), next_BNA[:, None])
+        return [agent_outcome(batch, self.reward(batch), next_value_BN, self.gamma)]
 
     def _sample(self, logits_BNA: Tensor, avail_BNA: Tensor | None, alive_BN: Tensor) -> Tensor:
         """One-hot actions (B, N, A) from the policy, zero for the dead; gradients as if they were its softmax."""

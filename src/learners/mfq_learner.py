@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from components.batch import Batch
-from components.returns import double_q_value, expected_value, gather_action, weighted_mean
+from components.returns import (
+    Outcome,
+    TDProblem,
+    agent_outcome,
+    agent_weight,
+    double_q_value,
+    expected_value,
+    gather_action,
+    weighted_mean,
+)
 from controllers.basic_controller import BasicMAC
-from learners.base import Learner, Metrics, agent_target, agent_weight, td_loss
+from learners.base import Learner, Prediction, Setting
 
 
 class MFQLearner(Learner):
@@ -26,35 +34,32 @@ class MFQLearner(Learner):
     def __init__(
         self,
         mac: BasicMAC,
+        setting: Setting,
         *,
-        gamma: float,
         double_q: bool,
         next_value: Literal["expected", "greedy"],
         dying_transition: Literal["kept", "masked"],
-        lr: float,
-        grad_norm_clip: float,
-        target_update_tau: float,
+        **keys: Any,
     ) -> None:
-        super().__init__(mac, None, lr=lr, grad_norm_clip=grad_norm_clip, target_update_tau=target_update_tau)
-        self.gamma = gamma
+        super().__init__(mac, {}, setting, **keys)
         self.double_q = double_q
         self.next_value = next_value
         self.dying_transition = dying_transition
 
-    def loss(self, batch: Batch, t_env: int) -> tuple[Tensor, Metrics]:
+    def predict(self, batch: Batch, t_env: int) -> Prediction:
         q_taken_BN = gather_action(self.mac.q_values(batch), batch.action)
-        with torch.no_grad():
-            target_BN = agent_target(batch, self._next_value(batch, t_env), self.gamma)
         weight_BN = agent_weight(batch)
         if self.dying_transition == "masked":
             weight_BN = weight_BN * batch.next_alive
-        loss, metrics = td_loss(q_taken_BN, target_BN, weight_BN)
-        return loss, {**metrics, "q_taken_mean": weighted_mean(q_taken_BN.detach(), weight_BN)}
+        metrics = {"q_taken_mean": weighted_mean(q_taken_BN.detach(), weight_BN)}
+        return Prediction([TDProblem("agent", q_taken_BN, weight_BN)], metrics)
+
+    def outcomes(self, batch: Batch, t_env: int) -> list[Outcome]:
+        return [agent_outcome(batch, self.reward(batch), self._next_value(batch, t_env), self.gamma)]
 
     def _next_value(self, batch: Batch, t_env: int) -> Tensor:
         """(B, N) value of the next observation and the mean action that acting there sees."""
-        evaluate_BNA = self.target_mac.next_q_values(batch)
-        select_BNA = self.mac.next_q_values(batch) if self.double_q else evaluate_BNA
+        select_BNA, evaluate_BNA = self.next_q_values(batch, self.double_q)
         if self.next_value == "greedy":
             return double_q_value(select_BNA, evaluate_BNA, batch.next_avail)
         policy_BNA = self.mac.selector.probabilities(select_BNA, batch.next_avail, t_env)

@@ -2,59 +2,72 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import Tensor
 
 from components.batch import Batch
-from components.returns import Aggregation, double_q_value, gather_action, td_target, team_reward, weighted_mean
+from components.returns import (
+    Aggregation,
+    Outcome,
+    TDProblem,
+    agent_outcome,
+    agent_weight,
+    discount,
+    double_q_value,
+    gather_action,
+    team_reward,
+    weighted_mean,
+)
 from controllers.basic_controller import BasicMAC
-from learners.base import Learner, LearningError, Metrics, agent_target, agent_weight, td_loss
+from learners.base import Learner, LearningError, Prediction, Setting
 from modules.mixers.base import TeamMixer
 
 
 class QLearner(Learner):
     """Without a mixer each agent learns from its own reward; with one, the team value learns from the team reward."""
 
-    mixer: TeamMixer | None
-    target_mixer: TeamMixer | None
-
     def __init__(
         self,
         mac: BasicMAC,
         mixer: TeamMixer | None,
+        setting: Setting,
         *,
-        gamma: float,
         double_q: bool,
         team_reward: Aggregation,
-        lr: float,
-        grad_norm_clip: float,
-        target_update_tau: float,
+        **keys: Any,
     ) -> None:
-        super().__init__(mac, mixer, lr=lr, grad_norm_clip=grad_norm_clip, target_update_tau=target_update_tau)
-        self.gamma = gamma
+        super().__init__(mac, {} if mixer is None else {"mixer": mixer}, setting, **keys)
+        self.mixer = mixer
+        self.target_mixer = None if mixer is None else self.target_of(mixer)
         self.double_q = double_q
         self.aggregation: Aggregation = team_reward
 
-    def loss(self, batch: Batch, t_env: int) -> tuple[Tensor, Metrics]:
+    def predict(self, batch: Batch, t_env: int) -> Prediction:
         q_taken_BN = gather_action(self.mac.q_values(batch), batch.action)
-        with torch.no_grad():
-            next_target_BNA = self.target_mac.next_q_values(batch)
-            next_select_BNA = self.mac.next_q_values(batch) if self.double_q else next_target_BNA
-            next_value_BN = double_q_value(next_select_BNA, next_target_BNA, batch.next_avail)
-        if self.mixer is None or self.target_mixer is None:
-            target_BN = agent_target(batch, next_value_BN, self.gamma)
-            loss, metrics = td_loss(q_taken_BN, target_BN, agent_weight(batch))
-        else:
-            value_B = self.mixer(q_taken_BN, batch.alive, batch.obs.flatten(2))
-            if value_B.shape != batch.weight.shape:  # would broadcast into a loss between strangers
-                raise LearningError(
-                    f"mixer={type(self.mixer).__name__}: expected one value per transition, of shape "
-                    f"{tuple(batch.weight.shape)}, got {tuple(value_B.shape)}. Correct its forward(); see "
-                    "src/modules/mixers/base.py."
-                )
-            with torch.no_grad():
-                next_value_B = self.target_mixer(next_value_BN, batch.next_alive, batch.next_obs.flatten(2))
-                reward_B = team_reward(batch.reward, self.aggregation)
-                target_B = td_target(reward_B, batch.terminated, next_value_B, self.gamma)
-            loss, metrics = td_loss(value_B, target_B, batch.weight)
-        return loss, {**metrics, "q_taken_mean": weighted_mean(q_taken_BN.detach(), agent_weight(batch))}
+        metrics = {"q_taken_mean": weighted_mean(q_taken_BN.detach(), agent_weight(batch))}
+        if self.mixer is None:
+            return Prediction([TDProblem("agent", q_taken_BN, agent_weight(batch))], metrics)
+        value_B = self._team_value(self.mixer, q_taken_BN, batch.alive, batch.obs)
+        return Prediction([TDProblem("team", value_B[:, None], batch.weight[:, None])], metrics)
+
+    @staticmethod
+    def _team_value(mixer: TeamMixer, q_BN: Tensor, alive_BN: Tensor, obs: Tensor) -> Tensor:
+        """(B,) from values, alive and observations (B, N, *O). Raises LearningError for a mixer of another shape."""
+        value_B = mixer(q_BN, alive_BN, obs.flatten(2))
+        if value_B.shape != q_BN.shape[:1]:  # would broadcast into a loss between strangers
+            raise LearningError(
+                f"mixer={type(mixer).__name__}: expected one value per transition, of shape "
+                f"{tuple(q_BN.shape[:1])}, got {tuple(value_B.shape)}. Correct its forward(); see "
+                "src/modules/mixers/base.py."
+            )
+        return value_B
+
+    def outcomes(self, batch: Batch, t_env: int) -> list[Outcome]:
+        next_value_BN = double_q_value(*self.next_q_values(batch, self.double_q), batch.next_avail)
+        if self.target_mixer is None:
+            return [agent_outcome(batch, self.reward(batch), next_value_BN, self.gamma)]
+        next_value_B = self._team_value(self.target_mixer, next_value_BN, batch.next_alive, batch.next_obs)
+        reward_B = team_reward(self.reward(batch), self.aggregation)
+        discount_B = discount(self.gamma, ~batch.terminated, next_value_B)
+        return [Outcome(reward_B[:, None], discount_B[:, None], next_value_B[:, None])]

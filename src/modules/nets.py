@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +18,20 @@ class NetworkError(InputError):
     """A network that does not fit what it shall serve."""
 
 
-def mlp(sizes: Sequence[int]) -> nn.Sequential:
+Normalise = Literal["layer", "none"]  # of hidden layers, before their ReLU
+
+
+def mlp(sizes: Sequence[int], normalise: Normalise = "none") -> nn.Sequential:
     """Linear layers of the given sizes with ReLU between them: (..., sizes[0]) -> (..., sizes[-1])."""
+    return _perceptron(sizes, nn.Linear, normalise)
+
+
+def _perceptron(sizes: Sequence[int], linear: Callable[[int, int], nn.Module], normalise: Normalise) -> nn.Sequential:
     layers: list[nn.Module] = []
     for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        layers += [nn.Linear(fan_in, fan_out)] + ([nn.ReLU()] if index < len(sizes) - 2 else [])
+        layers.append(linear(fan_in, fan_out))
+        if index < len(sizes) - 2:
+            layers += [nn.LayerNorm(fan_out)] * (normalise == "layer") + [nn.ReLU()]
     return nn.Sequential(*layers)
 
 
@@ -37,12 +48,12 @@ class StackedLinear(nn.Module):
         return torch.baddbmm(self.bias, x_BnI.transpose(0, 1), self.weight).transpose(0, 1)
 
 
-def stacked_mlp(n: int, sizes: Sequence[int]) -> nn.Sequential:
-    """``n`` independent MLPs of the given sizes: (B, n, sizes[0]) -> (B, n, sizes[-1])."""
-    layers: list[nn.Module] = []
-    for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        layers += [StackedLinear(n, fan_in, fan_out)] + ([nn.ReLU()] if index < len(sizes) - 2 else [])
-    return nn.Sequential(*layers)
+def stacked_mlp(n: int, sizes: Sequence[int], normalise: Normalise = "none") -> nn.Sequential:
+    """``n`` independent MLPs of the given sizes: (B, n, sizes[0]) -> (B, n, sizes[-1]).
+
+    The scale and offset of normalised layers are common to all.
+    """
+    return _perceptron(sizes, partial(StackedLinear, n), normalise)
 
 
 def refuse_above(max_agents: int, n_agents: int, component: str, reason: str) -> None:

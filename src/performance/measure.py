@@ -6,6 +6,7 @@ import math
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,12 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
     if not config.use_cuda:  # engines feed an accelerator from all cores
         torch.set_num_threads(1)
     system = build.build(config)
-    runner, replay, learner = system.runner, system.replay, system.learner
+    runner, rows, learner, regime = system.runner, system.rows, system.learner, system.regime
     now = clock(system.device)
-    runner.reset(seed=1)
     for _ in range(WARM_UP):
-        runner.collect(0, replay)
-    batch = replay.sample(config.batch_size)
+        runner.collect(0, rows)
+    draw = partial(regime.sample, rows, torch.Generator().manual_seed(0))
+    batch = draw()
     acting = NetworkCalls(learner, lambda: runner.advance(0, test_mode=True))
     learning = NetworkCalls(learner, lambda: learner.train(batch, 0))
     trainer = Trainer(system, Path(), lambda name, value, t_env: None)
@@ -104,37 +105,37 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
         """As the training loop does, up to the next update."""
         before = learner.n_updates
         while learner.n_updates == before:
-            trainer.counters.t_env += runner.collect(0, replay)
+            trainer.counters.t_env += runner.collect(0, rows)
             trainer._learn()
 
     playing: dict[str, Callable[[], Any]] = {
-        "rollout": lambda: runner.collect(0, replay),
+        "rollout": lambda: runner.collect(0, rows),
         "engine": bare_engine(build.make_env(config, config.batch_size_run, test=False)),
         "forward": acting,
     }
     updating: dict[str, Callable[[], Any]] = {
-        "sample": lambda: replay.sample(config.batch_size),
+        "sample": draw,
         "update": lambda: learner.train(batch, 0),
         "arithmetic": learning,
     }
     medians = alternate(playing, seconds / 2, now) | alternate(updating, seconds / 2, now)
-    trainer.counters.t_env = config.learning_starts + learner.n_updates * config.train_interval
+    trainer.counters.t_env = regime.learning_starts + round(learner.n_updates * regime.steps_per_update(rows.n_envs))
     medians |= alternate({"training": train}, seconds / 2, now)
     split = sections(system, train, seconds / 2)
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     work = work_of_update(learner, batch)
-    agent_steps = replay.rows * replay.n_envs * system.mac.info.n_agents
+    agent_steps = rows.rows * rows.n_envs * system.mac.info.n_agents
     return Measurement(
         algorithm=config.name,
         environment=environment,
         n_agents=system.mac.info.n_agents,
         n_envs=config.batch_size_run,
         accelerator=torch.get_device_module(system.device).get_device_name() if config.use_cuda else "",
-        steps_per_update=config.train_interval / config.batch_size_run,
+        steps_per_update=regime.steps_per_update(rows.n_envs) / rows.n_envs,
         **medians,
         ceiling_share=ceiling_share(updating["update"], work, system.device, seconds / 2),
         split=split,
-        replay_bytes=replay.nbytes / agent_steps,
+        replay_bytes=rows.nbytes / agent_steps,
         obs_bytes=math.prod(system.mac.info.obs_shape) * system.mac.info.obs_dtype.itemsize,
         peak_bytes=peak_bytes,
     )
@@ -147,8 +148,8 @@ def sections(system: build.System, train: Callable[[], None], seconds: float) ->
     watch.watch(env, "step", "engine")
     watch.watch(env, "_look" if hasattr(env, "_look") else "_observe", "observation")
     watch.watch(system.mac, "select_actions", "act")
-    watch.watch(system.replay, "insert", "store")
-    watch.watch(system.replay, "sample", "sample")
+    watch.watch(system.rows, "insert", "store")
+    watch.watch(system.rows, "gather", "sample")
     watch.watch(system.learner, "train", "learn")
     watch.watch(system.runner, "collect", "rest")
     watch.seconds.clear()

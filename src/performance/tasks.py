@@ -76,10 +76,10 @@ def rollout_speed(values: dict[str, Any], seconds: float) -> float:
     system = build.build(config_from_dict(values))
     system.runner.reset(seed=1)
     for _ in range(50):
-        system.runner.collect(0, system.replay)
+        system.runner.collect(0, system.rows)
     made, start = 0, time.perf_counter()
     while time.perf_counter() < start + seconds:
-        made += system.runner.collect(0, system.replay)
+        made += system.runner.collect(0, system.rows)
     return made / (time.perf_counter() - start)
 
 

@@ -6,11 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from config.since import WITHOUT
 from records.query import flatten
 
 
 def identity(config: Mapping[str, Any]) -> str:
-    """The whole resolved configuration but where it is recorded, as sorted JSON."""
-    flat = flatten(config)
+    """The whole resolved configuration but where it is recorded, as sorted JSON.
+
+    A key that says what runs did before it existed says nothing.
+    """
+    flat = {key: value for key, value in flatten(config).items() if key not in WITHOUT or value != WITHOUT[key]}
     flat.pop("local_results_path", None)
     return json.dumps(flat, sort_keys=True)

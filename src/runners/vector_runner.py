@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from components.batch import Step, to_device
-from components.replay import Replay
+from components.rows import Rows
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
 from runners.episodes import EpisodeLog, EpisodeStats
@@ -19,12 +19,13 @@ from runners.episodes import EpisodeLog, EpisodeStats
 class VectorRunner:
     """Plays ``env`` with ``mac``; keeps the current row, the controller's memory and running statistics."""
 
-    def __init__(self, env: Env, mac: BasicMAC, generator: torch.Generator) -> None:
+    def __init__(self, env: Env, mac: BasicMAC, generator: torch.Generator, seed: int) -> None:
+        """Start E episodes, whose random stream depends on ``seed`` alone."""
         self.env = env
         self.mac = mac
         self.generator = generator
-        self.stats = EpisodeStats(env.info, env.n_envs)
         self.log = EpisodeLog()
+        self.reset(seed)
 
     def reset(self, seed: int) -> None:
         """Start E new episodes."""
@@ -32,24 +33,24 @@ class VectorRunner:
         self.memory = self.mac.init_memory(self.env.n_envs)
         self.stats = EpisodeStats(self.env.info, self.env.n_envs)
 
-    def advance(self, t_env: int, test_mode: bool, replay: Replay | None = None) -> tuple[int, dict[str, Tensor]]:
+    def advance(self, t_env: int, test_mode: bool, rows: Rows | None = None) -> tuple[int, dict[str, Tensor]]:
         """One step of every environment.
 
         Returns the number of transitions made (environments that only reset make none) and the statistics of the
         episodes that ended.
         """
         action, memory = self.mac.select_actions(self.row, self.memory, t_env, test_mode, self.generator)
-        if replay is not None:
-            replay.insert(self.row, action, memory.group)
+        if rows is not None:
+            rows.insert(self.row, action, memory.group)
         after = self.env.step(action.to(self.env.device))
         ended = self.stats.update(self.row, action, after)
         made = self.env.n_envs - int(self.row.done.count_nonzero())
         self.row, self.memory = after, memory
         return made, ended
 
-    def collect(self, t_env: int, replay: Replay) -> int:
-        """One training step of every environment into ``replay``; returns the number of transitions made."""
-        made, ended = self.advance(t_env, test_mode=False, replay=replay)
+    def collect(self, t_env: int, rows: Rows) -> int:
+        """One training step of every environment into ``rows``; returns the number of transitions made."""
+        made, ended = self.advance(t_env, test_mode=False, rows=rows)
         self.log.add(ended)
         return made
 

@@ -21,12 +21,17 @@ class Progress:
     printed each time `report` is called.
     """
 
-    def __init__(self, t_start: int, t_max: int) -> None:
-        self.t_start, self.t_max = t_start, t_max
-        self.began = self.drawn = time.monotonic()
+    def __init__(self, t_max: int) -> None:
+        self.t_max = t_max
+        self.start(0)
         self.stream = sys.__stderr__
         self.live = self.stream is not None and self.stream.isatty()
         self.returns: dict[str, float] = {}
+
+    def start(self, t_env: int) -> None:
+        """Count rate and time from now on, at ``t_env`` steps."""
+        self.t_start = t_env
+        self.began = self.drawn = time.monotonic()
 
     def line(self, t_env: int, n_updates: int) -> str:
         """Return the progress line."""

@@ -12,6 +12,7 @@ from torch import Tensor
 import build
 from components.batch import Batch, EnvInfo, Memory, Step
 from components.replay import Replay
+from components.rows import RowSpec
 from components.selectors import ActionSelector
 from controllers.basic_controller import BasicMAC
 from run import Trainer
@@ -59,7 +60,8 @@ def acted_and_learned(mac: BasicMAC, window: tuple[int, int] | None) -> list[tup
     mac.selector = selector
     info, n_envs, rows = mac.info, 2, 40
     rng = torch.Generator().manual_seed(3)
-    replay = Replay(info, n_envs, n_envs * (rows + 1), torch.Generator().manual_seed(4), CPU, CPU, window=window)
+    spec = RowSpec(info, n_envs, CPU, CPU, window=window)
+    replay = Replay(spec, n_envs * (rows + 1), torch.Generator().manual_seed(4))
     memory: Memory = mac.init_memory(n_envs)
     for t in range(rows):
         row = numbered_row(t, info, n_envs, rng)

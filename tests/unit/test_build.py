@@ -41,7 +41,10 @@ def built(**overrides: Any) -> build.System:
             {**RNN, "burn_in": 0, "sequence_length": 1},
             "expected burn_in and sequence_length of at least 1, got 0 and 1",
         ),
-        ({"buffer_size": 10**12}, "replay does not fit: 1,000,000,000,000 joint transitions x .* bytes .* Use buffer_"),
+        (
+            {"buffer_size": 10**12},
+            "replay does not fit: 1,000,000,000,000 joint transitions x .* bytes .* Keep at most",
+        ),
     ],
     ids=str,
 )

@@ -14,6 +14,7 @@ import torch
 
 import doctor
 from components.batch import EnvInfo
+from components.rows import RowSpec
 from doctor import Finding
 
 
@@ -89,7 +90,8 @@ def test_an_engine_that_raises_or_crashes_is_a_finding(program: str, reason: str
     assert finding.text.startswith(f"Battle does not run: {reason}. Run ./install_dependencies.sh")
 
 
-INFO = EnvInfo("test", 100, 5, (1000,), torch.float32, 1.0, 10)
+CPU = torch.device("cpu")
+KEPT = (RowSpec(EnvInfo("test", 100, 5, (1000,), torch.float32, 1.0, 10), 1, CPU, CPU), "replay", 5000)
 
 
 @pytest.mark.parametrize(("free_gib", "level"), [(0.5, "fail"), (3, "warn"), (50, "ok")])
@@ -98,7 +100,7 @@ def test_disk_has_room_for_records_and_for_two_copies_of_the_replay(
 ) -> None:
     """5,000 rows of 100 x 4,009 bytes, twice: 3.7 GiB, and 1 GiB for records."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=int(free_gib * 2**30)))
-    finding = doctor.check_disk(tmp_path / "not" / "yet", (INFO, 5000, 1, False))
+    finding = doctor.check_disk(tmp_path / "not" / "yet", KEPT)
     assert finding.level == level
     assert ("exact resume may need 3.7 GiB" in finding.text) == (level == "warn")
 
@@ -110,10 +112,10 @@ def test_a_folder_that_cannot_be_written_fails(monkeypatch: pytest.MonkeyPatch, 
 
 def test_memory_that_is_too_small_fails_with_the_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**30))
-    finding = doctor.survived(doctor.check_memory, (INFO, 5000, 1, False))
+    finding = doctor.survived(doctor.check_memory, KEPT)
     assert finding.level == "fail"
     assert "5,000 joint transitions x" in finding.text
-    assert "or less" in finding.text
+    assert "Keep at most" in finding.text
 
 
 @pytest.mark.parametrize(

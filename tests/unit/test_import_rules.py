@@ -26,10 +26,10 @@ UNDER: dict[str, set[str]] = {
     "controllers": {"components", "modules"},
     "learners": {"controllers", "components", "modules"},
     "runners": {"controllers", "components", "envs.base"},
-    "records": set(),
+    "records": {"config.since"},
     "analysis": {"records", "config"},
     "build": {"runners", "learners", "controllers", "modules", "components", "envs", "records", "config"},
-    "run": {"build", "learners.base", "records"},
+    "run": {"build", "controllers.basic_controller", "learners.base", "records"},
     "export": {"build", "controllers.policy", "pictures", "envs", "config"},
     "experiments": {
         *("build", "runners", "learners", "controllers", "components", "envs"),

@@ -17,7 +17,7 @@ from learners.base import LearningError
 from learners.q_learner import QLearner
 
 class Broken(QLearner):
-    def loss(self, batch, t_env):
+    def predict(self, batch, t_env):
         raise {error}
 """
 SMALL = "t_max=40 batch_size=8 learning_starts=8 buffer_size=100 test_nepisode=2"

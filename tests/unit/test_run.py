@@ -66,7 +66,7 @@ def give_returns(trainer: Trainer, returns: list[float]) -> None:
     )
 
 
-@pytest.mark.parametrize("number", range(4))  # at 0, 20 and 40 steps, and when 60 are done
+@pytest.mark.parametrize("number", range(8))  # at 0, 20 and 40 steps, and when 60 are done: averaged, then online
 @pytest.mark.parametrize("algorithm", ["iql", "hmf_ipc"])
 def test_an_evaluation_that_was_interrupted_is_made_up_for(algorithm: str, number: int, tmp_path: Path) -> None:
     whole, expected = trainer_for(tmp_path / "whole", algorithm)
@@ -75,7 +75,7 @@ def test_an_evaluation_that_was_interrupted_is_made_up_for(algorithm: str, numbe
     stop_in_evaluation(first, number)
     with pytest.raises(Stopped):
         first.train()
-    assert first.counters.t_env == 20 * number
+    assert first.counters.t_env == 20 * (number // 2)
     second, rest = trainer_for(tmp_path / "second", algorithm)
     second.resume(first.checkpoints, checkpoint.load(resume_file(first), CPU))
     second.train()
@@ -123,7 +123,7 @@ def test_nothing_is_saved_where_nothing_is_wanted(tmp_path: Path) -> None:
 
 def test_the_best_checkpoint_stays_beside_the_newest(tmp_path: Path) -> None:
     """Evaluations at 0, 20, 40 and 60 steps."""
-    trainer, _ = trainer_for(tmp_path, keep_checkpoints=1, save_model_interval=20)
+    trainer, _ = trainer_for(tmp_path, keep_checkpoints=1, save_model_interval=20, average_decay=0.0)
     give_returns(trainer, [-3.0, 1.0, 0.5, 0.9])
     trainer.train()
     assert checkpoint.steps(trainer.checkpoints) == [20, 60]
@@ -131,10 +131,10 @@ def test_the_best_checkpoint_stays_beside_the_newest(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_knows_the_best_of_its_past(tmp_path: Path) -> None:
-    first, _ = trainer_for(tmp_path / "first", save_replay="always", t_max=40)
+    first, _ = trainer_for(tmp_path / "first", save_replay="always", t_max=40, average_decay=0.0)
     give_returns(first, [0.0, 5.0, 1.0])
     first.train()
-    second, _ = trainer_for(tmp_path / "second", keep_checkpoints=1)
+    second, _ = trainer_for(tmp_path / "second", keep_checkpoints=1, average_decay=0.0)
     second.resume(first.checkpoints, checkpoint.load(resume_file(first), CPU))
     give_returns(second, [2.0, 3.0])
     second.train()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from modules.agents.base import Agent, QHead, join_extra
+from modules.agents.base import HeadedAgent, join_extra
 from modules.nets import NetworkError
 
 
-class ConvAgent(Agent):
+class ConvAgent(HeadedAgent):
     """3 x 3 convolutions without padding, shared by all agents, then the same head as the MLP agent."""
 
     def __init__(
@@ -19,12 +21,9 @@ class ConvAgent(Agent):
         n_actions: int,
         *,
         conv_channels: list[int],
-        hidden_dims: list[int],
-        share_params: bool,
-        obs_agent_id: bool,
-        dueling: bool,
+        **keys: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(n_agents, n_actions, **keys)
         if len(obs_shape) != 3 or min(obs_shape[:2]) <= 2 * len(conv_channels):
             raise NetworkError(
                 f"agent=conv: expected observations of shape (height, width, channels) of at least "
@@ -37,9 +36,7 @@ class ConvAgent(Agent):
             layers += [nn.Conv2d(channels, out_channels, 3), nn.ReLU()]
             height, width, channels = height - 2, width - 2, out_channels
         self.torso = nn.Sequential(*layers)
-        in_dim = height * width * channels + extra_dim
-        self.head = QHead(in_dim, n_agents, n_actions, hidden_dims, share_params, obs_agent_id, dueling)
-        self.n_agents = self.head.n_agents
+        self.add_head(height * width * channels + extra_dim)
 
     def forward(self, obs: Tensor, extra: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         image = obs.flatten(0, 1).permute(0, 3, 1, 2)

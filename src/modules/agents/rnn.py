@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from modules.agents.base import Agent, QHead, join_extra
+from modules.agents.base import HeadedAgent, join_extra
 from modules.nets import NetworkError, mlp, stacked_mlp
 
 
-class RNNAgent(Agent):
+class RNNAgent(HeadedAgent):
     """A layer, a gated recurrent unit (Cho et al. 2014), then the same head as the MLP agent.
 
     Learns from replayed sequences of ``sequence_length`` transitions (R2D2, Kapturowski et al. 2019): the hidden state
@@ -28,12 +29,10 @@ class RNNAgent(Agent):
         rnn_hidden_dim: int,
         burn_in: int,
         sequence_length: int,
-        hidden_dims: list[int],
         share_params: bool,
-        obs_agent_id: bool,
-        dueling: bool,
+        **keys: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(n_agents, n_actions, share_params=share_params, **keys)
         if min(burn_in, sequence_length) < 1:
             raise NetworkError(
                 f"agent=rnn: expected burn_in and sequence_length of at least 1, got {burn_in} and {sequence_length}. "
@@ -48,8 +47,7 @@ class RNNAgent(Agent):
         self.encoder = layer(math.prod(obs_shape) + extra_dim, rnn_hidden_dim)
         self.input_gates = layer(rnn_hidden_dim, 3 * rnn_hidden_dim)
         self.hidden_gates = layer(rnn_hidden_dim, 3 * rnn_hidden_dim)
-        self.head = QHead(rnn_hidden_dim, n_agents, n_actions, hidden_dims, share_params, obs_agent_id, dueling)
-        self.n_agents = self.head.n_agents
+        self.add_head(rnn_hidden_dim)
 
     def forward(self, obs: Tensor, extra: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         assert hidden is not None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from components.mean_field import attention_weight, group_mean, group_sum, membership, uniform_weight
 from modules.nets import mlp, stacked_mlp
 
+MeanFieldAction = Literal["expected", "none", "softmax", "taken"]
 TopLevel = Literal["own_head", "group_sum", "central", "gmf_sum", "none"]
 
 
@@ -52,8 +53,9 @@ class HMFMixer(nn.Module):
         self,
         obs_dim: int,
         n_actions: int,
-        n_groups: int,
         *,
+        n_groups: int,
+        mean_field_action: MeanFieldAction,
         gmf_coef: float,
         gmf_hidden_dims: list[int],
         share_gmf: bool,
@@ -67,7 +69,7 @@ class HMFMixer(nn.Module):
         self.gmf_coef = gmf_coef
         self.attend_action = attention_input == "obs_action"
         self.top_level: TopLevel = top_level
-        field_dim = obs_dim + n_actions
+        field_dim = obs_dim if mean_field_action == "none" else obs_dim + n_actions
         attention_in = field_dim if self.attend_action else obs_dim
         learned = attention == "learned"
         self.query = nn.Linear(attention_in, attention_dim, bias=False) if learned else None
@@ -81,7 +83,7 @@ class HMFMixer(nn.Module):
 
     def forward(self, q_BN: Tensor, obs_BNO: Tensor, action_BNA: Tensor, group_BN: Tensor) -> GroupValues:
         """Local values (B, N) of the taken actions, flattened observations (B, N, O), action vectors (B, N, A)
-        (policies under ``expected``, one-hot under ``taken``), groups (B, N) int64 with -1 for the dead.
+        (as ``mean_field_action`` says; A = 0 under ``none``), groups (B, N) int64 with -1 for the dead.
         """
         member_BmN = membership(group_BN, self.n_groups, obs_BNO.dtype)
         occupied_Bm = member_BmN.any(-1)

@@ -145,7 +145,9 @@ def test_positions_are_demanded_when_the_grouping_is_made() -> None:
 
 def controller(grouping: Grouping, regroup_interval: int = 0) -> GroupMAC:
     torch.manual_seed(0)
-    agent = MLPAgent((3,), 0, 6, 2, hidden_dims=[4], share_params=True, obs_agent_id=False, dueling=False)
+    agent = MLPAgent(
+        (3,), 0, 6, 2, hidden_dims=[4], share_params=True, obs_agent_id=False, dueling=False, normalise="none"
+    )
     selector = EpsilonGreedySelector(epsilon_start=1.0, epsilon_finish=1.0, epsilon_anneal_time=1)
     return GroupMAC(INFO, agent, selector, grouping, obs_last_action=False, regroup_interval=regroup_interval)
 

@@ -230,6 +230,16 @@ def onehot(action: Tensor) -> Tensor:
     return torch.eye(ACTIONS, dtype=torch.float64)[action]
 
 
+def slow_shared(batch: Batch, sharing: float) -> Tensor:
+    """Rewards with ``sharing`` of each given to the mean of the agent's group."""
+    shared = batch.reward.clone()
+    for b, k in (batch.group >= 0).nonzero().tolist():
+        members = members_of(batch.group, b, int(batch.group[b, k]))
+        mean = sum(float(batch.reward[b, j]) for j in members) / len(members)
+        shared[b, k] = (1 - sharing) * batch.reward[b, k] + sharing * mean
+    return shared
+
+
 @torch.no_grad()
 def slow_loss(learner: HMFLearner, batch: Batch, epsilon: float) -> float:
     """The whole HMF loss, transition by transition, group by group, agent by agent."""
@@ -241,8 +251,13 @@ def slow_loss(learner: HMFLearner, batch: Batch, epsilon: float) -> float:
     next_behaviour, next_action = slow_behaviour(epsilon, selecting, batch.next_avail)
     taken = q.gather(-1, batch.action[..., None]).squeeze(-1)
     next_value = next_target.gather(-1, next_action[..., None]).squeeze(-1)
-    acted = behaviour if learner.expected else onehot(batch.action)
-    next_acted = next_behaviour if learner.expected else onehot(next_action)
+    acted, next_acted = {
+        "expected": (behaviour, next_behaviour),
+        "softmax": (slow_policy(learner, q, batch.avail), slow_policy(learner, selecting, batch.next_avail)),
+        "none": (q[..., :0], q[..., :0]),
+        "taken": (onehot(batch.action), onehot(next_action)),
+    }[learner.mean_field_action]
+    shared = slow_shared(batch, learner.reward_sharing)
     next_group = torch.where(batch.next_alive, batch.group, -1)
     now = slow_mixer(learner.mixer, taken, batch.obs, acted, batch.group)
     after = slow_mixer(learner.target_mixer, next_value, batch.next_obs, next_acted, next_group)
@@ -250,28 +265,32 @@ def slow_loss(learner: HMFLearner, batch: Batch, epsilon: float) -> float:
     reg_action = policy if learner.reg_action == "policy" else onehot(batch.action)
     mean_policy, gamma, coef = learner.mean_policy.policy, learner.gamma, learner.mixer.gmf_coef
 
+    shares_deaths = learner.death_share and learner.group_reward == "mean"
+
     bottom, top, distances, divergences = [], [], [], []
     for b in range(len(batch.weight)):
         if batch.weight[b] == 0:
             continue
-        team_reward, somebody_follows = 0.0, False
+        team_reward, somebody_follows, n_members, n_survivors = 0.0, False, 0, 0
         for i in range(learner.mixer.n_groups):
             members = members_of(batch.group, b, i)
             if not members:
                 continue
-            reward = sum(float(batch.reward[b, k]) for k in members)
+            reward = sum(float(shared[b, k]) for k in members)
             reward = reward if learner.group_reward == "sum" else reward / len(members)
             team_reward += reward
             survivors = members_of(next_group, b, i)
             somebody_follows |= bool(survivors)
             goes_on = bool(survivors) and not batch.terminated[b]
+            n_members, n_survivors = n_members + len(members), n_survivors + len(survivors)
             if learner.td_level == "group":
-                target = reward + (gamma * float(after.q_group[b, i]) if goes_on else 0.0)
+                share = len(survivors) / len(members) if shares_deaths else 1.0
+                target = reward + (gamma * share * float(after.q_group[b, i]) if goes_on else 0.0)
                 bottom.append((float(now.q_group[b, i]) - target) ** 2)
             else:
                 bound = 0.0
                 for k in members:
-                    target = float(batch.reward[b, k])
+                    target = float(shared[b, k])
                     if k in survivors and not batch.terminated[b]:
                         target += gamma * float(next_value[b, k] + coef * after.q_gmf[b, i])
                     delta = float(taken[b, k] + coef * now.q_gmf[b, i]) - target
@@ -290,7 +309,8 @@ def slow_loss(learner: HMFLearner, batch: Batch, epsilon: float) -> float:
                 )
         if now.q_top is not None and after.q_top is not None:
             goes_on = somebody_follows and not batch.terminated[b]
-            target = team_reward + (gamma * float(after.q_top[b]) if goes_on else 0.0)
+            share = n_survivors / max(n_members, 1) if shares_deaths else 1.0
+            target = team_reward + (gamma * share * float(after.q_top[b]) if goes_on else 0.0)
             top.append((float(now.q_top[b]) - target) ** 2)
 
     def mean(values: list[float]) -> float:
@@ -307,9 +327,11 @@ switches: dict[str, st.SearchStrategy[Any]] = {
     "attention": st.sampled_from(["learned", "uniform"]),
     "attention_input": st.sampled_from(["obs", "obs_action"]),
     "share_gmf": st.booleans(),
-    "mean_field_action": st.sampled_from(["expected", "taken"]),
+    "mean_field_action": st.sampled_from(["expected", "softmax", "none", "taken"]),
     "td_level": st.sampled_from(["group", "agent"]),
     "group_reward": st.sampled_from(["mean", "sum"]),
+    "death_share": st.booleans(),
+    "reward_sharing": st.sampled_from([0.0, 0.4, 1.0]),
     "double_q": st.booleans(),
     "reg_action": st.sampled_from(["policy", "taken"]),
     "reg_coef": st.sampled_from([0.0, 0.3]),

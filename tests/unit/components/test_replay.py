@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from components.batch import EnvInfo, Step, decode_obs
-from components.replay import Replay, ReplayError, check_memory, replay_bytes
+from components.replay import Replay
+from components.rows import ReplayError, RowSpec
 from config.loader import named_layer
 from envs.battle.env import BattleEnv
 
@@ -40,7 +41,7 @@ def play(
 
 def filled(rows: int, buffer_size: int, n_envs: int = 2, **options: object) -> tuple[Replay, list]:
     generator = torch.Generator().manual_seed(1)
-    replay = Replay(INFO, n_envs, buffer_size, generator, CPU, CPU, **options)  # type: ignore[arg-type]
+    replay = Replay(RowSpec(INFO, n_envs, CPU, CPU, **options), buffer_size, generator)  # type: ignore[arg-type]
     history = []
     for row in play(n_envs, rows):
         replay.insert(*row)
@@ -116,25 +117,25 @@ def test_the_random_stream_is_its_own_and_exact_resume_continues_it() -> None:
 
 def test_allocation_is_what_was_stated() -> None:
     replay, _ = filled(1, 60, with_position=True)
-    assert replay.nbytes == replay_bytes(INFO, 60, 2, True)
+    assert replay.nbytes == replay.spec.bytes_of(60)
 
 
 def test_storage_is_one_observation_and_at_most_16_bytes_per_agent_step() -> None:
     info = EnvInfo("battle", 200, 9, (7, 7, 5), torch.uint8, 0.01, 400)
-    assert replay_bytes(info, 1000, 4, False) <= 1.15 * 1000 * 200 * (245 + 16)
+    assert RowSpec(info, 4, CPU, CPU).bytes_of(1000) <= 1.15 * 1000 * 200 * (245 + 16)
 
 
 def test_a_replay_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
     with pytest.raises(
-        ReplayError, match=r"1,000 joint transitions x .* GiB, but only 0\.00 GiB are free\. Use buffer_"
+        ReplayError, match=r"1,000 joint transitions x .* GiB, but only 0\.00 GiB are free\. Keep at most"
     ):
-        check_memory(INFO, 1000, 2, False, available=100)
-    assert "1,000 joint transitions" in check_memory(INFO, 1000, 2, False, available=10**9)
+        RowSpec(INFO, 2, CPU, CPU).check_memory("replay", 1000, available=100)
+    assert "1,000 joint transitions" in RowSpec(INFO, 2, CPU, CPU).check_memory("replay", 1000, available=10**9)
 
 
 def test_a_replay_too_small_for_one_transition_is_refused() -> None:
     with pytest.raises(ReplayError, match="expected at least 6 joint transitions for 2 parallel environments, got 2"):
-        Replay(INFO, 2, 2, torch.Generator(), CPU, CPU)
+        Replay(RowSpec(INFO, 2, CPU, CPU), 2, torch.Generator())
 
 
 def test_sampling_from_nothing_is_refused() -> None:
@@ -166,7 +167,7 @@ def battle_replays(n_rows: int, window: tuple[int, int] | None = None) -> tuple[
     small = {"n_agents": 8, "n_enemies": 6, "map_size": 16, "hp": 2, "enemy_hp": 2, "opponent": "random"}
     env = BattleEnv(2, CPU, **(named_layer("envs", "battle").values["env_args"] | small))
     whole, compact = (
-        Replay(info, 2, 60, torch.Generator().manual_seed(3), CPU, CPU, window=window, observations=made)
+        Replay(RowSpec(info, 2, CPU, CPU, False, window, made), 60, torch.Generator().manual_seed(3))
         for info, made in ((replace(env.info, compact_dim=0), None), (env.info, env.observations))
     )
     step, draw = env.reset(1), torch.Generator().manual_seed(2)
@@ -196,7 +197,7 @@ def test_compact_rows_take_the_bytes_that_are_announced() -> None:
     whole, compact = battle_replays(70)
     assert "obs" not in compact.arrays
     assert compact.arrays["compact"].nbytes == 60 * 6 * (8 + 6)
-    assert compact.nbytes == replay_bytes(compact.info, 60, 2, False)
+    assert compact.nbytes == compact.spec.bytes_of(60)
     assert whole.nbytes - compact.nbytes == 60 * (8 * 245 - 6 * (8 + 6))
 
 
@@ -204,7 +205,7 @@ def test_compact_rows_and_what_makes_them_observations_come_together() -> None:
     whole, compact = battle_replays(40)
     for info, made in ((compact.info, None), (whole.info, compact.observations)):
         with pytest.raises(ReplayError, match=r"expected the environment's observations\(\) when EnvInfo.compact_dim"):
-            Replay(info, 2, 60, torch.Generator(), CPU, CPU, observations=made)
+            Replay(RowSpec(info, 2, CPU, CPU, observations=made), 60, torch.Generator())
 
 
 def test_a_row_without_what_was_announced_is_refused() -> None:

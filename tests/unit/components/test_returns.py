@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from components.returns import double_q_value, expected_value, gather_action, td_target, team_reward, weighted_mean
+from components.returns import (
+    Outcome,
+    double_q_value,
+    expected_value,
+    gather_action,
+    lambda_return,
+    td_target,
+    team_reward,
+    weighted_mean,
+)
 
 Q = torch.tensor([[1.0, 5.0, 3.0], [4.0, 0.0, 2.0]])
 
@@ -31,13 +40,16 @@ def test_expected_value() -> None:
 
 
 def test_td_target_bootstraps_only_where_nothing_ended() -> None:
-    target = td_target(torch.tensor([1.0, 1.0]), torch.tensor([False, True]), torch.tensor([10.0, 10.0]), 0.9)
+    target = td_target(Outcome(torch.tensor([1.0, 1.0]), torch.tensor([0.9, 0.0]), torch.tensor([10.0, 10.0])))
     torch.testing.assert_close(target, torch.tensor([10.0, 1.0]))
 
 
 @pytest.mark.parametrize("worthless", [torch.nan, torch.inf, -torch.inf])
 def test_a_value_behind_the_end_may_be_anything(worthless: float) -> None:
-    assert td_target(torch.ones(1), torch.tensor([True]), torch.tensor([worthless]), 0.9).tolist() == [1.0]
+    outcome = Outcome(torch.ones(1), torch.zeros(1), torch.tensor([worthless]))
+    assert td_target(outcome).tolist() == [1.0]
+    in_time = Outcome(*(value[None, None].expand(3, 1, 1) for value in vars(outcome).values()))
+    assert lambda_return(in_time, torch.ones(3, 1, 1, dtype=torch.bool), 0.5).flatten().tolist() == [1.0, 1.0, 1.0]
 
 
 def test_team_reward_divides_by_slots() -> None:

@@ -121,7 +121,7 @@ def test_a_key_that_is_never_read_is_reported() -> None:
 
 
 def test_a_component_without_its_key_says_which() -> None:
-    with pytest.raises(ConfigError, match="mixer=hmf needs the key 'gmf_coef'"):
+    with pytest.raises(ConfigError, match="mixer=hmf needs the key 'mean_field_action'"):
         make("iql", "bar", "mixer=hmf")
 
 

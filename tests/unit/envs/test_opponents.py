@@ -134,7 +134,7 @@ def test_a_policy_plays_any_number_of_enemies(algorithm: str, changes: dict[str,
     system = build_system(config_for(algorithm, "battle", env_args=battle, **changes))
     system.runner.reset(1)
     for _ in range(5):
-        system.runner.collect(0, system.replay)
+        system.runner.collect(0, system.rows)
     assert isinstance(system.runner.env, TwoSidedEnv)
     opponent = system.runner.env._policy
     assert isinstance(opponent, MACPolicy)

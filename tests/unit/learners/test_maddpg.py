@@ -90,10 +90,10 @@ def test_losses_equal_loops(share_params: bool) -> None:
     learner, batch = maddpg(share_params=share_params, logit_reg_coef=0.1), random_batch(INFO, 12)
     loss, metrics, following, now = losses(learner, batch)
     taken = one_hot(batch.action, 4).float() * batch.alive[..., None]
-    next_value = learner.target_mixer(batch.next_obs, following[:, None])
-    value = learner.mixer(batch.obs, taken[:, None])
+    next_value = learner.target_critic(batch.next_obs, following[:, None])
+    value = learner.critic(batch.obs, taken[:, None])
     expected = slow_loss(value, slow_agent_target(batch, next_value, learner.gamma), batch.alive)
-    torch.testing.assert_close(metrics["critic_loss"], expected)
+    torch.testing.assert_close(metrics["loss_critic"], expected)
 
     judged, squares = [], []
     for b in range(12):
@@ -101,10 +101,10 @@ def test_losses_equal_loops(share_params: bool) -> None:
             if batch.alive[b, k]:
                 joint = taken[b].clone()
                 joint[k] = now[b, k]
-                judged.append(learner.mixer(batch.obs[b : b + 1], joint[None, None])[0, k])
+                judged.append(learner.critic(batch.obs[b : b + 1], joint[None, None])[0, k])
                 squares.append(learner.mac.q_values(batch)[b, k].square().mean())
-    torch.testing.assert_close(metrics["actor_loss"], -torch.stack(judged).mean())
-    total = metrics["critic_loss"] + metrics["actor_loss"] + 0.1 * torch.stack(squares).mean()
+    torch.testing.assert_close(metrics["loss_actor"], -torch.stack(judged).mean())
+    total = metrics["loss_critic"] + metrics["loss_actor"] + 0.1 * torch.stack(squares).mean()
     torch.testing.assert_close(loss, total)
 
 
@@ -114,14 +114,14 @@ def test_actors_do_not_move_critics_nor_critics_actors() -> None:
     loss, _, following, _ = losses(learner, batch)
     loss.backward()
     taken = one_hot(batch.action, 4).float() * batch.alive[..., None]
-    target = slow_agent_target(batch, learner.target_mixer(batch.next_obs, following[:, None]), learner.gamma)
-    expected = slow_loss(learner.mixer(batch.obs, taken[:, None]), target, batch.alive)
+    target = slow_agent_target(batch, learner.target_critic(batch.next_obs, following[:, None]), learner.gamma)
+    expected = slow_loss(learner.critic(batch.obs, taken[:, None]), target, batch.alive)
     for parameter, gradient in zip(
-        learner.mixer.parameters(), torch.autograd.grad(expected, list(learner.mixer.parameters())), strict=True
+        learner.critic.parameters(), torch.autograd.grad(expected, list(learner.critic.parameters())), strict=True
     ):
         torch.testing.assert_close(parameter.grad, gradient)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in learner.mac.parameters())
-    assert all(p.grad is None for p in [*learner.target_mac.parameters(), *learner.target_mixer.parameters()])
+    assert all(p.grad is None for p in [*learner.target_mac.parameters(), *learner.target_critic.parameters()])
 
 
 def test_everybody_dead_is_no_loss() -> None:

@@ -13,7 +13,7 @@ from tests.support.training import slow_agent_target, slow_loss, trained
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from learners.base import Learner
+from learners.mfvfd_learner import MFVFDLearner
 from modules.mixers.mfvfd_mixer import MFVFDMixer
 from utils.errors import InputError
 
@@ -100,8 +100,10 @@ def test_a_population_of_one(neighbours: int) -> None:
     assert (mixer(neighbours)(torch.ones(2, 1, 3), action, alive, positions(2, 1)) == 0).all()
 
 
-def mfvfd(**overrides: object) -> Learner:
-    return learner_for(config_for("mfvfd", "bar", **overrides), replace(INFO, has_position=True))
+def mfvfd(**overrides: object) -> MFVFDLearner:
+    learner = learner_for(config_for("mfvfd", "bar", **overrides), replace(INFO, has_position=True))
+    assert isinstance(learner, MFVFDLearner)
+    return learner
 
 
 @pytest.mark.parametrize("double_q", [True, False])
@@ -110,8 +112,7 @@ def test_loss_equals_a_loop(double_q: bool) -> None:
     disturb_targets(learner)
     online, target = learner.mac.next_q_values(batch), learner.target_mac.next_q_values(batch)
     best = (online if double_q else target).argmax(-1)
-    net: MFVFDMixer = learner.mixer  # type: ignore[assignment]
-    target_net: MFVFDMixer = learner.target_mixer  # type: ignore[assignment]
+    net, target_net = learner.mixer, learner.target_mixer
     value, next_value = torch.zeros(8, 6), torch.zeros(8, 6)
     q = learner.mac.q_values(batch)
 

@@ -12,8 +12,10 @@ from tests.support.training import acted_and_learned, slow_agent_target, slow_lo
 
 import build
 from components.batch import Batch
+from components.returns import agent_outcome, td_target
 from config.schema import ConfigError
-from learners.base import Learner, LearningError, agent_target
+from learners.base import Learner, LearningError
+from learners.q_learner import QLearner
 from modules.mixers.base import TeamMixer
 
 INFO = info_for(n_agents=4, n_actions=3)
@@ -53,7 +55,7 @@ def test_targets_of_the_dead_of_true_ends_and_of_time_limits() -> None:
         next_alive=torch.tensor([[True, False, True, True], [True, True, True, True]]),
         terminated=torch.tensor([False, True]),
     )
-    target = agent_target(batch, torch.full((2, 4), 10.0), gamma=0.5)
+    target = td_target(agent_outcome(batch, batch.reward, torch.full((2, 4), 10.0), gamma=0.5))
     assert target.tolist() == [[6.0, 1.0, 6.0, 6.0], [1.0, 1.0, 1.0, 1.0]]
 
 
@@ -109,6 +111,7 @@ def test_a_mixer_that_gives_another_shape_is_refused(shape: tuple[int, ...]) -> 
             return q_BN.sum().expand(shape)
 
     learner = learner_for(config_for("vdn", "bar"), INFO)
+    assert isinstance(learner, QLearner)
     learner.mixer = learner.target_mixer = Own()
     expected = rf"mixer=Own: expected one value per transition, of shape \(8,\), got {re.escape(str(shape))}"
     with pytest.raises(LearningError, match=expected):

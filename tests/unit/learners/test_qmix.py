@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.support.factory import config_for, disturb_targets, info_for, learner_for, random_batch
 
+from learners.q_learner import QLearner
 from modules.mixers.qmix import QMIXMixer
 from utils.errors import InputError
 
@@ -19,13 +20,14 @@ def test_loss_is_that_of_the_team_value_with_the_targets_own_mixer() -> None:
     batch = replace(batch, weight=(torch.arange(16) % 3 > 0).float())  # junctions weigh nothing
     online = learner.mac.next_q_values(batch)
     later = learner.target_mac.next_q_values(batch).gather(-1, online.argmax(-1, keepdim=True)).squeeze(-1)
+    assert isinstance(learner, QLearner)
     assert learner.mixer is not None
     assert learner.target_mixer is not None
     taken = learner.mac.q_values(batch).gather(-1, batch.action[..., None]).squeeze(-1)
     value = learner.mixer(taken, batch.alive, batch.obs)
     next_value = learner.target_mixer(later, batch.next_alive, batch.next_obs)
-    gamma = learner.gamma  # type: ignore[attr-defined]
-    reward = batch.reward.sum(-1) if learner.aggregation == "sum" else batch.reward.mean(-1)  # type: ignore[attr-defined]
+    gamma = learner.gamma
+    reward = batch.reward.sum(-1) if learner.aggregation == "sum" else batch.reward.mean(-1)
     errors = [
         (value[b] - reward[b] - gamma * next_value[b] * ~batch.terminated[b]).square()
         for b in range(16)

@@ -1,0 +1,50 @@
+"""The rollout regime's memory: the last rows, learned from in order and overwritten."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from components.batch import Batch
+from components.rows import Rows, RowSpec
+
+
+class Rollout(Rows):
+    """The last T transitions of E environments, with the row before them (previous actions) and the one after."""
+
+    def __init__(self, spec: RowSpec, rollout_length: int, generator: torch.Generator) -> None:
+        super().__init__(spec, rollout_length + 2, generator)
+        self.rollout_length = rollout_length
+
+    @property
+    def ready(self) -> bool:
+        """T transitions were stored that `window` has not covered before."""
+        return self.stored > self.rollout_length and (self.stored - 1) % self.rollout_length == 0
+
+    def window(self) -> tuple[Tensor, Tensor]:
+        """(row, environment) of the last T transitions, both (T, E) int64; junctions between episodes are among them.
+
+        Only when ``ready``.
+        """
+        row_T = (self.stored - 1 - self.rollout_length + torch.arange(self.rollout_length)) % self.rows
+        row_TE = row_T[:, None].expand(-1, self.n_envs)
+        return row_TE, torch.arange(self.n_envs).expand_as(row_TE)
+
+    def carry(self) -> Tensor:
+        """(T, E) bool: the next transition of `window` goes on from this one, in the same episode and groups.
+
+        An agent that dies does not change its group. Only when ``ready``.
+        """
+        row_TE, env_TE = self.window()
+        next_TE = (row_TE + 1) % self.rows
+        group_TEN, next_group_TEN = (self._read("group", row, env_TE) for row in (row_TE, next_TE))
+        moved_TE = ((group_TEN != next_group_TEN) & (next_group_TEN >= 0)).any(-1)
+        carry_TE = ~self.done[next_TE, env_TE] & ~self.done[row_TE, env_TE]
+        carry_TE[-1] = False  # the next transition is another rollout's
+        return carry_TE.to(self.device, non_blocking=True) & ~moved_TE
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Different transitions of those that are kept, ``batch_size`` if there are as many."""
+        start = self.valid.nonzero()
+        start = start[torch.randperm(len(start), generator=generator)[:batch_size]]
+        return self.gather(start[:, 0], start[:, 1])

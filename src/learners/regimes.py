@@ -1,0 +1,186 @@
+"""Two ways from rows to updates: a replay that is drawn from again and again, and rollouts that are thrown away.
+
+Both drive the same `Learner`; they differ in rows and targets. Their keyword-only parameters are configuration keys.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from components.batch import Batch
+from components.replay import Replay
+from components.returns import Outcome, lambda_return
+from components.rollout import Rollout
+from components.rows import ReplayError, Rows, RowSpec
+from learners.base import Learner, Metrics
+
+R = TypeVar("R", bound=Rows)
+
+
+class Regime(ABC, Generic[R]):
+    """How a learner learns from what the runner plays."""
+
+    name: str
+    target_update_tau: float | None  # None: no target networks
+    learning_starts = 0  # environment steps before the first update
+
+    @property
+    @abstractmethod
+    def replay_ratio(self) -> float:
+        """How often every transition is learned, on average."""
+
+    @abstractmethod
+    def steps_per_update(self, n_envs: int) -> float:
+        """Environment steps for each update, in the long run."""
+
+    @abstractmethod
+    def kept(self, n_envs: int) -> int:
+        """Joint transitions that ``rows`` keeps."""
+
+    @abstractmethod
+    def rows(self, spec: RowSpec, generator: torch.Generator) -> R:
+        """Memory for the runner to fill. Raises ReplayError for one that cannot work."""
+
+    @abstractmethod
+    def updates(self, learner: Learner, rows: R, t_env: int) -> Iterator[Metrics]:
+        """Every update that is due at ``t_env``; one item each."""
+
+    @abstractmethod
+    def sample(self, rows: R, generator: torch.Generator) -> Batch:
+        """Transitions of the size of an update, for diagnosis."""
+
+    def describe(self) -> str:
+        """One line for the person who started the run."""
+        return f"{self.name}: every transition is learned {self.replay_ratio:g} times"
+
+
+class ReplayRegime(Regime[Replay]):
+    """One update of ``batch_size`` drawn transitions every ``train_interval`` environment steps, one-step targets."""
+
+    name = "replay"
+
+    def __init__(
+        self,
+        *,
+        buffer_size: int,
+        batch_size: int,
+        learning_starts: int,
+        train_interval: int,
+        target_update_tau: float,
+    ) -> None:
+        self.buffer_size = buffer_size
+        self.batch_size = batch_size
+        self.learning_starts = learning_starts
+        self.train_interval = train_interval
+        self.target_update_tau = target_update_tau
+
+    @property
+    def replay_ratio(self) -> float:
+        return self.batch_size / self.train_interval
+
+    def steps_per_update(self, n_envs: int) -> float:
+        return self.train_interval
+
+    def kept(self, n_envs: int) -> int:
+        return self.buffer_size
+
+    def rows(self, spec: RowSpec, generator: torch.Generator) -> Replay:
+        replay = Replay(spec, self.buffer_size, generator)
+        if self.learning_starts < replay.length * spec.n_envs:
+            raise ReplayError(
+                f"configuration: learning_starts = {self.learning_starts}, but the first update needs {replay.length} "
+                f"transitions of each of batch_size_run = {spec.n_envs} environments. Set learning_starts to at least "
+                f"{replay.length * spec.n_envs}."
+            )
+        return replay
+
+    def updates(self, learner: Learner, rows: Replay, t_env: int) -> Iterator[Metrics]:
+        """As many as the environment steps so far have earned: one in ``train_interval``."""
+        while learner.n_updates < (t_env - self.learning_starts) // self.train_interval:
+            yield learner.train(rows.sample(self.batch_size), t_env)
+
+    def sample(self, rows: Replay, generator: torch.Generator) -> Batch:
+        return rows.sample(self.batch_size, generator)
+
+
+class RolloutRegime(Regime[Rollout]):
+    """Parallelised Q-learning (Gallici et al. 2024): ``epochs`` passes over the last ``rollout_length`` rows of every
+    environment in ``minibatches`` parts each, with Q(lambda) targets from the networks that acted; then these go.
+    """
+
+    name = "rollout"
+    target_update_tau = None
+
+    def __init__(self, *, rollout_length: int, epochs: int, minibatches: int, td_lambda: float) -> None:
+        self.rollout_length = rollout_length
+        self.epochs = epochs
+        self.minibatches = minibatches
+        self.td_lambda = td_lambda
+
+    @property
+    def replay_ratio(self) -> float:
+        return float(self.epochs)
+
+    def steps_per_update(self, n_envs: int) -> float:
+        return self.rollout_length * n_envs / (self.epochs * self.minibatches)
+
+    def kept(self, n_envs: int) -> int:
+        return n_envs * (self.rollout_length + 2)
+
+    def rows(self, spec: RowSpec, generator: torch.Generator) -> Rollout:
+        if self.minibatches > self.rollout_length * spec.n_envs:
+            raise ReplayError(
+                f"configuration: minibatches = {self.minibatches}, but a rollout has only rollout_length * "
+                f"batch_size_run = {self.rollout_length * spec.n_envs} joint transitions. Lower minibatches."
+            )
+        return Rollout(spec, self.rollout_length, generator)
+
+    def updates(self, learner: Learner, rows: Rollout, t_env: int) -> Iterator[Metrics]:
+        """All of a rollout that has just become complete."""
+        if not rows.ready:
+            return
+        row_TE, env_TE = rows.window()
+        row, env = row_TE.flatten(), env_TE.flatten()
+        targets = self._targets(learner, rows, row, env, t_env)
+        junction = rows.done[row, env]
+        learned = (~junction).nonzero().squeeze(-1)
+        for _ in range(self.epochs):
+            order = learned[torch.randperm(len(learned), generator=rows.generator)]
+            for part in order.tensor_split(self.minibatches):
+                if len(part):
+                    chosen = part.to(rows.device)
+                    batch = rows.gather(row[part], env[part])
+                    yield learner.train(batch, t_env, [target[chosen] for target in targets])
+
+    @torch.no_grad()
+    def _targets(self, learner: Learner, rows: Rollout, row: Tensor, env: Tensor, t_env: int) -> list[Tensor]:
+        """(T * E, U) for each problem of the learner."""
+        parts = [  # as large as an update: larger ones fall out of the cache
+            learner.outcomes(rows.gather(*part), t_env)
+            for part in zip(row.tensor_split(self.minibatches), env.tensor_split(self.minibatches), strict=True)
+        ]
+        carry_TE1 = rows.carry()[..., None]
+        shape = carry_TE1.shape[:2]
+
+        def in_time(name: str, problem: int) -> Tensor:
+            return torch.cat([getattr(outcomes[problem], name) for outcomes in parts]).unflatten(0, shape)
+
+        return [
+            lambda_return(
+                Outcome(in_time("reward", k), in_time("discount", k), in_time("next_value", k)),
+                carry_TE1,
+                self.td_lambda,
+            ).flatten(0, 1)
+            for k in range(len(parts[0]))
+        ]
+
+    def sample(self, rows: Rollout, generator: torch.Generator) -> Batch:
+        return rows.sample(self.rollout_length * rows.n_envs // self.minibatches, generator)
+
+
+REGISTRY: dict[str, type] = {"replay": ReplayRegime, "rollout": RolloutRegime}
