@@ -36,6 +36,7 @@ from runners.vector_runner import VectorRunner
 from utils import seeding
 from utils.allocator import keep_freed_memory
 from utils.errors import InputError
+from utils.version import made_by
 
 REGISTRIES: Registries = {
     "env": envs.REGISTRY,
@@ -230,11 +231,11 @@ def load_policy(path: Path, device: torch.device) -> BasicMAC:
     state = checkpoint.load(path, device)
     try:
         info = EnvInfo(**{**state["info"], "obs_dtype": getattr(torch, state["info"]["obs_dtype"])})
-        mac = make_mac(config_from_dict(state["config"]), info).to(device)
+        mac = make_mac(config_from_dict(state["config"], state), info).to(device)
         mac.load_state_dict(state["mac"])
     except (InputError, AttributeError, KeyError, TypeError, RuntimeError) as error:
         raise checkpoint.CheckpointError(
-            f"checkpoint: {path} is not a policy of this version of the project ({checkpoint.one_line(error)})."
+            f"checkpoint: {path} is no policy that can be loaded ({checkpoint.one_line(error)}); {made_by(state)}."
         ) from error
     return mac.requires_grad_(False)
 
@@ -249,5 +250,6 @@ def load_networks(system: System, folder: Path) -> None:
     except (KeyError, RuntimeError, ValueError) as error:
         raise checkpoint.CheckpointError(
             f"checkpoint: {folder} does not fit {system.config.name} on {system.config.env}: "
-            f"{checkpoint.one_line(error)}. Use the algorithm, networks and population it was trained with."
+            f"{checkpoint.one_line(error)}. Use the algorithm, networks and population it was trained with "
+            f"({made_by(state)})."
         ) from error

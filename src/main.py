@@ -59,8 +59,8 @@ class Request:
             return cls(*make_config(stack, build.REGISTRIES), None, arguments.mongo_url)
         overrides = parse_overrides(arguments.overrides).values
         run_dir = checkpoint.resumable_run(arguments.resume, Path(overrides.get("local_results_path", "results")))
-        config = with_run_keys(config_from_dict(read_json(run_dir / "config.json")), overrides)
-        return cls(config, [], run_dir, arguments.mongo_url)
+        recorded = config_from_dict(*(read_json(run_dir / name) for name in ("config.json", "run.json")))
+        return cls(with_run_keys(recorded, overrides), [], run_dir, arguments.mongo_url)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from records import checkpoint
 from utils import seeding
 from utils.progress import Progress
 from utils.signals import Stopped, StopRequest
+from utils.version import made_by
 
 LogScalar = Callable[[str, float, int], None]
 
@@ -174,8 +175,8 @@ class Trainer:
         except (KeyError, TypeError, RuntimeError) as error:
             raise checkpoint.CheckpointError(
                 f"--resume: {checkpoints / checkpoint.RESUME} does not fit the run's config.json "
-                f"({checkpoint.one_line(error)}). One was changed, or another version wrote it; start a new run with "
-                f"checkpoint_path={checkpoints}."
+                f"({checkpoint.one_line(error)}). One was changed, or the versions differ ({made_by(state)}); start a "
+                f"new run with checkpoint_path={checkpoints}."
             ) from error
         checkpoint.copy_best(checkpoints, self.checkpoints, self.counters.t_env)
 

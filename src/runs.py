@@ -130,7 +130,8 @@ def show(arguments: argparse.Namespace) -> None:
         git = record.entry.get("git") or {}
         dirty = " with uncommitted changes" if git.get("dirty") else ""
         print(f"run {run_id} in {store.name}: {record.status}, started {record.started} UTC, {duration(record)}")
-        print(f"result {record.entry.get('result')}, commit {git.get('commit')}{dirty}\n")
+        version = record.entry.get("version", "before 0.2.0")
+        print(f"result {record.entry.get('result')}, version {version}, commit {git.get('commit')}{dirty}\n")
         print_table([["key", "value"], *([key, value] for key, value in sorted(record.flat_config.items()))])
         print()
         print_table([["info", "value"], *([key, value] for key, value in sorted(record.info.items()))])

@@ -12,6 +12,7 @@ from config.ranges import check_ranges
 from config.registry import Registries, config_keys, resolve
 from config.schema import NESTED, Config, ConfigError, check_value, framework_keys, type_name
 from config.since import WITHOUT
+from utils.version import made_by
 from utils.words import nearest
 
 OPTIONAL = ("mixer", "grouping")  # may be "none"
@@ -116,13 +117,17 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError("configuration: evaluate=true plays loaded networks. Set checkpoint_path as well.")
 
 
-def config_from_dict(values: dict[str, Any]) -> Config:
-    """The configuration that `Config.to_dict` recorded."""
+def config_from_dict(values: Mapping[str, Any], record: Mapping[str, Any] = MappingProxyType({})) -> Config:
+    """The configuration that `Config.to_dict` recorded.
+
+    ``record``: run.json or the checkpoint beside it, which knows the version for messages. Raises ConfigError when a
+    key is missing.
+    """
     own = framework_keys()
     values = {**WITHOUT, **values}
     for key in (*own, "env_args", "test_env_args"):
         if key not in values:
-            raise ConfigError(f"recorded configuration: the key '{key}' has no value. Another version wrote it.")
+            raise ConfigError(f"recorded configuration: the key '{key}' has no value ({made_by(record)}).")
     args = {key: value for key, value in values.items() if key not in own and key not in NESTED}
     return Config(
         **{key: values[key] for key in own},

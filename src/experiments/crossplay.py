@@ -50,7 +50,8 @@ def load_player(given: str, step: str, results: Path) -> Player:
     if path.suffix != ".pt":
         path = checkpoint.named_folder(checkpoint.find_run(given, results), step) / checkpoint.POLICY
     mac = build.load_policy(path, CPU)
-    config = config_from_dict({**checkpoint.load(path, CPU)["config"], "use_cuda": False})
+    state = checkpoint.load(path, CPU)
+    config = config_from_dict({**state["config"], "use_cuda": False}, state)
     return Player(f"{config.name}:{given}", mac, config)
 
 

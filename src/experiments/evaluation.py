@@ -72,7 +72,7 @@ def run_config(run_dir: Path, overrides: list[str]) -> Config:
     unknown = [key for key in given if key != "env_args"]
     if unknown:
         raise ConfigError(f"command line: evaluation can change env_args only, not {', '.join(unknown)}.")
-    config = config_from_dict(read_json(run_dir / "config.json"))
+    config = config_from_dict(*(read_json(run_dir / name) for name in ("config.json", "run.json")))
     values = merge(env_values(config, test=True), given.get("env_args", {}))
     env_class = resolve(build.REGISTRIES["env"], config.env, "env")
     checked = check_env_args(env_class, values, "command line", "env_args")

@@ -13,6 +13,7 @@ import torch
 from components.batch import GroupHistory, Memory, Step
 from utils.atomic import write_atomic
 from utils.errors import InputError
+from utils.version import VERSION
 
 torch.serialization.add_safe_globals([Step, Memory, GroupHistory])
 
@@ -28,7 +29,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
-        torch.save(state, file)
+        torch.save({"version": VERSION, **state}, file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -23,6 +23,7 @@ from records.files import (
 )
 from records.machine import git_state, machine, versions
 from utils.atomic import AppendFile, write_atomic
+from utils.version import VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +137,7 @@ class FileObserver(RunObserver):
             "stop_time": None,
             "result": None,
             "meta": {"comment": meta_info.get("comment", "")},
+            "version": VERSION,
             "git": git_state(Path(__file__).parent),
             "versions": versions(),
             "host": machine(),

@@ -329,7 +329,7 @@ def test_resuming_with_a_value_of_the_wrong_kind(finished: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("t_max", "recorded configuration: the key 't_max' has no value. Another version wrote it."),
+        ("t_max", "recorded configuration: the key 't_max' has no value (made by version before 0.2.0, this is "),
         ("double_q", "QLearner needs the key 'double_q', which this configuration lacks."),
     ],
 )

@@ -14,6 +14,7 @@ import build
 from components.batch import Memory
 from records import checkpoint
 from records.checkpoint import CheckpointError
+from utils.version import VERSION
 
 CPU = torch.device("cpu")
 BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 5}
@@ -49,7 +50,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     checkpoint.save(path, {"n": 1})
     with pytest.raises(Exception, match=r"pickle|lambda"):
         checkpoint.save(path, {"n": lambda: 2})
-    assert checkpoint.load(path, CPU) == {"n": 1}
+    assert checkpoint.load(path, CPU) == {"version": VERSION, "n": 1}
 
 
 def test_missing(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_the_best_of_the_past_is_carried_over(tmp_path: Path) -> None:
     checkpoint.mark_best(tmp_path / "old", 1, 0.5)
     checkpoint.copy_best(tmp_path / "old", tmp_path / "new", until=1)
     assert checkpoint.best_step(tmp_path / "new") == 1
-    assert checkpoint.load(tmp_path / "new" / "1" / checkpoint.POLICY, CPU) == {"policy": 1}
+    assert checkpoint.load(tmp_path / "new" / "1" / checkpoint.POLICY, CPU)["policy"] == 1
     checkpoint.copy_best(tmp_path / "old", tmp_path / "earlier", until=0)
     assert checkpoint.best_step(tmp_path / "earlier") is None
 
@@ -156,5 +157,5 @@ def test_a_file_that_is_no_policy(part: str, tmp_path: Path) -> None:
     state = build.policy_state(system.config, system.mac)
     state[part] = {}
     checkpoint.save(tmp_path / "policy.pt", state)
-    with pytest.raises(CheckpointError, match=r"policy\.pt is not a policy of this version of the project \("):
+    with pytest.raises(CheckpointError, match=r"policy\.pt is no policy that can be loaded \("):
         build.load_policy(tmp_path / "policy.pt", CPU)
