@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.factory import config_for
@@ -17,7 +18,10 @@ from run import Trainer
 DOC = (ROOT / "docs" / "algorithms.md").read_text()
 BEFORE_LOGGED, LOGGED = DOC.split("## What is logged")
 BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 3}
-RNN = {"agent": "rnn", "burn_in": 1, "sequence_length": 2, "rnn_hidden_dim": 4}
+OTHERS: list[dict[str, Any]] = [  # what reads the keys that no algorithm reads by itself
+    {"agent": "rnn", "burn_in": 1, "sequence_length": 2, "rnn_hidden_dim": 4},
+    {"regime": "rollout"},
+]
 
 
 def named(text: str) -> set[str]:
@@ -48,9 +52,9 @@ def test_every_metric_and_every_key_is_named_and_nothing_else(tmp_path: Path) ->
     assert metrics - named(LOGGED) == set()
     environment = set(build.make_env(config_for("iql", "bar", env_args=BAR), 1, test=False).info.stats)
     assert metrics == first_column(LOGGED) | environment
-    keys |= set(config_for("iql", "bar", env_args=BAR, **RNN).args) | {"conv_channels"}
+    keys |= {key for part in OTHERS for key in config_for("iql", "bar", env_args=BAR, **part).args} | {"conv_channels"}
     assert keys - named(BEFORE_LOGGED) == set()
-    assert first_column(BEFORE_LOGGED) - keys - set(available("algs")) == {"grouping"}  # which names a component
+    assert first_column(BEFORE_LOGGED) - keys - set(available("algs")) == {"grouping", "regime"}  # components
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -1,4 +1,4 @@
-"""docs/new_algorithm.md does what it says: its two files are run as they stand there."""
+"""docs/new_algorithm.md does what it says: its files are run as they stand there."""
 
 from __future__ import annotations
 
@@ -7,29 +7,46 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from tests.support.paths import ROOT
 
 import main
+from records import checkpoint
 
 DOC = (ROOT / "docs" / "new_algorithm.md").read_text()
 
 
-def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", DOC, flags=re.DOTALL)
+def block(language: str, chapter: str) -> str:
+    found = re.search(rf"## {chapter}\n.*?```{language}\n(.*?)```", DOC, flags=re.DOTALL)
     assert found is not None
     return found.group(1)
 
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    (tmp_path / "softmin_mixer.py").write_text(block("python"))
-    (tmp_path / "softmin.yaml").write_text(block("yaml"))
-    monkeypatch.syspath_prepend(tmp_path)
+    return words_for(tmp_path, monkeypatch, "A mixer", "softmin_mixer.py", "softmin.yaml")
+
+
+def words_for(folder: Path, monkeypatch: pytest.MonkeyPatch, chapter: str, module: str, config: str) -> list[str]:
+    """The arguments of a short run of a chapter's two files."""
+    (folder / module).write_text(block("python", chapter))
+    (folder / config).write_text(block("yaml", chapter))
+    monkeypatch.syspath_prepend(folder)
     small = ["t_max=80", "batch_size=8", "learning_starts=16", "test_nepisode=2", "env_args.episode_limit=5"]
-    return [f"--config={tmp_path}/softmin.yaml", "--env-config=bar", "with", *small, f"local_results_path={tmp_path}/r"]
+    return [f"--config={folder}/{config}", "--env-config=bar", "with", *small, f"local_results_path={folder}/r"]
 
 
-def test_the_worked_example_trains_and_is_recorded(command: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("regime", "updates"), [("replay", 16), ("rollout", 8)])
+def test_the_learner_learns_in_both_regimes(
+    regime: str, updates: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = words_for(tmp_path, monkeypatch, "A learner", "sarsa_learner.py", "sarsa.yaml")
+    assert main.main([*words, f"regime={regime}", "epochs=1", "rollout_length=8", "sarsa_share=0.2"]) == 0
+    newest = checkpoint.step_folder(tmp_path / "r/sacred/1/checkpoints", 0)
+    assert checkpoint.load(newest / checkpoint.LEARNER, torch.device("cpu"))["n_updates"] == updates
+
+
+def test_the_mixer_trains_and_is_recorded(command: list[str], tmp_path: Path) -> None:
     assert main.main([*command, "softmin_temperature=0.5"]) == 0
     assert json.loads((tmp_path / "r/sacred/1/run.json").read_text())["status"] == "COMPLETED"
     assert json.loads((tmp_path / "r/sacred/1/config.json").read_text())["softmin_temperature"] == 0.5
