@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Did a change make anything slower? Measures two commits in turn, by the same benchmark, and prints paired ratios:
+# Did a change make anything slower? Measures two commits in turn, each by its own benchmark, and prints paired ratios:
 #   tools/benchmark_compare.sh OLD [NEW] [-- OPTIONS OF src/benchmark.py]     (NEW: HEAD; rounds: ROUNDS=3)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,10 +23,6 @@ trap cleanup EXIT
 
 git worktree add --quiet --detach "$scratch/old" "${commits[0]}"
 git worktree add --quiet --detach "$scratch/new" "${commits[1]:-HEAD}"
-for side in old new; do  # one benchmark for both, and for commits before there was one
-  cp -r src/benchmark.py src/performance "$scratch/$side/src/"
-  cp src/performance/timing.py "$scratch/$side/src/utils/"
-done
 
 folders=()
 for round in $(seq "${ROUNDS:-3}"); do
@@ -37,4 +33,4 @@ for round in $(seq "${ROUNDS:-3}"); do
     folders+=("$scratch/$side-$round")
   done
 done
-"$python" src/performance/compare.py "${folders[@]}"
+"$python" src/benchmark.py --compare "${folders[@]}"

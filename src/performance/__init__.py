@@ -1,1 +1,1 @@
-"""What `src/benchmark.py` measures."""
+"""What `src/benchmark.py` measures and `src/doctor.py` checks."""

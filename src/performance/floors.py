@@ -51,12 +51,6 @@ def _discard(_: Any) -> None:
 
 def _with_engine_views(env: Any) -> list[Any]:
     """Let ``env`` play on engines that compute whole views; those engines, as magent2's own objects."""
-    if isinstance(env._battles, list):  # commits with one world per battle, which benchmark_compare.sh may measure
-        worlds = [battle.world for battle in env._battles]
-        if hasattr(worlds[0], "with_engine_views"):  # older ones have no others
-            worlds = [world.with_engine_views() for world in worlds]
-        env._battles = [type(env._battles[0])(world, env.info.episode_limit) for world in worlds]
-        return [world._world for world in worlds]
     env._battles = type(env._battles)(env._battles.world.with_engine_views(), env.info.episode_limit)
     return list(env._battles.world.engines)
 

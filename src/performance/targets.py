@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.tables import Cell, Table
+from performance.cases import config_for, measured, rollout_config
 from performance.measure import Measurement
-from performance.tasks import MPE2
+from performance.tables import tasks_table
+from performance.tasks import MPE2, task_speeds, two_cores
 
+ROLLOUTS = (2, 8, 32)  # battles at once
+TASKS = 1000  # copies of a batched task at once
 DISTANCES = (100 / 6) ** 2  # what O(N^2) distances cost at N = 100 over N = 6
 
 
@@ -66,11 +70,11 @@ def of_rollouts(rollouts: Sequence[Measurement]) -> list[Target]:
     ]
 
 
-def of_tasks(speeds: Mapping[str, float], two_cores: float) -> list[Target]:
+def of_tasks(speeds: Mapping[str, float], both_cores: float) -> list[Target]:
     """Batched tasks over mpe2's, their growth with N, and two processes with a battle each over one."""
-    found = [Target("two battles on two cores (processes) over one on one", two_cores, 1.6, False)]
+    found = [Target("two battles on two cores (processes) over one on one", both_cores, 1.6, False)]
     found += [
-        Target(f"{name}, 1,000 at once, over one of {MPE2}", speeds[name] / speeds[MPE2], 300, False)
+        Target(f"{name}, {TASKS:,} at once, over one of {MPE2}", speeds[name] / speeds[MPE2], 300, False)
         for name in ("spread, N = 6", "pursuit", "bar")
     ]
     growth = speeds["spread, N = 6"] / speeds["spread, N = 100"]
@@ -90,3 +94,12 @@ def table(targets: Sequence[Target]) -> Table:
         for target in targets
     ]
     return Table("Targets, all measured in this run.", ["ratio", "asked", "measured", ""], rows)
+
+
+def measured_targets(rows: Sequence[Measurement], seconds: float) -> dict[str, Table]:
+    """Measure what targets ask for beside ``rows`` of training; the table of tasks, and that of all targets."""
+    rollouts = measured([rollout_config(n_envs) for n_envs in ROLLOUTS], "battle_symmetric", seconds)
+    speeds = task_speeds(TASKS, seconds)
+    both_cores = two_cores(config_for("iql", "battle_symmetric", 64, []), 2.0, 5)
+    asked = [*of_rollouts(rollouts), *of_training(rows), *of_tasks(speeds, both_cores)]
+    return {"tasks": tasks_table(speeds, TASKS), "targets": table(asked)}

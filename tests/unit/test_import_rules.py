@@ -35,7 +35,10 @@ UNDER: dict[str, set[str]] = {
         *("build", "runners", "learners", "controllers", "components", "envs"),
         *("pictures", "analysis", "records", "config"),
     },
-    "performance": {"run", "build", "learners", "controllers", "envs", "config", "analysis"},
+    "performance": {
+        *("run", "build", "learners", "controllers", "components", "envs"),
+        *("analysis", "records", "config"),
+    },
 }
 COMMANDS = {path.stem for path in SRC.glob("*.py")} - UNDER.keys()
 

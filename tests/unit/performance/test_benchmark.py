@@ -19,6 +19,7 @@ from performance import compare, targets
 from performance.ceiling import Work, work_of_update
 from performance.floors import BareBattle, NetworkCalls, _with_engine_views, bare_engine, networks
 from performance.measure import SECTIONS, Measurement, measure
+from performance.tables import HEAD
 from performance.tasks import MPE2
 from performance.timing import MIN_ROUNDS, Stopwatch, alternate
 
@@ -212,7 +213,7 @@ def test_targets_by_hand() -> None:
     assert (rollout.measured, rollout.met) == (0.5, False)
 
     speeds = {MPE2: 2.0, "spread, N = 6": 600.0, "spread, N = 100": 2.0, "pursuit": 599.0, "bar": 700.0}
-    tasks = targets.of_tasks(speeds, two_cores=1.7)
+    tasks = targets.of_tasks(speeds, both_cores=1.7)
     assert [(target.measured, target.met) for target in tasks] == [
         (1.7, True),
         (300.0, True),
@@ -231,14 +232,18 @@ def test_a_page_is_checked_before_anything_is_measured(tmp_path: Path, capsys: p
     assert not (tmp_path / "out").exists()
 
 
-def test_comparison_pairs_rounds_and_inverts_costs(tmp_path: Path) -> None:
+def test_comparison_pairs_rounds_and_inverts_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = []
     for name, speed, cost in (("old", "10", "4"), ("new", "20", "8")):
         (tmp_path / name).mkdir()
-        table = Table("", benchmark.HEAD, [["iql", "battle", 64, 2, *[speed] * 3, *[cost] * 3, *["1"] * 5, cost]])
+        table = Table("", HEAD, [["iql", "battle", 64, 2, *[speed] * 3, *[cost] * 3, *["1"] * 5, cost]])
         (tmp_path / name / "benchmark.csv").write_text(table.csv())
         folders.append(tmp_path / name)
-    found = compare.ratios([(folders[0], folders[1])])
+    found = compare.ratios(folders)
     case = ("iql", "battle", "64")
     assert found[case, "env_steps/s"] == [2.0]
     assert found[case, "rollout_us"] == [0.5]
+    assert benchmark.main(["--compare", *map(str, folders)]) == 0
+    assert "iql battle 64                    env_steps/s   2.000  2.000  2.000" in capsys.readouterr().out
+    assert benchmark.main(["--compare", str(folders[0]), str(tmp_path / "none")]) == 2
+    assert f"cannot read benchmark.csv in '{tmp_path}/none' (No such file or directory)." in capsys.readouterr().err

@@ -15,7 +15,8 @@ import torch
 import doctor
 from components.batch import EnvInfo
 from components.rows import RowSpec
-from doctor import Finding
+from performance import checks
+from performance.checks import Finding
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def test_a_sound_machine_has_only_good_findings(capsys: pytest.CaptureFixture[st
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the checks that take seconds."""
     for check in ("check_engine", "check_rendering"):
-        monkeypatch.setattr(doctor, check, lambda: Finding("ok", ""))
+        monkeypatch.setattr(checks, check, lambda: Finding("ok", ""))
 
 
 @pytest.mark.usefixtures("fast")
@@ -68,7 +69,7 @@ def test_a_silent_database_is_a_warning(capsys: pytest.CaptureFixture[str]) -> N
 def test_wrong_and_missing_packages_are_named(tmp_path: Path) -> None:
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("# why\nnumpy==1.0.*  # old\nno-such-package\npytest>=1\n\n")
-    finding = doctor.check_packages(requirements)
+    finding = checks.check_packages(requirements)
     assert finding.level == "fail"
     assert "expected ==1.0.*; no-such-package is missing. Run ./install_dependencies.sh" in finding.text
 
@@ -77,7 +78,7 @@ def test_python_outside_the_supported_range_fails(monkeypatch: pytest.MonkeyPatc
     for version, level in (((3, 10, 9), "fail"), ((3, 11, 0), "ok"), ((3, 13, 9), "ok"), ((3, 14, 0), "fail")):
         fields = dict(zip(("major", "minor", "micro"), version, strict=True))
         monkeypatch.setattr(sys, "version_info", type("Version", (tuple,), fields)(version))
-        assert doctor.check_python().level == level
+        assert checks.check_python().level == level
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_python_outside_the_supported_range_fails(monkeypatch: pytest.MonkeyPatc
     [("raise ImportError('no engine')", "ImportError: no engine"), ("import os; os.abort()", "exit status -6")],
 )
 def test_an_engine_that_raises_or_crashes_is_a_finding(program: str, reason: str) -> None:
-    finding = doctor.check_engine(program)
+    finding = checks.check_engine(program)
     assert finding.level == "fail"
     assert finding.text.startswith(f"Battle does not run: {reason}. Run ./install_dependencies.sh")
 
@@ -100,19 +101,19 @@ def test_disk_has_room_for_records_and_for_two_copies_of_the_replay(
 ) -> None:
     """5,000 rows of 100 x 4,009 bytes, twice: 3.7 GiB, and 1 GiB for records."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=int(free_gib * 2**30)))
-    finding = doctor.check_disk(tmp_path / "not" / "yet", KEPT)
+    finding = checks.check_disk(tmp_path / "not" / "yet", KEPT)
     assert finding.level == level
     assert ("exact resume may need 3.7 GiB" in finding.text) == (level == "warn")
 
 
 def test_a_folder_that_cannot_be_written_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    assert "is not writable. Choose another folder" in doctor.check_disk(tmp_path, None).text
+    assert "is not writable. Choose another folder" in checks.check_disk(tmp_path, None).text
 
 
 def test_memory_that_is_too_small_fails_with_the_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**30))
-    finding = doctor.survived(doctor.check_memory, KEPT)
+    finding = checks.survived(checks.check_memory, KEPT)
     assert finding.level == "fail"
     assert "5,000 joint transitions x" in finding.text
     assert "Keep at most" in finding.text
@@ -132,13 +133,13 @@ def test_gpu(available: bool, use_cuda: bool, driver: str | None, level: str, mo
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "GPU")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=2**34))
     monkeypatch.setattr(shutil, "which", lambda name: driver)
-    assert doctor.check_gpu(use_cuda).level == level
+    assert checks.check_gpu(use_cuda).level == level
 
 
 def test_a_check_that_breaks_is_a_finding() -> None:
     def broken() -> Any:
         raise ImportError("libGL is missing")
 
-    finding = doctor.survived(broken)
+    finding = checks.survived(broken)
     assert finding.level == "fail"
     assert finding.text.startswith("ImportError: libGL is missing. Run ./install_dependencies.sh")
