@@ -5,24 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import textwrap
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from config.loader import CONFIG_DIR, available, merge, named_layer, read_yaml
-from records.files import Curve, RecordError
+from analysis.curves import picture
+from records.files import RecordError
+from records.listing import overview
 from records.mongo import MongoStore
-from records.query import Condition, differing_keys, flatten, parse_condition, telling_keys
-from records.store import STATUSES, FileStore, RunRecord, RunStore, utc_now
+from records.query import differing_keys, parse_condition
+from records.store import STATUSES, FileStore, RunStore
 from utils.cli import exit_code
-from utils.words import nearest
-
-ALWAYS_SHOWN = ("name", "env", "seed")  # of the configuration, in ls; first in legends
-LEGEND_WIDTH = 100  # characters
+from utils.words import table
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -85,41 +79,8 @@ def chosen_store(arguments: argparse.Namespace) -> RunStore:
 
 def ls(arguments: argparse.Namespace) -> None:
     """list runs, with the configuration keys in which they differ"""
-    store = chosen_store(arguments)
-    conditions = [parse_condition(text) for text in arguments.filters]
-    records = store.list(conditions, arguments.status)
-    if not records and (everything := store.list()):
-        check_kinds(conditions, [record.flat_config for record in everything])
-    configs = [record.flat_config for record in records]
-    config_keys = {key for config in configs for key in config}
-    metrics = [*arguments.metric, *(condition.key for condition in conditions if condition.key not in config_keys)]
-    keys = [key for key in ALWAYS_SHOWN if key in config_keys]
-    keys += [key for key in telling_keys(configs) if key not in keys]
-    curves = [store.metrics(record.id) if metrics else {} for record in records]
-    for name in metrics:
-        if records and not any(name in found for found in curves):
-            raise RecordError(f"--metric '{name}': none of these runs logged it.{nearest(name, set().union(*curves))}")
-    rows: list[list[Any]] = [["id", "status", "started (UTC)", "duration", *keys, *metrics]]
-    for record, config, found in zip(records, configs, curves, strict=True):
-        values = [config.get(key, "") for key in keys]
-        values += [found[name].values[-1] if name in found else "" for name in metrics]
-        rows.append([record.id, record.status, f"{record.started:%Y-%m-%d %H:%M}", duration(record), *values])
-    print_table(rows)
-
-
-def check_kinds(conditions: Sequence[Condition], configs: Sequence[dict[str, Any]]) -> None:
-    """Raises RecordError for a condition between numbers and a text, which no run can meet."""
-    for key, sign, value in ((condition.key, condition.operator, condition.value) for condition in conditions):
-        recorded = [config[key] for config in configs if key in config] or [0.0]  # a metric is a number
-        if isinstance(value, str) and all(isinstance(known, int | float) for known in recorded):
-            raise RecordError(
-                f"filter '{key}{sign}{value}': {key} is a number in every run, expected one, got the text '{value}'. "
-                "Write it like 3, 0.001 or 1.0e-3."
-            )
-        if isinstance(value, int | float) and all(isinstance(known, str) for known in recorded):
-            raise RecordError(
-                f"filter '{key}{sign}{value}': {key} is a text in every run, expected one, got the number {value}."
-            )
+    where = [parse_condition(text) for text in arguments.filters]
+    print(table(overview(chosen_store(arguments), where, arguments.status, arguments.metric)))
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -129,16 +90,16 @@ def show(arguments: argparse.Namespace) -> None:
         record = store.get(run_id)
         git = record.entry.get("git") or {}
         dirty = " with uncommitted changes" if git.get("dirty") else ""
-        print(f"run {run_id} in {store.name}: {record.status}, started {record.started} UTC, {duration(record)}")
+        print(f"run {run_id} in {store.name}: {record.status}, started {record.started} UTC, {record.duration}")
         version = record.entry.get("version", "before 0.2.0")
         print(f"result {record.entry.get('result')}, version {version}, commit {git.get('commit')}{dirty}\n")
-        print_table([["key", "value"], *([key, value] for key, value in sorted(record.flat_config.items()))])
+        print(table([["key", "value"], *([key, value] for key, value in sorted(record.flat_config.items()))]))
         print()
-        print_table([["info", "value"], *([key, value] for key, value in sorted(record.info.items()))])
+        print(table([["info", "value"], *([key, value] for key, value in sorted(record.info.items()))]))
         print()
         curves = store.metrics(run_id)
         rows = [[name, len(curve.steps), curve.steps[-1], curve.values[-1]] for name, curve in sorted(curves.items())]
-        print_table([["metric", "points", "last step", "last value"], *rows])
+        print(table([["metric", "points", "last step", "last value"], *rows]))
         print("".join(record.entry.get("fail_trace") or []), end="")
 
 
@@ -153,7 +114,7 @@ def diff(arguments: argparse.Namespace) -> None:
         print("The configurations are equal.")
         return
     rows = [[key, *(config.get(key, "(none)") for config in configs)] for key in sorted(keys)]
-    print_table([["key", *(f"run {run_id}" for run_id in arguments.ids)], *rows])
+    print(table([["key", *(f"run {run_id}" for run_id in arguments.ids)], *rows]))
 
 
 def plot(arguments: argparse.Namespace) -> None:
@@ -167,43 +128,6 @@ def plot(arguments: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:
         raise RecordError(f"--output: cannot write {arguments.output} ({error}).") from error
     print(arguments.output)
-
-
-def picture(records: Sequence[RunRecord], curves: Sequence[dict[str, Curve]], names: Sequence[str]) -> Figure:
-    """One panel per metric, one line per run; the legend below all of them."""
-    keys = legend_keys([record.flat_config for record in records])
-    labels = [textwrap.fill(label(record, keys), LEGEND_WIDTH, subsequent_indent="    ") for record in records]
-    n_lines = sum(len(text.splitlines()) for text in labels)
-    figure = Figure(figsize=(8, 4 * len(names) + 0.2 * n_lines), layout="constrained")
-    for row, name in enumerate(names, start=1):
-        axis = figure.add_subplot(len(names), 1, row)
-        for text, found in zip(labels, curves, strict=True):
-            curve = found[name]
-            mark = "o" if len(curve.steps) == 1 else None  # a single point has no line
-            axis.plot(curve.steps, curve.values, label=text, marker=mark)
-        axis.set(xlabel="t_env (environment steps)", ylabel=name)
-    figure.legend(handles=axis.lines, loc="outside lower left", fontsize="small")
-    return figure
-
-
-def legend_keys(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Telling keys, name and environment first, without those whose values the name of the algorithm implies."""
-    default = read_yaml(CONFIG_DIR / "default.yaml")
-    known = {name: flatten(merge(default, named_layer("algs", name).values)) for name in available("algs")}
-    presets = [known.get(config["name"], {}) for config in configs]
-    keys = [
-        key
-        for key in telling_keys(configs)
-        if key == "name"
-        or any(key not in preset or preset[key] != config[key] for config, preset in zip(configs, presets, strict=True))
-    ]
-    return sorted(keys, key=lambda key: key not in ALWAYS_SHOWN)
-
-
-def label(record: RunRecord, keys: Iterable[str]) -> str:
-    """Run and the values of the differing keys."""
-    values = ", ".join(f"{key}={record.flat_config.get(key, '(none)')}" for key in keys)
-    return f"run {record.id}: {values}" if values else f"run {record.id}"
 
 
 def push(arguments: argparse.Namespace) -> None:
@@ -246,20 +170,6 @@ def confirmed(question: str) -> bool:
         return input(question).strip().lower() in ("y", "yes")
     except EOFError:
         return False
-
-
-def duration(record: RunRecord) -> str:
-    """Until the end, the last heartbeat of a dead run, or now."""
-    end = utc_now() if record.status == "RUNNING" else record.last_sign
-    return str(timedelta(seconds=round((end - record.started).total_seconds())))
-
-
-def print_table(rows: Sequence[Sequence[Any]]) -> None:
-    """Aligned columns; the first row is the head."""
-    texts = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for row in texts:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def main(argv: Sequence[str]) -> int:

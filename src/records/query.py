@@ -22,6 +22,9 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+ALWAYS_SHOWN = ("name", "env", "seed")  # of the configuration, in lists of runs; first in legends
+
+
 @dataclass(frozen=True)
 class Condition:
     """``key operator value``, as in ``env=battle`` or ``test_return_mean>3``."""

@@ -65,6 +65,12 @@ class RunRecord:
         )
 
     @property
+    def duration(self) -> timedelta:
+        """Whole seconds until the end, the last heartbeat of a dead run, or now."""
+        end = utc_now() if self.status == "RUNNING" else self.last_sign
+        return timedelta(seconds=round((end - self.started).total_seconds()))
+
+    @property
     def flat_config(self) -> dict[str, Any]:
         """The configuration with nested keys joined by dots."""
         return flatten(self.config)

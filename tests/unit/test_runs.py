@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 import build
 import runs
+from analysis.curves import legend_keys, picture
 from config.loader import layers
 from config.resolve import make_config
 from records.files import Curve
@@ -111,7 +112,7 @@ def test_plot_writes_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_picture_has_a_line_per_run_and_a_legend_of_differing_keys(files: FileStore) -> None:
     name = "test_return_mean"
-    figure = runs.picture([files.get(1), files.get(2)], [files.metrics(1), files.metrics(2)], [name])
+    figure = picture([files.get(1), files.get(2)], [files.metrics(1), files.metrics(2)], [name])
     (axis,) = figure.axes
     assert [list(line.get_ydata()) for line in axis.lines] == [[0, 1], [0, 2]]  # type: ignore[arg-type]
     assert [line.get_label() for line in axis.lines] == ["run 1: lr=0.1", "run 2: lr=0.2"]
@@ -128,9 +129,9 @@ def test_the_legend_leaves_out_what_an_algorithms_name_implies() -> None:
     )
     flat = [flatten(config.to_dict()) for config in (iql, hmf, tuned)]
     assert {"mac", "learner", "mixer"} <= set(telling_keys(flat[:2]))
-    assert set(runs.legend_keys(flat[:2])) == {"name", "seed"}
-    assert runs.legend_keys(flat) == ["name", "seed", "lr"]
-    assert {"mac", "learner", "mixer"} <= set(runs.legend_keys([flat[0], {**flat[1], "name": "mine"}]))
+    assert set(legend_keys(flat[:2])) == {"name", "seed"}
+    assert legend_keys(flat) == ["name", "seed", "lr"]
+    assert {"mac", "learner", "mixer"} <= set(legend_keys([flat[0], {**flat[1], "name": "mine"}]))
 
 
 @pytest.mark.filterwarnings("error")
@@ -144,7 +145,7 @@ def test_a_long_legend_is_wrapped_and_stays_inside_the_picture(files: FileStore)
         )
         for run_id in (1, 3)
     ]
-    figure = runs.picture(records, [files.metrics(1), files.metrics(3)], ["test_return_mean"])
+    figure = picture(records, [files.metrics(1), files.metrics(3)], ["test_return_mean"])
     figure.savefig("long.png")
     legend, axes = figure.legends[0].get_window_extent(), figure.axes[0].get_window_extent()
     assert 0 <= legend.x0 < legend.x1 <= figure.bbox.x1
