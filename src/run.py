@@ -172,7 +172,7 @@ class Trainer:
         """
         try:
             self.load_state_dict(state)
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:  # torch's, of what does not fit
             raise checkpoint.CheckpointError(
                 f"--resume: {checkpoints / checkpoint.RESUME} does not fit the run's config.json "
                 f"({checkpoint.one_line(error)}). One was changed, or the versions differ ({made_by(state)}); start a "

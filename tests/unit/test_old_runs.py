@@ -60,7 +60,7 @@ def test_the_opponent_of_battle_loads() -> None:
 def test_what_cannot_be_loaded_says_which_version_made_it(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A policy of a later version, a state whose networks are missing, a configuration that lacks a key."""
+    """A policy of a later version, a state that lacks its networks or moments, a configuration that lacks a key."""
     policy = run_dir / "checkpoints" / "400" / checkpoint.POLICY
     checkpoint.save(policy, {"config": {}, "info": {}, "version": "9.9.9"})
     assert evaluate.main(["--run", str(run_dir)]) == 2
@@ -68,9 +68,10 @@ def test_what_cannot_be_loaded_says_which_version_made_it(
 
     resume = run_dir / "checkpoints" / checkpoint.RESUME
     state = checkpoint.load(resume, CPU)
-    torch.save({**state, "learner": {}}, resume)
-    assert main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path}"]) == main.FAILED
-    assert f"made by version before 0.2.0, this is {VERSION}" in capsys.readouterr().err
+    for learner in ({}, {**state["learner"], "optimiser": {"state": {}, "param_groups": []}}):
+        torch.save({**state, "learner": learner}, resume)
+        assert main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path}"]) == main.FAILED
+        assert f"made by version before 0.2.0, this is {VERSION}" in capsys.readouterr().err
 
     config = read_json(run_dir / "config.json")
     del config["test_interval"]
