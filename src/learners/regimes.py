@@ -35,8 +35,8 @@ class Regime(ABC, Generic[R]):
         """How often every transition is learned, on average."""
 
     @abstractmethod
-    def steps_per_update(self, n_envs: int) -> float:
-        """Environment steps for each update, in the long run."""
+    def cycle(self, n_envs: int) -> tuple[int, int]:
+        """Environment steps after which updates are due, and how many then are."""
 
     @abstractmethod
     def kept(self, n_envs: int) -> int:
@@ -83,8 +83,8 @@ class ReplayRegime(Regime[Replay]):
     def replay_ratio(self) -> float:
         return self.batch_size / self.train_interval
 
-    def steps_per_update(self, n_envs: int) -> float:
-        return self.train_interval
+    def cycle(self, n_envs: int) -> tuple[int, int]:
+        return self.train_interval, 1
 
     def kept(self, n_envs: int) -> int:
         return self.buffer_size
@@ -126,8 +126,8 @@ class RolloutRegime(Regime[Rollout]):
     def replay_ratio(self) -> float:
         return float(self.epochs)
 
-    def steps_per_update(self, n_envs: int) -> float:
-        return self.rollout_length * n_envs / (self.epochs * self.minibatches)
+    def cycle(self, n_envs: int) -> tuple[int, int]:
+        return self.rollout_length * n_envs, self.epochs * self.minibatches
 
     def kept(self, n_envs: int) -> int:
         return n_envs * (self.rollout_length + 2)

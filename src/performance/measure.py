@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import resource
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,9 @@ from typing import Any
 import torch
 
 import build
-from config.resolve import config_from_dict
+from components.rollout import Rollout
+from config.resolve import config_from_dict, with_env_args
+from config.schema import Config
 from envs.battle.env import smallest_map
 from performance.ceiling import ceiling_share, work_of_update
 from performance.floors import NetworkCalls, bare_engine
@@ -33,14 +36,15 @@ class Measurement:
     n_agents: int
     n_envs: int
     accelerator: str  # its name; empty on a CPU
-    steps_per_update: float  # vector steps
+    steps_per_cycle: float  # vector steps until updates are due
+    updates_per_cycle: int  # 1 in the replay regime, a whole rollout's in the other
     rollout: float  # observe, act, step, store: one vector step
     engine: float  # floor: the bare engine's vector step
     forward: float  # floor: the acting networks on a resident batch
     sample: float  # one batch
-    update: float  # one learner update on a given batch
-    arithmetic: float  # floor: the update's networks, forward and backward, on resident inputs
-    training: float  # one update with the vector steps that earn it
+    update: float  # the updates of a cycle: one on a given batch, or those of a given rollout with its targets
+    arithmetic: float  # floor: their networks, forward and backward, on resident inputs
+    training: float  # a cycle: its vector steps and updates
     ceiling_share: float  # of the device's measured ceiling, that the update reaches
     split: dict[str, float]  # SECTIONS -> share of training
     replay_bytes: float  # per stored agent step
@@ -50,7 +54,7 @@ class Measurement:
     @property
     def env_steps(self) -> float:
         """Environment steps per second of training."""
-        return self.n_envs * self.steps_per_update / self.training
+        return self.n_envs * self.steps_per_cycle / self.training
 
     @property
     def rollout_share(self) -> float:
@@ -65,7 +69,7 @@ class Measurement:
     @property
     def overhead(self) -> float:
         """Share of training that is neither engine nor network arithmetic."""
-        return 1 - (self.steps_per_update * (self.engine + self.forward) + self.arithmetic) / self.training
+        return 1 - (self.steps_per_cycle * (self.engine + self.forward) + self.arithmetic) / self.training
 
     @property
     def replay_ratio(self) -> float:
@@ -98,11 +102,22 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
     draw = partial(regime.sample, rows, torch.Generator().manual_seed(0))
     batch = draw()
     acting = NetworkCalls(learner, lambda: runner.advance(0, test_mode=True))
-    learning = NetworkCalls(learner, lambda: learner.train(batch, 0))
+    if isinstance(rows, Rollout):
+        while not rows.ready:
+            runner.collect(0, rows)
+
+    def learn() -> None:
+        """The updates of one cycle."""
+        if isinstance(rows, Rollout):
+            deque(regime.updates(learner, rows, 0), maxlen=0)
+        else:
+            learner.train(batch, 0)
+
+    learning = NetworkCalls(learner, learn)
     trainer = Trainer(system, Path(), lambda name, value, t_env: None)
 
     def train() -> None:
-        """As the training loop does, up to the next update."""
+        """As the training loop does, up to the next updates."""
         before = learner.n_updates
         while learner.n_updates == before:
             trainer.counters.t_env += runner.collect(0, rows)
@@ -110,16 +125,17 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
 
     playing: dict[str, Callable[[], Any]] = {
         "rollout": lambda: runner.collect(0, rows),
-        "engine": bare_engine(build.make_env(config, config.batch_size_run, test=False)),
+        "engine": bare_engine(build.make_env(without_opponent(config), config.batch_size_run, test=False)),
         "forward": acting,
     }
     updating: dict[str, Callable[[], Any]] = {
         "sample": draw,
-        "update": lambda: learner.train(batch, 0),
+        "update": learn,
         "arithmetic": learning,
     }
-    medians = alternate(playing, seconds / 2, now) | alternate(updating, seconds / 2, now)
-    trainer.counters.t_env = regime.learning_starts + round(learner.n_updates * regime.steps_per_update(rows.n_envs))
+    medians = alternate(updating, seconds / 2, now) | alternate(playing, seconds / 2, now)
+    steps, n_updates = regime.cycle(rows.n_envs)
+    trainer.counters.t_env = regime.learning_starts + learner.n_updates * steps // n_updates
     medians |= alternate({"training": train}, seconds / 2, now)
     split = sections(system, train, seconds / 2)
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -131,14 +147,20 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
         n_agents=system.mac.info.n_agents,
         n_envs=config.batch_size_run,
         accelerator=torch.get_device_module(system.device).get_device_name() if config.use_cuda else "",
-        steps_per_update=regime.steps_per_update(rows.n_envs) / rows.n_envs,
+        steps_per_cycle=steps / rows.n_envs,
+        updates_per_cycle=n_updates,
         **medians,
-        ceiling_share=ceiling_share(updating["update"], work, system.device, seconds / 2),
+        ceiling_share=ceiling_share(lambda: learner.train(batch, 0), work, system.device, seconds / 2),
         split=split,
         replay_bytes=rows.nbytes / agent_steps,
         obs_bytes=math.prod(system.mac.info.obs_shape) * system.mac.info.obs_dtype.itemsize,
         peak_bytes=peak_bytes,
     )
+
+
+def without_opponent(config: Config) -> Config:
+    """``config`` with opponents that need no policy: the bare engine's actions are drawn beforehand."""
+    return with_env_args(config, opponent="random") if "opponent" in config.env_args else config
 
 
 def sections(system: build.System, train: Callable[[], None], seconds: float) -> dict[str, float]:

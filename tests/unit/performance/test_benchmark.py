@@ -145,7 +145,7 @@ def test_the_bare_engine_makes_whole_observations() -> None:
 def test_a_measurement_is_complete_and_consistent() -> None:
     config = config_for("hmf", "battle", env_args=BATTLE, train_interval=4, n_groups=2)
     row = measure(config.to_dict(), "battle", seconds=0.2)
-    assert (row.algorithm, row.n_agents, row.n_envs, row.steps_per_update) == ("hmf", 6, 2, 2.0)
+    assert (row.algorithm, row.n_agents, row.n_envs, row.steps_per_cycle) == ("hmf", 6, 2, 2.0)
     assert set(row.split) == set(SECTIONS)
     assert sum(row.split.values()) == pytest.approx(1.0)
     assert all(row.split[name] > 0 for name in SECTIONS)
@@ -179,7 +179,8 @@ def measurement(name: str, n_agents: int, n_envs: int = 2, **seconds: float) -> 
         "ceiling_share": 0.5,
         "split": {},
         **sizes,
-        "steps_per_update": 2.0,
+        "steps_per_cycle": 2.0,
+        "updates_per_cycle": 1,
         **seconds,
     }
     return Measurement(algorithm=name, environment="battle", n_agents=n_agents, n_envs=n_envs, accelerator="", **values)
