@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from analysis.tables import Cell, Table
 from performance.cases import config_for, measured, rollout_config
-from performance.measure import Measurement
+from performance.learning import growth, sparse_update, speed_up
+from performance.measure import Measurement, population
 from performance.tables import tasks_table
 from performance.tasks import MPE2, task_speeds, two_cores
 
@@ -82,6 +86,24 @@ def of_tasks(speeds: Mapping[str, float], both_cores: float) -> list[Target]:
     return found
 
 
+def of_learning(battle: Mapping[str, Any], symmetric: Mapping[str, Any], seconds: float) -> list[Target]:
+    """The rollout regime and the sparse first layer, measured here; env_args of Battle at N = 200 and of 64 v 64."""
+    torch.set_num_threads(1)
+    faster, sparser = (
+        "training agent steps/s, rollout over replay as in 0.1.0",
+        "replay update, dense over sparse layer",
+    )
+    grown = growth("iql", lambda n: population("battle", n), seconds)
+    return [
+        Target(f"{faster}: iql, N = 200", speed_up("iql", "battle", battle, seconds), 12, False),
+        Target(f"{faster}: hmf, N = 200", speed_up("hmf", "battle", battle, seconds), 8, False),
+        Target(f"{faster}: iql, 13 x 13 views", speed_up("iql", "battle_symmetric", symmetric, seconds), 15, False),
+        Target(f"{sparser}: 7 x 7 views", sparse_update("battle", battle, seconds), 1.6, False),
+        Target(f"{sparser}: 13 x 13 views", sparse_update("battle_symmetric", symmetric, seconds), 2.8, False),
+        Target("cost per agent step, iql, rollout, N = 2000 over N = 64", grown, 1.2, True),
+    ]
+
+
 def table(targets: Sequence[Target]) -> Table:
     """One row per target."""
     rows: list[list[Cell]] = [
@@ -101,5 +123,6 @@ def measured_targets(rows: Sequence[Measurement], seconds: float) -> dict[str, T
     rollouts = measured([rollout_config(n_envs) for n_envs in ROLLOUTS], "battle_symmetric", seconds)
     speeds = task_speeds(TASKS, seconds)
     both_cores = two_cores(config_for("iql", "battle_symmetric", 64, []), 2.0, 5)
-    asked = [*of_rollouts(rollouts), *of_training(rows), *of_tasks(speeds, both_cores)]
+    learning = of_learning(population("battle", 200), population("battle_symmetric", 64), seconds)
+    asked = [*learning, *of_rollouts(rollouts), *of_training(rows), *of_tasks(speeds, both_cores)]
     return {"tasks": tasks_table(speeds, TASKS), "targets": table(asked)}
