@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from components.kernels import decode_rows
+from components.sparse import SparseObs
 
 R = TypeVar("R")
 
@@ -120,8 +121,10 @@ def decode_obs(obs: Tensor, scale: float, rows: Tensor | None = None, out: Tenso
     """Stored observation (any dtype) to float32 in natural units; only ``rows`` (n,) int64 of its first axis if given.
 
     ``out``: float32 memory of the result's shape to use, unless nothing has to be decoded. On an accelerator nothing
-    waits for the host.
+    waits for the host. Lists stay lists.
     """
+    if isinstance(obs, SparseObs) and rows is None:
+        return obs.decoded(scale)
     if scale == 1.0:
         return (obs if rows is None else obs.index_select(0, rows)).to(torch.float32)
     if out is None:

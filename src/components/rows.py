@@ -238,7 +238,8 @@ class Rows:
 
     def _decoded(self, row: Tensor, env: Tensor) -> Tensor:
         if self.observations is not None:
-            return self.observations(self._read("compact", row, env).flatten(0, -2)).unflatten(0, row.shape)
+            made = self.observations(self._read("compact", row, env).flatten(0, -2))
+            return made if row.dim() == 1 else made.unflatten(0, row.shape)  # lists may stay lists
         if self.pin:  # stored bytes travel, the device decodes
             return decode_obs(self._read("obs", row, env), self.info.obs_scale)
         index = self._index(row, env).to(self.device, non_blocking=True)

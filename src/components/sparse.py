@@ -6,12 +6,15 @@ so every number is one sum in the lists' order: the same, bit for bit, whatever 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from utils.compiled import compiled
 from utils.threads import share
@@ -19,61 +22,112 @@ from utils.threads import share
 WORTH_A_THREAD = 2**20  # multiplications, about a tenth of a millisecond
 
 
-@dataclass(frozen=True)
-class SparseObs:
+class SparseObs(Tensor):
     """Observations (B, N, *O) on a CPU, as the lists of what is not zero in each of the B * N flattened rows.
 
-    Lossless: ``dense`` is what `components.batch.decode_obs` makes of the stored observations, bit for bit.
+    A tensor to everybody who does not know better: the first operation that needs its numbers makes them, for all that
+    follow. To be read only. Nothing is lost: they are what they were before they became lists, bit for bit.
     """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # results are plain tensors
 
     begin: Tensor  # (B * N + 1,) int64, row k's entries are begin[k] to begin[k + 1]
     column: Tensor  # (Z,) int32 in [0, O), ascending within a row
-    value: Tensor  # (Z,) EnvInfo.obs_dtype
-    scale: float  # decoded = value * scale
-    shape: tuple[int, ...]  # (B, N, *O)
+    value: Tensor  # (Z,) EnvInfo.obs_dtype, as stored
+    scale: float | None  # numbers are float32, value * scale; None: as stored
+
+    @staticmethod
+    def __new__(
+        cls: type[SparseObs],
+        begin: Tensor,
+        column: Tensor,
+        value: Tensor,
+        shape: Sequence[int],
+        scale: float | None = None,
+    ) -> SparseObs:
+        """See `__init__`."""
+        return Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=value.dtype if scale is None else torch.float32)
+
+    def __init__(
+        self, begin: Tensor, column: Tensor, value: Tensor, shape: Sequence[int], scale: float | None = None
+    ) -> None:
+        """The lists, and ``shape`` (B, N, *O)."""
+        self.begin, self.column, self.value, self.scale = begin, column, value, scale
 
     @cached_property
     def dense(self) -> Tensor:
-        """(B, N, *O) float32, decoded."""
-        out = torch.empty(self.shape)
-        scatter(*self.arrays, np.float32(self.scale), out.view(len(self.begin) - 1, -1).numpy())
+        """The plain tensor of the same shape and numbers."""
+        if self.dim() > 3:
+            return self._flat.dense.view(self.shape)
+        return self.write(torch.empty(self.shape, dtype=self.dtype))
+
+    @cached_property
+    def _flat(self) -> SparseObs:
+        """(B, N, O), which shares what `dense` makes."""
+        shape = (*self.shape[:2], math.prod(self.shape[2:]))
+        return SparseObs(self.begin, self.column, self.value, shape, self.scale)
+
+    def write(self, out: Tensor) -> Tensor:
+        """``out``, contiguous and of the same shape and dtype, with these numbers."""
+        rows = out.view(len(self.begin) - 1, math.prod(self.shape[2:])).numpy()
+        scatter(*self.lists, rows.dtype.type(self.scale or 1), rows)
         return out
 
+    def decoded(self, scale: float) -> SparseObs:
+        """In natural units, float32: what was stored times ``scale``."""
+        return SparseObs(self.begin, self.column, self.value, self.shape, scale)
+
     @property
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The lists, as the compiled loops want them."""
+    def lists(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``begin``, ``column``, ``value``, as compiled loops want them."""
         return self.begin.numpy(), self.column.numpy(), self.value.numpy()
 
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+        """As any tensor's; still lists where only the observations' own axes become one."""
+        if (start_dim, end_dim) != (2, -1):
+            return self.dense.flatten(start_dim, end_dim)
+        return self._flat if self.dim() > 3 else self
 
-def dense(obs: Tensor | SparseObs) -> Tensor:
-    """Decoded observations as a tensor, which they may be already."""
-    return obs.dense if isinstance(obs, SparseObs) else obs
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """As any tensor's."""
+        return self.dense.numpy(force=force)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., SparseObs], tuple[Any, ...]]:
+        return SparseObs, (self.begin, self.column, self.value, tuple(self.shape), self.scale)
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Operations that do not ask for lists run on the plain tensor."""
+        args, kwargs = tree_map(lambda value: value.dense if isinstance(value, cls) else value, (args, kwargs or {}))
+        return func(*args, **kwargs)
 
 
 def sparse_linear(obs: SparseObs, weight_IH: np.ndarray, bias_H: np.ndarray) -> np.ndarray:
     """The rows (K, O) of ``obs`` times the first O rows of ``weight_IH``, plus ``bias_H``: (K, H) float32."""
-    begin, column, value = obs.arrays
+    begin, column, value = obs.lists
     out_KH = np.empty((len(begin) - 1, len(bias_H)), np.float32)
     worth = 1 + WORTH_A_THREAD * len(out_KH) // (1 + len(column) * len(bias_H))
-    share(linear_rows, len(out_KH), worth, begin, column, value, np.float32(obs.scale), weight_IH, bias_H, out_KH)
+    share(linear_rows, len(out_KH), worth, begin, column, value, np.float32(obs.scale or 1), weight_IH, bias_H, out_KH)
     return out_KH
 
 
 def add_weight_gradient(obs: SparseObs, grad_KH: np.ndarray, out_IH: np.ndarray) -> None:
     """Add the transposed rows of ``obs`` times ``grad_KH`` to the first O rows of ``out_IH``."""
-    begin, column, value = obs.arrays
+    begin, column, value = obs.lists
     worth = 1 + WORTH_A_THREAD // (1 + len(column))
-    share(add_outer, grad_KH.shape[1], worth, begin, column, value, np.float32(obs.scale), grad_KH, out_IH)
+    share(add_outer, grad_KH.shape[1], worth, begin, column, value, np.float32(obs.scale or 1), grad_KH, out_IH)
 
 
 @compiled
-def scatter(begin: np.ndarray, column: np.ndarray, value: np.ndarray, scale: np.float32, out: np.ndarray) -> None:
-    """``out`` (K, O) float32: the lists' values times ``scale``, and zeros."""
+def scatter(begin: np.ndarray, column: np.ndarray, value: np.ndarray, scale: np.generic, out: np.ndarray) -> None:
+    """``out`` (K, O): the lists' values times ``scale``, which is of its dtype, and zeros."""
     for k in range(len(out)):
         row = out[k]
         row[:] = 0
         for z in range(begin[k], begin[k + 1]):
-            row[column[z]] = np.float32(value[z]) * scale
+            row[column[z]] = value[z] * scale
 
 
 @compiled
@@ -118,8 +172,15 @@ def add_outer(
 ) -> None:
     """Outputs ``first`` to ``last`` of `add_weight_gradient`."""
     for k in range(len(grad)):
-        row = grad[k, first:last]
-        for z in range(begin[k], begin[k + 1]):
-            a, target = np.float32(value[z]) * scale, out[column[z], first:last]
+        row, z, end = grad[k, first:last], begin[k], begin[k + 1]
+        while z + 1 < end:
+            a, b = np.float32(value[z]) * scale, np.float32(value[z + 1]) * scale
+            out_a, out_b = out[column[z], first:last], out[column[z + 1], first:last]
             for j in range(len(row)):
-                target[j] += a * row[j]
+                out_a[j] += a * row[j]
+                out_b[j] += b * row[j]
+            z += 2
+        if z < end:
+            a, out_a = np.float32(value[z]) * scale, out[column[z], first:last]
+            for j in range(len(row)):
+                out_a[j] += a * row[j]

@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 
 from components.batch import Batch, EnvInfo, Memory, Step, Window, decode_obs
 from components.selectors import ActionSelector
+from components.sparse import SparseObs
 from modules.agents.base import Agent
 
 
@@ -83,8 +84,8 @@ class BasicMAC(nn.Module):
 
     def _decode(self, stored: Tensor) -> Tensor:
         """Decoded observations (E, N, *O), until the next call: the same memory again stays in the cache."""
-        if self.info.obs_scale == 1.0:  # nothing to decode
-            return decode_obs(stored, 1.0)
+        if self.info.obs_scale == 1.0 or isinstance(stored, SparseObs):  # nothing to decode, or nowhere
+            return decode_obs(stored, self.info.obs_scale)
         key = (stored.shape, stored.device)  # training, evaluation and opponents alternate
         if key not in self._decoded:
             self._decoded[key] = torch.empty(stored.shape, device=stored.device)

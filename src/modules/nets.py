@@ -35,6 +35,11 @@ def _perceptron(sizes: Sequence[int], linear: Callable[[int, int], nn.Module], n
     return nn.Sequential(*layers)
 
 
+def join_extra(x_BNF: Tensor, extra_BNX: Tensor | None) -> Tensor:
+    """Features with further inputs appended."""
+    return x_BNF if extra_BNX is None else torch.cat((x_BNF, extra_BNX), dim=-1)
+
+
 class StackedLinear(nn.Module):
     """``n`` independent linear layers in one batched product: (B, n, in) -> (B, n, out)."""
 
@@ -44,7 +49,9 @@ class StackedLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(n, fan_in, fan_out).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(n, 1, fan_out).uniform_(-bound, bound))
 
-    def forward(self, x_BnI: Tensor) -> Tensor:
+    def forward(self, x_BnI: Tensor, extra_BnX: Tensor | None = None) -> Tensor:
+        """``extra_BnX``: further inputs; trailing axes of both are flattened, and count together as in."""
+        x_BnI = join_extra(x_BnI.flatten(2), extra_BnX)
         return torch.baddbmm(self.bias, x_BnI.transpose(0, 1), self.weight).transpose(0, 1)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from components.sparse import SparseObs
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
 from envs.battle.env import BattleEnv
@@ -112,11 +113,14 @@ class NetworkCalls:
                 output.backward(torch.ones_like(output))
 
     def _record(self, network: nn.Module, inputs: tuple[Any, ...]) -> None:
-        resident = [
-            value.detach().clone().requires_grad_(value.requires_grad) if isinstance(value, Tensor) else value
-            for value in inputs
-        ]
-        self._calls.append((network, resident, torch.is_grad_enabled()))
+        self._calls.append((network, [_resident(value) for value in inputs], torch.is_grad_enabled()))
+
+
+def _resident(value: Any) -> Any:
+    """A copy of a tensor; lists, which nobody writes into, and what is no tensor stay themselves."""
+    if not isinstance(value, Tensor) or isinstance(value, SparseObs):
+        return value
+    return value.detach().clone().requires_grad_(value.requires_grad)
 
 
 def networks(learner: Learner) -> list[nn.Module]:

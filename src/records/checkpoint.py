@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from components.batch import GroupHistory, Memory, Step
+from components.sparse import SparseObs
 from utils.atomic import write_atomic
 from utils.errors import InputError
 from utils.version import VERSION
 
-torch.serialization.add_safe_globals([Step, Memory, GroupHistory])
+torch.serialization.add_safe_globals([Step, Memory, GroupHistory, SparseObs])
 
 POLICY, LEARNER, RESUME, BEST = "policy.pt", "learner.pt", "resume.pt", "best.json"
 

@@ -7,6 +7,7 @@ the device.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -27,6 +28,7 @@ from components.replay import Replay
 from components.rows import RowSpec
 from config.registry import resolve
 from config.schema import Config
+from modules import sparse
 from performance import ceiling
 from performance.measure import Measurement, measure
 from records import checkpoint
@@ -67,6 +69,20 @@ class Outcome:
 
     logged: dict[tuple[str, int], float]  # (metric, t_env) -> value
     parameters: list[np.ndarray]
+
+
+@pytest.fixture(autouse=True)
+def _dense_products() -> Iterator[None]:
+    """On the CPU as on a device, where observations are no lists."""
+    fewest = sparse.MIN_ROWS
+    multiply_dense()
+    yield
+    sparse.MIN_ROWS = fewest
+
+
+def multiply_dense() -> None:
+    """Products with lists round otherwise."""
+    sparse.MIN_ROWS = math.inf
 
 
 def case_config(case: str, **overrides: Any) -> Config:
@@ -138,7 +154,7 @@ def gradient_difference(case: str) -> float:
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[Executor]:
     """The process that has the simulated device."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=multiply_dense) as pool:
         yield pool
 
 

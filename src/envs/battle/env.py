@@ -313,13 +313,14 @@ class BattleEnv(TwoSidedEnv):
     def _look(self, index: int, reward: Tensor, info: dict[str, Tensor]) -> Step:
         """The present row as side ``index`` sees it."""
         views, alive = self._views[index], torch.from_numpy(self._sides[index].alive.copy())
-        obs = torch.empty(*reward.shape, *views.obs_shape, dtype=torch.uint8, pin_memory=self._pin)
         compact = torch.empty(self.n_envs, views.compact_dim, dtype=torch.int16)
         position = torch.empty(*reward.shape, 2)
         rows = compact.view(self.n_envs, 3, -1)
-        self._battles.world.look(index, rows.numpy(), position.numpy(), obs.numpy())
+        self._battles.world.look(index, rows.numpy(), position.numpy())
+        lists = views.lists(compact)
+        pinned = torch.empty(lists.shape, dtype=torch.uint8, pin_memory=True) if self._pin else None
         return Step(
-            obs=obs,
+            obs=lists if pinned is None else lists.write(pinned),
             alive=alive,
             reward=reward,
             terminated=torch.from_numpy(self._battles.terminated.copy()),

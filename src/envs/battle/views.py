@@ -11,11 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.sparse import SparseObs
 from utils.compiled import compiled
+from utils.threads import share
 
 N_CHANNELS = 5  # wall, own presence, own health, other presence, other health
 OBS_SCALE = 0.01  # presence is 0 or 1, health a multiple of 1 % (UnitType.check sees to it): uint8 holds both exactly
 FULL = round(1 / OBS_SCALE)
+WALL, OWN, OTHER = 1, 256, 512  # what a cell of the board holds: a wall, or a side and the health of its agent
+WORTH_A_THREAD = 2**17  # entries that views could have, a tenth of a millisecond or more
 COMPACT = ("x", "y", "health")  # int16: cell, and percent of full health; x is -1 for the dead
 
 
@@ -31,42 +35,60 @@ def empty_board(map_size: int, margin: int) -> np.ndarray:
 
 
 @compiled
-def draw_views(
+def cut_views(
     begin: int,
     end: int,
     compact: np.ndarray,
     n_own: int,
-    empty: np.ndarray,
-    levels: np.ndarray,
-    mask: np.ndarray,
-    out: np.ndarray,
+    ground: np.ndarray,
+    margin: int,
+    cell: np.ndarray,
+    place: np.ndarray,
+    count: np.ndarray,
+    column: np.ndarray,
+    value: np.ndarray,
 ) -> None:
-    """Everybody's view of the map as it stands in the rows ``begin`` to ``end``; zeros for the dead.
+    """What everybody sees that is not zero, in the rows ``begin`` to ``end``; nothing for the dead.
 
-    compact: (R, 3, n) int16, COMPACT of the ``n_own`` agents that look and then of the others. mask: (height,
-    height * N_CHANNELS) bool, what is shown. out: (R, n_own, *mask.shape), stored or decoded; of its dtype are also
-    empty: `empty_board`, and levels: (FULL + 1,), what a percentage becomes.
+    compact: (R, 3, n) int16, COMPACT of the ``n_own`` agents that look and then of the others. ground: (height, width)
+    int16, WALL or 0, with ``margin`` cells around the map. cell: (C,) int64, the cells of a view, counted along the
+    ground from its upper left; place: (C,) int32, where their channels begin in a view. Into column, value: (R, ...),
+    the entries of a row's agents, one after another; into count: (R, n_own) int64, how many are whose.
     """
-    board = np.empty_like(empty)
-    margin, width = len(mask) // 2, mask.shape[1]
+    board, width = np.empty_like(ground), ground.shape[1]
+    cells = board.reshape(-1)
     for r in range(begin, end):
         x, y, health = compact[r, 0], compact[r, 1], compact[r, 2]
-        board[:] = empty
+        board[:] = ground
         for i in range(len(x)):
             if x[i] >= 0:
-                at = N_CHANNELS * (x[i] + margin) + (1 if i < n_own else 3)
-                board[y[i] + margin, at] = levels[-1]
-                board[y[i] + margin, at + 1] = levels[health[i]]
+                board[y[i] + margin, x[i] + margin] = (OWN if i < n_own else OTHER) + health[i]
+        at, columns, values = 0, column[r], value[r]
         for i in range(n_own):
-            if x[i] < 0:
-                out[r, i] = 0
-                continue
-            left, top = N_CHANNELS * x[i], y[i]
-            for row in range(len(mask)):
-                # Slices of equal length, and a mask instead of spans: the compiler then copies 64 bytes at once.
-                source, target, shown = board[top + row, left : left + width], out[r, i, row], mask[row]
-                for k in range(width):
-                    target[k] = source[k] if shown[k] else 0
+            before = at
+            if x[i] >= 0:
+                corner = y[i] * width + x[i]
+                for c in range(len(cell)):
+                    found = cells[corner + cell[c]]
+                    if found == 0:
+                        continue
+                    values[at] = FULL
+                    if found == WALL:
+                        columns[at] = place[c]
+                        at += 1
+                    else:
+                        columns[at] = place[c] + (1 if found < OTHER else 3)
+                        columns[at + 1] = columns[at] + 1
+                        values[at + 1] = found & (OWN - 1)
+                        at += 2 if values[at + 1] > 0 else 1
+            count[r, i] = at - before
+
+
+def _packed(padded: np.ndarray, filled: np.ndarray) -> Tensor:
+    """The first ``filled`` (R,) numbers of each row (R, ...), one row after another."""
+    return torch.from_numpy(
+        np.concatenate([row[:n] for row, n in zip(padded, filled, strict=True)] or [padded.ravel()])
+    )
 
 
 class Views:
@@ -79,21 +101,35 @@ class Views:
         self.mask = mask
         self.margin = len(mask) // 2
         self.empty = empty_board(map_size, self.margin)
-        self.levels = np.arange(FULL + 1, dtype=np.uint8)
-        self._decoded_levels = self.levels * np.float32(OBS_SCALE)
-        self._decoded_empty = self._decoded_levels[self.empty]
         self.obs_shape = (len(mask), len(mask), N_CHANNELS)
+        self._ground = np.where(self.empty[:, ::N_CHANNELS] > 0, WALL, 0).astype(np.int16)
+        down, along = mask[:, ::N_CHANNELS].nonzero()
+        self._cell = down * self._ground.shape[1] + along
+        self._place = (N_CHANNELS * (down * len(mask) + along)).astype(np.int32)
         self._resident: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, compact: Tensor) -> Tensor:
-        """(R, compact_dim) int16 -> decoded observations (R, n_own, *obs_shape) float32 on the same device."""
-        rows = compact.unflatten(1, (len(COMPACT), -1))
-        if compact.device.type != "cpu":
-            return self.gather(rows).to(torch.float32).mul_(OBS_SCALE)
-        out = torch.empty(len(rows), self.n_own, *self.mask.shape)
-        palette = self._decoded_empty, self._decoded_levels
-        draw_views(0, len(rows), rows.numpy(), self.n_own, *palette, self.mask, out.numpy())
-        return out.view(*out.shape[:2], *self.obs_shape)
+        """(R, compact_dim) int16 -> decoded observations (R, n_own, *obs_shape) float32 on the same device.
+
+        Lists on a CPU.
+        """
+        if compact.device.type == "cpu":
+            return self.lists(compact).decoded(OBS_SCALE)
+        return self.gather(compact.unflatten(1, (len(COMPACT), -1))).to(torch.float32).mul_(OBS_SCALE)
+
+    def lists(self, compact: Tensor) -> SparseObs:
+        """Views as stored, uint8, of (R, compact_dim) int16."""
+        rows = compact.unflatten(1, (len(COMPACT), -1)).numpy()
+        most = 2 * self.n_own * len(self._cell)
+        count = np.empty((len(rows), self.n_own), np.int64)
+        column, value = np.empty((len(rows), most), np.int32), np.empty((len(rows), most), np.uint8)
+        world = self.n_own, self._ground, self.margin, self._cell, self._place
+        share(cut_views, len(rows), 1 + WORTH_A_THREAD // most, rows, *world, count, column, value)
+        begin = np.zeros(count.size + 1, np.int64)
+        count.cumsum(out=begin[1:])
+        filled = count.sum(1)
+        shape = (len(rows), self.n_own, *self.obs_shape)
+        return SparseObs(torch.from_numpy(begin), _packed(column, filled), _packed(value, filled), shape)
 
     def gather(self, rows: Tensor) -> Tensor:
         """Views as stored, uint8, of (R, 3, n) int16: in whole tensors, so that nothing waits for an accelerator."""

@@ -7,20 +7,17 @@ holds its health, and `envs.battle.views` cuts the rest out of a map.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from envs.base import EnvError
 from envs.battle.library import import_engine
-from envs.battle.views import FULL, N_CHANNELS, Views, draw_views
+from envs.battle.views import FULL, N_CHANNELS, Views
+from utils.threads import share
 
 if TYPE_CHECKING:
     from envs.battle.engine import Roster
@@ -141,8 +138,8 @@ class Side:
 class GridWorld:
     """E worlds of one kind with two sides each: the learners' (0) and the enemies' (1).
 
-    As many threads share the worlds as torch had when this was built, from WORTH_A_THREAD agents a thread on. They
-    change nothing but the speed. On maps over 99 x 99 cells an engine loses about 11 KB at every reset.
+    As many threads share the worlds as torch has, from WORTH_A_THREAD agents a thread on. They change nothing but the
+    speed. On maps over 99 x 99 cells an engine loses about 11 KB at every reset.
     """
 
     def __init__(
@@ -184,9 +181,7 @@ class GridWorld:
             Views(map_size, own, other, circle_mask(unit.view_radius, N_CHANNELS))
             for unit, own, other in zip(units, n_agents, reversed(n_agents), strict=True)
         ]
-        n_threads = max(1, min(torch.get_num_threads(), n_envs, n_envs * sum(n_agents) // WORTH_A_THREAD))
-        self._spans = [*itertools.pairwise(n_envs * i // n_threads for i in range(n_threads + 1))]
-        self._pool = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
+        self._worth = math.ceil(WORTH_A_THREAD / sum(n_agents))
 
     def with_engine_views(self) -> GridWorld:
         """Make other worlds of the same kind whose engines compute whole views too."""
@@ -223,25 +218,26 @@ class GridWorld:
         int64: the side that moves first and so wins the contested cells. ``reward`` (E, n) float32 receives side 0's;
         entries of those who were dead before are left alone.
         """
-        self._share(self._engine.step_worlds, self._games, moving, first, self._rosters, actions, reward)
+        share(
+            self._engine.step_worlds,
+            self.n_envs,
+            self._worth,
+            self._games,
+            moving,
+            first,
+            self._rosters,
+            actions,
+            reward,
+        )
 
-    def look(self, index: int, compact: np.ndarray, position: np.ndarray, obs: np.ndarray) -> None:
-        """Write how things stand for side ``index``; zeros for the dead, but in ``compact``.
+    def look(self, index: int, compact: np.ndarray, position: np.ndarray) -> None:
+        """Write how things stand for side ``index``.
 
         ``compact``: (E, 3, n + m) int16, `views.COMPACT` of its agents and then of the others'. ``position``: (E, n, 2)
-        float32, (x, y). ``obs``: (E, n, *obs_shape) uint8, in units of OBS_SCALE, contiguous.
+        float32, (x, y), zeros for the dead.
         """
-        own, other, views = self._rosters[index], self._rosters[1 - index], self.views[index]
-        self._share(self._engine.describe_worlds, own, other, FULL, compact, position)
-        flat = obs.reshape(*obs.shape[:3], -1)
-        self._share(draw_views, compact, views.n_own, views.empty, views.levels, views.mask, flat)
-
-    def _share(self, loop: Callable[..., None], *arguments: Any) -> None:
-        """Call ``loop(begin, end, *arguments)`` on every thread's share of the worlds."""
-        others = [self._pool.submit(loop, *span, *arguments) for span in self._spans[1:]] if self._pool else []
-        loop(*self._spans[0], *arguments)
-        for other in others:
-            other.result()
+        own, other = self._rosters[index], self._rosters[1 - index]
+        share(self._engine.describe_worlds, self.n_envs, self._worth, own, other, FULL, compact, position)
 
 
 def engine_config(

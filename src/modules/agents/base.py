@@ -8,7 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from modules.nets import Normalise, mlp, stacked_mlp
+from modules.nets import Normalise, StackedLinear, mlp, stacked_mlp
+from modules.sparse import SparseLinear
 
 
 class Agent(nn.Module, ABC):
@@ -78,15 +79,18 @@ class QHead(nn.Module):
         super().__init__()
         first, out_dim = hidden_dims[0], n_actions + (1 if dueling else 0)
         sizes = [*hidden_dims, out_dim]
-        self.first = mlp([in_dim, first]) if share_params else stacked_mlp(n_agents, [in_dim, first])
+        self.first = nn.Sequential(
+            SparseLinear(in_dim, first) if share_params else StackedLinear(n_agents, in_dim, first)
+        )
         self.norm = nn.LayerNorm(first) if normalise == "layer" else nn.Identity()
         self.rest = mlp(sizes, normalise) if share_params else stacked_mlp(n_agents, sizes, normalise)
         self.id_offset = nn.Parameter(torch.randn(n_agents, first) / in_dim**0.5) if obs_agent_id else None
         self.dueling = dueling
         self.n_agents = None if share_params and not obs_agent_id else n_agents
 
-    def forward(self, x_BNI: Tensor) -> Tensor:
-        h_BNH = self.first(x_BNI)
+    def forward(self, x: Tensor, extra_BNX: Tensor | None = None) -> Tensor:
+        """Features or observations (B, N, ...) that are flattened, and what a controller adds -> (B, N, A)."""
+        h_BNH = self.first[0](x, extra_BNX)
         if self.id_offset is not None:
             h_BNH = h_BNH + self.id_offset
         out = self.rest(torch.relu(self.norm(h_BNH)))
@@ -94,8 +98,3 @@ class QHead(nn.Module):
             return out
         advantage, value = out[..., 1:], out[..., :1]
         return value + advantage - advantage.mean(-1, keepdim=True)
-
-
-def join_extra(x_BNF: Tensor, extra_BNX: Tensor | None) -> Tensor:
-    """Features with the controller's extra inputs appended."""
-    return x_BNF if extra_BNX is None else torch.cat((x_BNF, extra_BNX), dim=-1)

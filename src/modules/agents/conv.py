@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from modules.agents.base import HeadedAgent, join_extra
+from modules.agents.base import HeadedAgent
 from modules.nets import NetworkError
 
 
@@ -41,4 +41,4 @@ class ConvAgent(HeadedAgent):
     def forward(self, obs: Tensor, extra: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         image = obs.flatten(0, 1).permute(0, 3, 1, 2)
         features_BNF = self.torso(image).flatten(1).unflatten(0, obs.shape[:2])
-        return self.head(join_extra(features_BNF, extra)), None
+        return self.head(features_BNF, extra), None

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from modules.agents.base import HeadedAgent, join_extra
+from modules.agents.base import HeadedAgent
 
 
 class MLPAgent(HeadedAgent):
@@ -25,4 +25,4 @@ class MLPAgent(HeadedAgent):
         self.add_head(math.prod(obs_shape) + extra_dim)
 
     def forward(self, obs: Tensor, extra: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        return self.head(join_extra(obs.flatten(2), extra)), None
+        return self.head(obs, extra), None

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modules.agents.base import HeadedAgent, join_extra
-from modules.nets import NetworkError, mlp, stacked_mlp
+from modules.agents.base import HeadedAgent
+from modules.nets import NetworkError, join_extra, mlp, stacked_mlp
 
 
 class RNNAgent(HeadedAgent):

@@ -41,15 +41,19 @@ def play(world: GridWorld, own: list[int], other: list[int], first: int = 0) -> 
 
 
 def look(world: GridWorld, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Everybody's view and place, written over what must not shine through; compact rows give the same views."""
-    n, shape = world.sides[side].n_agents, world.views[side].obs_shape
-    obs = np.full((world.n_envs, n, *shape), 255, np.uint8)
+    """Everybody's view and place, written over what must not shine through; whole tensors give the same views."""
+    n, views = world.sides[side].n_agents, world.views[side]
     position = np.full((world.n_envs, n, 2), -9, np.float32)
-    compact = torch.full((world.n_envs, 3, world.views[side].compact_dim // 3), -9, dtype=torch.int16)
-    world.look(side, compact.numpy(), position, obs)
-    assert torch.equal(world.views[side](compact.flatten(1)), decode_obs(torch.from_numpy(obs), OBS_SCALE))
-    np.testing.assert_array_equal(world.views[side].gather(compact), obs)
-    return obs, position
+    compact = torch.full((world.n_envs, 3, views.compact_dim // 3), -9, dtype=torch.int16)
+    world.look(side, compact.numpy(), position)
+    lists = views.lists(compact.flatten(1))
+    obs = lists.write(torch.full(lists.shape, 255, dtype=torch.uint8))
+    assert torch.equal(views.gather(compact), obs)
+    assert torch.equal(views(compact.flatten(1)), decode_obs(obs, OBS_SCALE))
+    rows = obs.flatten(0, 1).flatten(1)
+    assert lists.begin.diff().tolist() == rows.count_nonzero(1).tolist()
+    assert lists.column.tolist() == rows.nonzero()[:, 1].tolist()
+    return obs.numpy(), position
 
 
 def cells(world: GridWorld, side: int) -> np.ndarray:
@@ -202,7 +206,6 @@ def test_worlds_step_together_as_each_alone(n_threads: int, monkeypatch: pytest.
     n_agents = (14, 9)
     units = (UnitType(3, 1, 1, 1, 2, 0.02), UnitType(4, 2, 1.5, 2, 2, 0))
     together, alone = (GridWorld(4, 9, n_agents, units, REWARDS) for _ in range(2))
-    assert len(together._spans) == min(n_threads, 4)
     places = np.array(list(itertools.product(range(1, 8), repeat=2)))
     rng = np.random.default_rng(0)
     references = []
@@ -232,6 +235,7 @@ def test_worlds_step_together_as_each_alone(n_threads: int, monkeypatch: pytest.
 
 def test_threads_draw_the_same_views(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envs.battle.worlds.WORTH_A_THREAD", 1)
+    monkeypatch.setattr("envs.battle.views.WORTH_A_THREAD", 1)
     seen = []
     for n_threads in (1, 2, 3):
         monkeypatch.setattr("torch.get_num_threads", lambda n=n_threads: n)

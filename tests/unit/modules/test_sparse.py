@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +14,25 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor, nn
 
+import modules.sparse
 from components import sparse
 from components.batch import decode_obs
-from components.sparse import SparseObs, dense
+from components.sparse import SparseObs
 from modules.sparse import SparseLinear
+from records import checkpoint
 
 SCALE = 0.01
 
 
-def lists_of(stored: Tensor, scale: float) -> SparseObs:
+@pytest.fixture(autouse=True, scope="module")
+def _however_few() -> Iterator[None]:
+    """Lists are read however few rows there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("modules.sparse.MIN_ROWS", 0)
+        yield
+
+
+def lists_of(stored: Tensor) -> SparseObs:
     """Stored observations (B, N, *O) as lists, the slow and obvious way."""
     begin, column, value = [0], [], []
     for row in stored.flatten(0, 1).flatten(1):
@@ -28,13 +40,8 @@ def lists_of(stored: Tensor, scale: float) -> SparseObs:
         column += filled.tolist()
         value += row[filled].tolist()
         begin.append(len(column))
-    return SparseObs(
-        torch.tensor(begin),
-        torch.tensor(column, dtype=torch.int32),
-        torch.tensor(value, dtype=stored.dtype),
-        scale,
-        tuple(stored.shape),
-    )
+    columns, values = torch.tensor(column, dtype=torch.int32), torch.tensor(value, dtype=stored.dtype)
+    return SparseObs(torch.tensor(begin), columns, values, stored.shape)
 
 
 @st.composite
@@ -54,17 +61,51 @@ def layers(in_dim: int, out_dim: int) -> tuple[SparseLinear, nn.Linear]:
     return layer, plain
 
 
+def decoded_lists(stored: Tensor) -> Tensor:
+    """Decoded, and lists still."""
+    obs = decode_obs(lists_of(stored), SCALE)
+    assert isinstance(obs, SparseObs)
+    return obs
+
+
 @given(stored_obs())
-def test_lists_decode_to_the_same_bits(stored: Tensor) -> None:
-    obs = lists_of(stored, SCALE)
-    assert torch.equal(obs.dense, decode_obs(stored, SCALE))
-    assert dense(obs) is obs.dense  # made once
-    assert dense(obs.dense) is obs.dense
+def test_lists_are_a_tensor_with_the_same_bits(stored: Tensor) -> None:
+    obs = lists_of(stored)
+    assert (obs.shape, obs.dtype, obs.device) == (stored.shape, stored.dtype, stored.device)
+    assert torch.equal(obs, stored)
+    assert torch.equal(obs[:, 0], stored[:, 0])
+    np.testing.assert_array_equal(obs.numpy(), stored.numpy())
+    assert torch.equal(obs.dense, stored)
+    assert type(obs + 0) is Tensor
+    assert torch.equal(decoded_lists(stored), decode_obs(stored, SCALE))
+
+
+@given(stored_obs())
+def test_flattened_observations_are_lists_too(stored: Tensor) -> None:
+    obs = lists_of(stored)
+    flat = obs.flatten(2)
+    assert isinstance(flat, SparseObs)
+    assert torch.equal(flat, stored.flatten(2))
+    assert flat.flatten(2) is flat
+    assert flat.dense.data_ptr() == obs.dense.data_ptr()  # made once for both
+    assert torch.equal(obs.flatten(), stored.flatten())
+    assert torch.equal(obs.flatten(1, 2), stored.flatten(1, 2))
 
 
 def test_numbers_in_natural_units_may_be_sparse_too() -> None:
     stored = torch.tensor([[[0.0, -1.5, 0.0], [0.1, 0.0, 2.0]]])
-    assert torch.equal(lists_of(stored, 1.0).dense, stored)
+    assert torch.equal(decode_obs(lists_of(stored), 1.0), stored)
+
+
+def test_lists_are_saved_as_lists(tmp_path: Path) -> None:
+    """So that a resumed run goes on bit for bit."""
+    stored = torch.tensor([[[0, 7], [0, 0]], [[3, 0], [1, 2]]], dtype=torch.uint8)
+    for name, obs in (("stored", lists_of(stored)), ("decoded", decoded_lists(stored))):
+        checkpoint.save(tmp_path / name, {"obs": obs})
+        loaded = checkpoint.load(tmp_path / name, torch.device("cpu"))["obs"]
+        assert isinstance(loaded, SparseObs)
+        assert torch.equal(loaded, obs)
+        assert loaded.column.tolist() == [1, 0, 0, 1]
 
 
 @given(stored_obs(), st.integers(1, 40), st.integers(0, 3))
@@ -76,7 +117,7 @@ def test_it_is_a_linear_layer(stored: Tensor, out_dim: int, extra_dim: int) -> N
     x = torch.cat([decode_obs(stored, SCALE).flatten(2), *([] if extra is None else [extra])], dim=-1)
     expected, weight = plain(x), torch.randn(*n_rows, out_dim)
 
-    value = layer(lists_of(stored, SCALE), extra)
+    value = layer(decoded_lists(stored), extra)
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(layer(decode_obs(stored, SCALE), extra), expected)
 
@@ -88,11 +129,29 @@ def test_it_is_a_linear_layer(stored: Tensor, out_dim: int, extra_dim: int) -> N
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("n_rows", "reads_lists"), [(99, False), (100, True)])
+def test_few_rows_are_multiplied_dense(n_rows: int, reads_lists: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modules.sparse.MIN_ROWS", 100)
+    layer, plain = layers(3, 4)
+    obs = lists_of(torch.ones(n_rows, 1, 3, dtype=torch.uint8)).decoded(SCALE)
+    torch.testing.assert_close(layer(obs), plain(obs))
+    monkeypatch.setattr(modules.sparse, "sparse_linear", refuse)
+    if reads_lists:
+        with pytest.raises(AssertionError):
+            layer(obs)
+    else:
+        layer(obs)
+
+
+def refuse(*_: Any) -> None:
+    raise AssertionError("lists are read")
+
+
 def test_a_gradient_that_is_one_number_for_all() -> None:
     """The gradient of a plain sum has stride 0."""
     stored = torch.tensor([[[3, 0], [0, 50], [0, 0]]], dtype=torch.uint8)
     layer, _ = layers(2, 4)
-    layer(lists_of(stored, SCALE)).sum().backward()
+    layer(decoded_lists(stored)).sum().backward()
     assert layer.weight.grad is not None
     torch.testing.assert_close(layer.weight.grad, torch.tensor([[0.03, 0.5]]).expand(4, 2))
     torch.testing.assert_close(layer.bias.grad, torch.full((4,), 3.0))
@@ -101,7 +160,7 @@ def test_a_gradient_that_is_one_number_for_all() -> None:
 def test_frozen_networks_have_no_gradient() -> None:
     layer, plain = layers(2, 4)
     stored = torch.tensor([[[3, 0]]], dtype=torch.uint8)
-    value = layer.requires_grad_(False)(lists_of(stored, SCALE))
+    value = layer.requires_grad_(False)(decoded_lists(stored))
     assert not value.requires_grad
     torch.testing.assert_close(value, plain(decode_obs(stored, SCALE)).detach())
 
@@ -109,7 +168,7 @@ def test_frozen_networks_have_no_gradient() -> None:
 def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     stored = torch.randint(1, 101, (8, 25, 60), dtype=torch.uint8) * (torch.rand(8, 25, 60) < 0.2)
-    obs = lists_of(stored, SCALE)
+    obs = lists_of(stored).decoded(SCALE)
     weight, bias, grad = torch.randn(60, 37).numpy(), torch.randn(37).numpy(), torch.randn(200, 37).numpy()
     spans: list[Any] = []
 
