@@ -135,6 +135,7 @@ def experiment(
         if config.evaluate:
             return evaluate_once(system, log_scalar)
         trainer = Trainer(system, observer.run_dir, log_scalar)
+        _run.info["cpu_seconds"] = trainer.cpu_seconds  # a list that grows
         if resumed is not None:
             trainer.resume(resumed.folder / "checkpoints", resumed.state)
             resumed.state.clear()  # it is as large as the replay

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,9 @@ class Trainer:
         self.counters = Counters()
         self.stop = StopRequest()
         self.progress = Progress(self.config.t_max)
+        # (t_env, CPU seconds of this process until then, without those of evaluations) at every evaluation and save.
+        self.cpu_seconds: list[tuple[int, float]] = []
+        self._cpu_began = time.process_time()
 
     def train(self) -> float:
         """Train to ``t_max``; the last evaluation's mean return. Raises Stopped when asked to stop, after saving."""
@@ -128,8 +132,11 @@ class Trainer:
         The mean return of the first; None when asked to stop meanwhile.
         """
         config, counters, system = self.config, self.counters, self.system
+        self._note_cpu()
+        began = time.process_time()
         means = self._play(system.learner.acting())
         online = self._play(system.mac) if system.learner.average is not None and means else means
+        self._cpu_began += time.process_time() - began
         if not means or not online:
             return None
         for name, value in means.items():
@@ -150,6 +157,9 @@ class Trainer:
         runner.mac = mac
         return runner.evaluate(seed, self.config.test_nepisode, lambda: self.stop.requested)
 
+    def _note_cpu(self) -> None:
+        self.cpu_seconds.append((self.counters.t_env, time.process_time() - self._cpu_began))
+
     def _save_networks(self) -> None:
         policy = policy_state(self.config, self.system.learner.acting())
         learner = self.system.learner.state_dict()
@@ -158,6 +168,7 @@ class Trainer:
     def save(self, completed: bool = False) -> None:
         """The networks as a checkpoint of this step, and everything that exact resume needs."""
         keep, path = self.config.save_replay, self.checkpoints / checkpoint.RESUME
+        self._note_cpu()
         if self.config.save_model:
             self._save_networks()
         if keep == "always" or (keep == "running" and not completed):

@@ -151,19 +151,43 @@ class RunStore(ABC):
                 raise RecordError(f"run {run_id}: no metric '{name}'.{nearest(name, curves)} {known_names(curves)}")
         return {name: curves[name] for name in names}
 
-    def _joined(self, record: RunRecord) -> dict[str, Curve]:
-        own = self.own_metrics(record.id)
+    def cpu_seconds(self, record: RunRecord) -> dict[int, float]:
+        """Read t_env -> CPU seconds of training up to there, at every evaluation and save; evaluations cost nothing.
+
+        They are those of the process that recorded the run; a resumed run's add to those of the run that it continues,
+        of which what came after ``resumed_at`` is cut. Empty where a part of the chain did not record them.
+        """
+        own = dict(record.info.get("cpu_seconds", []))
         if record.resumed is None:
             return own
-        parent_id, resumed_at = record.resumed
+        parent = self._parent(record)
+        earlier = self.cpu_seconds(parent) if parent else {}
+        kept = {step: seconds for step, seconds in earlier.items() if step <= record.resumed[1]}
+        if not own or not kept:
+            return {}
+        before = max(kept.values())
+        return kept | {step: before + seconds for step, seconds in own.items()}
+
+    def _joined(self, record: RunRecord) -> dict[str, Curve]:
+        own = self.own_metrics(record.id)
+        parent = self._parent(record)
+        if record.resumed is None or parent is None:
+            return own
+        return join_curves(self._joined(parent), own, record.resumed[1])
+
+    def _parent(self, record: RunRecord) -> RunRecord | None:
+        """Read the run that this one continues; None for a fresh run and, with a warning, where it is gone."""
+        if record.resumed is None:
+            return None
+        parent_id, _ = record.resumed
         try:
             parent = self.get(parent_id)
         except RecordError:
             logger.warning("run %d was resumed from run %d, which is not in %s.", record.id, parent_id, self.name)
-            return own
+            return None
         if parent.started >= record.started:
             raise RecordError(f"run {record.id}: resumed from run {parent_id}, which started later. Correct its info.")
-        return join_curves(self._joined(parent), own, resumed_at)
+        return parent
 
     def _readable(self) -> Sequence[RunRecord]:
         records = []

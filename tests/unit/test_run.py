@@ -23,6 +23,7 @@ from tests.support.small_runs import run as run_main
 import build
 import main
 from records import checkpoint
+from records.store import FileStore
 from run import Trainer
 from runners.vector_runner import VectorRunner
 from utils.errors import InputError
@@ -371,3 +372,45 @@ def test_the_first_sequences_are_there_when_the_first_update_wants_them(environm
     system = build.build(config)
     Trainer(system, tmp_path, lambda name, value, t_env: None).train()
     assert system.learner.n_updates == 8
+
+
+class Clock:
+    """A CPU clock that goes on by 1 for every environment step of training and by 100 for every evaluation."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 7.0
+        monkeypatch.setattr(time, "process_time", lambda: self.seconds)
+        collect, evaluate = VectorRunner.collect, VectorRunner.evaluate
+
+        def collected(runner: VectorRunner, *args: Any) -> int:
+            made = collect(runner, *args)
+            self.seconds += made
+            return made
+
+        def evaluated(runner: VectorRunner, *args: Any) -> dict[str, float]:
+            self.seconds += 100
+            return evaluate(runner, *args)
+
+        monkeypatch.setattr(VectorRunner, "collect", collected)
+        monkeypatch.setattr(VectorRunner, "evaluate", evaluated)
+
+
+def test_cpu_seconds_of_training_are_recorded_also_of_an_interrupted_run_and_its_continuation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluations at 0, 20 and 40; the first run stops at 32 and saves."""
+    Clock(monkeypatch)
+    learn = Trainer._learn
+
+    def stopped_at_32(trainer: Trainer) -> None:
+        learn(trainer)
+        trainer.stop.requested |= trainer.counters.t_env == 32
+
+    monkeypatch.setattr(Trainer, "_learn", stopped_at_32)
+    assert run_main(tmp_path, "iql", "bar", t_max=40, test_interval=20) == 130
+    assert main.main(["--resume=1", "with", f"local_results_path={tmp_path}"]) == 0
+    store = FileStore(tmp_path / "sacred")
+    first, second = store.list()
+    assert store.cpu_seconds(first) == {0: 0, 20: 20, 32: 32}
+    assert second.info["cpu_seconds"][-1] == [40, 8]
+    assert store.cpu_seconds(second) == {0: 0, 20: 20, 32: 32, 40: 40}

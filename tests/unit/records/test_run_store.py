@@ -147,6 +147,18 @@ def test_a_chain_of_resumed_runs_reads_as_one_run(store: RunStore) -> None:
     assert store.own_metrics(3)["loss"].steps == [50]
 
 
+def test_cpu_seconds_of_a_chain_add_up(store: RunStore) -> None:
+    """Run 1 was killed after its checkpoint at 20, run 2 is the rest; run 3 continues one that recorded none."""
+    first = record(1, info={"cpu_seconds": [[0, 0.0], [10, 1.0], [20, 2.0], [30, 9.0]]})
+    second = record(2, info={"resumed_from": 1, "resumed_at": 20, "cpu_seconds": [[30, 1.5], [40, 2.5], [40, 2.75]]})
+    old, third = record(4), record(5, info={"resumed_from": 4, "resumed_at": 20, "cpu_seconds": [[30, 1.5]]})
+    for run in (first, second, old, third):
+        store.put(run, {}, "")
+    assert store.cpu_seconds(store.get(1)) == {0: 0.0, 10: 1.0, 20: 2.0, 30: 9.0}
+    assert store.cpu_seconds(store.get(2)) == {0: 0.0, 10: 1.0, 20: 2.0, 30: 3.5, 40: 4.75}
+    assert store.cpu_seconds(store.get(4)) == store.cpu_seconds(store.get(5)) == {}
+
+
 def test_a_chain_whose_start_is_gone_shows_what_is_there(store: RunStore, caplog: pytest.LogCaptureFixture) -> None:
     store.put(record(2, info={"resumed_from": 1, "resumed_at": 20}), {"loss": curve([30])}, "")
     assert store.metrics(2) == {"loss": curve([30])}
