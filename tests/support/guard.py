@@ -1,0 +1,44 @@
+"""A game in which a group can waste a member: agent 0 decides at every step whether agent 1 lives on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.batch import EnvInfo, Step
+from envs.torch_env import State, TorchEnv
+
+GUARD, LET_DIE = 0, 1
+
+
+class Guard(TorchEnv):
+    """Agent 0 earns 1 a step and agent 1, while it lives, 0.2; it dies after the step in which 0 plays LET_DIE.
+
+    Observation (3,): is agent 0, is agent 1, agent 1 lives. Never a true end, only the time limit.
+    """
+
+    def __init__(self, n_envs: int, device: torch.device, *, episode_limit: int) -> None:
+        super().__init__(n_envs, device, EnvInfo("guard", 2, 2, (3,), torch.float32, 1.0, episode_limit))
+
+    def _start(self) -> State:
+        return {"alive": torch.ones(self.n_envs, 2, dtype=torch.bool, device=self.device)}
+
+    def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
+        alive = state["alive"]
+        lives_on = alive[:, 1] & (action[:, 0] == GUARD)
+        reward = torch.tensor([1.0, 0.2], device=self.device) * alive
+        return {"alive": torch.stack((alive[:, 0], lives_on), dim=1)}, reward, torch.zeros_like(lives_on)
+
+    def _observe(self, state: State) -> Tensor:
+        alive = state["alive"]
+        who = torch.eye(2, device=self.device).expand(self.n_envs, 2, 2)
+        return torch.cat((who, alive[:, 1:, None].expand(-1, 2, 1).float()), dim=-1) * alive[..., None]
+
+    def _stats(self, state: State) -> dict[str, Any]:
+        return {}
+
+    def _row(self, reward: Tensor, terminated: Tensor, truncated: Tensor) -> Step:
+        return replace(super()._row(reward, terminated, truncated), alive=self._state["alive"])
