@@ -37,8 +37,8 @@ UNDER: dict[str, set[str]] = {
         *("pictures", "analysis", "records", "config"),
     },
     "performance": {
-        *("run", "build", "learners", "controllers", "components", "envs"),
-        *("analysis", "records", "config"),
+        *("run", "build", "learners", "controllers", "modules", "components", "envs"),
+        *("config", "analysis"),
     },
 }
 COMMANDS = {path.stem for path in SRC.glob("*.py")} - UNDER.keys()
