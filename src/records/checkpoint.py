@@ -79,7 +79,7 @@ def find_run(run: str, results: Path) -> Path:
 
 
 def resumable_run(run: str, results: Path) -> Path:
-    """Folder of a run given by path or id that can be continued exactly. Raises CheckpointError."""
+    """Find the folder of a run, given by path or id, that can be continued exactly. Raises CheckpointError."""
     run_dir = Path(run)
     if not run_dir.is_dir():
         run_dir = results / "sacred" / run

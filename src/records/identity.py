@@ -11,9 +11,9 @@ from records.query import flatten
 
 
 def identity(config: Mapping[str, Any]) -> str:
-    """The whole resolved configuration but where it is recorded, as sorted JSON.
+    """Return the resolved configuration, except where it is recorded, as sorted JSON.
 
-    A key that says what runs did before it existed says nothing.
+    A key whose value is what runs did before it existed is left out, so that older runs keep their identity.
     """
     flat = {key: value for key, value in flatten(config).items() if key not in WITHOUT or value != WITHOUT[key]}
     flat.pop("local_results_path", None)
