@@ -17,7 +17,7 @@ LEGEND_WIDTH = 100  # characters
 
 
 def picture(records: Sequence[RunRecord], curves: Sequence[dict[str, Curve]], names: Sequence[str]) -> Figure:
-    """One panel per metric, one line per run; the legend below all of them."""
+    """Draw one panel per metric with one line per run, and the legend below all of them."""
     keys = legend_keys([record.flat_config for record in records])
     labels = [textwrap.fill(label(record, keys), LEGEND_WIDTH, subsequent_indent="    ") for record in records]
     n_lines = sum(len(text.splitlines()) for text in labels)
@@ -34,7 +34,7 @@ def picture(records: Sequence[RunRecord], curves: Sequence[dict[str, Curve]], na
 
 
 def legend_keys(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Telling keys, name and environment first, without those whose values the name of the algorithm implies."""
+    """List the telling keys, name and environment first, without those whose values the algorithm's name implies."""
     default = read_yaml(CONFIG_DIR / "default.yaml")
     known = {name: flatten(merge(default, named_layer("algs", name).values)) for name in available("algs")}
     presets = [known.get(config["name"], {}) for config in configs]
@@ -48,6 +48,6 @@ def legend_keys(configs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def label(record: RunRecord, keys: Iterable[str]) -> str:
-    """Run and the values of the differing keys."""
+    """Name a run and its values of the differing keys."""
     values = ", ".join(f"{key}={record.flat_config.get(key, '(none)')}" for key in keys)
     return f"run {record.id}: {values}" if values else f"run {record.id}"

@@ -40,7 +40,7 @@ def overview(
 
 
 def check_kinds(conditions: Sequence[Condition], configs: Sequence[dict[str, Any]]) -> None:
-    """Raises RecordError for a condition between numbers and a text, which no run can meet."""
+    """Raise RecordError for a condition between numbers and a text, which no run can meet."""
     for key, sign, value in ((condition.key, condition.operator, condition.value) for condition in conditions):
         recorded = [config[key] for config in configs if key in config] or [0.0]  # a metric is a number
         if isinstance(value, str) and all(isinstance(known, int | float) for known in recorded):

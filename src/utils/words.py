@@ -21,7 +21,7 @@ def word(key: str, value: Any) -> str:
 
 
 def table(rows: Sequence[Sequence[Any]]) -> str:
-    """Aligned columns; the first row is the head."""
+    """Align rows of cells in columns, as text; the first row is the head."""
     texts = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in texts)
