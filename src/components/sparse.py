@@ -1,4 +1,4 @@
-"""Observations of which little is not zero, kept as lists of what is, and a linear layer's products with them.
+"""Observations of few entries that are not zero, kept as lists of these, and a linear layer's products with them.
 
 Each product is a compiled loop over the lists on a CPU. Its threads share rows (forward) or outputs (weight gradient),
 so every number is one sum in the lists' order: the same, bit for bit, whatever the number of threads.
@@ -25,8 +25,9 @@ WORTH_A_THREAD = 2**20  # multiplications, about a tenth of a millisecond
 class SparseObs(Tensor):
     """Observations (B, N, *O) on a CPU, as the lists of what is not zero in each of the B * N flattened rows.
 
-    A tensor to everybody who does not know better: the first operation that needs its numbers makes them, for all that
-    follow. To be read only. Nothing is lost: they are what they were before they became lists, bit for bit.
+    An ordinary tensor to code that does not read the lists: the first operation that needs all entries makes them, and
+    keeps them for those that follow. It is only read, never written. The entries are bit for bit what they were before
+    they became lists.
     """
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # results are plain tensors
@@ -45,18 +46,18 @@ class SparseObs(Tensor):
         shape: Sequence[int],
         scale: float | None = None,
     ) -> SparseObs:
-        """See `__init__`."""
+        """Make the tensor without storage; see `__init__`."""
         return Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=value.dtype if scale is None else torch.float32)
 
     def __init__(
         self, begin: Tensor, column: Tensor, value: Tensor, shape: Sequence[int], scale: float | None = None
     ) -> None:
-        """The lists, and ``shape`` (B, N, *O)."""
+        """Keep the lists; ``shape``: (B, N, *O)."""
         self.begin, self.column, self.value, self.scale = begin, column, value, scale
 
     @cached_property
     def dense(self) -> Tensor:
-        """The plain tensor of the same shape and numbers."""
+        """The plain tensor of the same shape and entries."""
         if self.dim() > 3:
             return self._flat.dense.view(self.shape)
         return self.write(torch.empty(self.shape, dtype=self.dtype))
@@ -68,13 +69,13 @@ class SparseObs(Tensor):
         return SparseObs(self.begin, self.column, self.value, shape, self.scale)
 
     def write(self, out: Tensor) -> Tensor:
-        """``out``, contiguous and of the same shape and dtype, with these numbers."""
+        """Write the entries into ``out``, contiguous and of the same shape and dtype, and return it."""
         rows = out.view(len(self.begin) - 1, math.prod(self.shape[2:])).numpy()
         scatter(*self.lists, rows.dtype.type(self.scale or 1), rows)
         return out
 
     def decoded(self, scale: float) -> SparseObs:
-        """In natural units, float32: what was stored times ``scale``."""
+        """Return the same lists in natural units, float32: what was stored times ``scale``."""
         return SparseObs(self.begin, self.column, self.value, self.shape, scale)
 
     @property
@@ -83,13 +84,13 @@ class SparseObs(Tensor):
         return self.begin.numpy(), self.column.numpy(), self.value.numpy()
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        """As any tensor's; still lists where only the observations' own axes become one."""
+        """Flatten as any tensor does; the result is still lists where only the observations' own axes become one."""
         if (start_dim, end_dim) != (2, -1):
             return self.dense.flatten(start_dim, end_dim)
         return self._flat if self.dim() > 3 else self
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
-        """As any tensor's."""
+        """Return the entries as any tensor does."""
         return self.dense.numpy(force=force)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., SparseObs], tuple[Any, ...]]:
@@ -99,13 +100,13 @@ class SparseObs(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Operations that do not ask for lists run on the plain tensor."""
+        """Run an operation that does not read the lists on the plain tensor."""
         args, kwargs = tree_map(lambda value: value.dense if isinstance(value, cls) else value, (args, kwargs or {}))
         return func(*args, **kwargs)
 
 
 def sparse_linear(obs: SparseObs, weight_IH: np.ndarray, bias_H: np.ndarray) -> np.ndarray:
-    """The rows (K, O) of ``obs`` times the first O rows of ``weight_IH``, plus ``bias_H``: (K, H) float32."""
+    """Multiply the rows (K, O) of ``obs`` by the first O rows of ``weight_IH`` and add ``bias_H``: (K, H) float32."""
     begin, column, value = obs.lists
     out_KH = np.empty((len(begin) - 1, len(bias_H)), np.float32)
     worth = 1 + WORTH_A_THREAD * len(out_KH) // (1 + len(column) * len(bias_H))
@@ -122,7 +123,7 @@ def add_weight_gradient(obs: SparseObs, grad_KH: np.ndarray, out_IH: np.ndarray)
 
 @compiled
 def scatter(begin: np.ndarray, column: np.ndarray, value: np.ndarray, scale: np.generic, out: np.ndarray) -> None:
-    """``out`` (K, O): the lists' values times ``scale``, which is of its dtype, and zeros."""
+    """Write the lists' values times ``scale``, which has the dtype of ``out``, and zeros into ``out`` (K, O)."""
     for k in range(len(out)):
         row = out[k]
         row[:] = 0
@@ -142,7 +143,7 @@ def linear_rows(
     bias: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Rows ``first`` to ``last`` of `sparse_linear`."""
+    """Compute the rows ``first`` to ``last`` of `sparse_linear`."""
     width = out.shape[1]
     for k in range(first, last):
         row, z, end = out[k], begin[k], begin[k + 1]
@@ -170,7 +171,7 @@ def add_outer(
     grad: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Outputs ``first`` to ``last`` of `add_weight_gradient`."""
+    """Compute the outputs ``first`` to ``last`` of `add_weight_gradient`."""
     for k in range(len(grad)):
         row, z, end = grad[k, first:last], begin[k], begin[k + 1]
         while z + 1 < end:

@@ -311,7 +311,7 @@ class BattleEnv(TwoSidedEnv):
         return torch.zeros(self.n_envs, self._sides[side].n_agents)
 
     def _look(self, index: int, reward: Tensor, info: dict[str, Tensor]) -> Step:
-        """The present row as side ``index`` sees it."""
+        """Make the present row as side ``index`` sees it."""
         views, alive = self._views[index], torch.from_numpy(self._sides[index].alive.copy())
         compact = torch.empty(self.n_envs, views.compact_dim, dtype=torch.int16)
         position = torch.empty(*reward.shape, 2)

@@ -1,8 +1,8 @@
-"""What every agent of a grid world sees, cut out of one map.
+"""Views: what the agents of a grid world observe, cut out of one map.
 
-A row of a world is told by three whole numbers an agent (`COMPACT`), tens of times fewer bytes than everybody's view;
-views are cut out of the map when somebody wants to see them: to act, and again when a replayed row is learned
-from. Cell for cell what MAgent2's ``get_observation`` gives (tests/unit/envs/test_gridworld.py).
+A row of a world is stored as three whole numbers an agent (`COMPACT`), tens of times fewer bytes than all agents'
+views; views are cut out of the map when they are used: to act, and again when a replayed row is learned from. Cell for
+cell they are what MAgent2's ``get_observation`` gives (tests/unit/envs/test_gridworld.py).
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ COMPACT = ("x", "y", "health")  # int16: cell, and percent of full health; x is 
 
 
 def empty_board(map_size: int, margin: int) -> np.ndarray:
-    """The map with its border walls and ``margin`` cells of nothing around them, uint8; a row's cells are
-    N_CHANNELS bytes each.
+    """Make the map with its border walls and ``margin`` empty cells around them, uint8.
+
+    It has one row of N_CHANNELS bytes a cell for each row of cells.
     """
     board = np.zeros((map_size, map_size, N_CHANNELS), dtype=np.uint8)
     board[:, :, 0] = FULL
@@ -48,12 +49,12 @@ def cut_views(
     column: np.ndarray,
     value: np.ndarray,
 ) -> None:
-    """What everybody sees that is not zero, in the rows ``begin`` to ``end``; nothing for the dead.
+    """List the entries of all agents' views that are not zero, in the rows ``begin`` to ``end``; none for the dead.
 
     compact: (R, 3, n) int16, COMPACT of the ``n_own`` agents that look and then of the others. ground: (height, width)
     int16, WALL or 0, with ``margin`` cells around the map. cell: (C,) int64, the cells of a view, counted along the
     ground from its upper left; place: (C,) int32, where their channels begin in a view. Into column, value: (R, ...),
-    the entries of a row's agents, one after another; into count: (R, n_own) int64, how many are whose.
+    the entries of a row's agents, one after another; into count: (R, n_own) int64, the number of each agent's.
     """
     board, width = np.empty_like(ground), ground.shape[1]
     cells = board.reshape(-1)
@@ -85,17 +86,17 @@ def cut_views(
 
 
 def _packed(padded: np.ndarray, filled: np.ndarray) -> Tensor:
-    """The first ``filled`` (R,) numbers of each row (R, ...), one row after another."""
+    """Join the first ``filled`` (R,) numbers of each row (R, ...), one row after another."""
     return torch.from_numpy(
         np.concatenate([row[:n] for row, n in zip(padded, filled, strict=True)] or [padded.ravel()])
     )
 
 
 class Views:
-    """What one side of a world sees, from compact rows wherever they are."""
+    """Views of one side of a world, made of compact rows on the device where these are."""
 
     def __init__(self, map_size: int, n_own: int, n_other: int, mask: np.ndarray) -> None:
-        """``mask``: (height, height * N_CHANNELS) bool, what is shown."""
+        """Prepare the map; ``mask``: (height, height * N_CHANNELS) bool, what a view shows."""
         self.n_own = n_own
         self.compact_dim = len(COMPACT) * (n_own + n_other)
         self.mask = mask
@@ -109,16 +110,16 @@ class Views:
         self._resident: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, compact: Tensor) -> Tensor:
-        """(R, compact_dim) int16 -> decoded observations (R, n_own, *obs_shape) float32 on the same device.
+        """Make decoded observations (R, n_own, *obs_shape) float32 of (R, compact_dim) int16, on the same device.
 
-        Lists on a CPU.
+        They are lists on a CPU.
         """
         if compact.device.type == "cpu":
             return self.lists(compact).decoded(OBS_SCALE)
         return self.gather(compact.unflatten(1, (len(COMPACT), -1))).to(torch.float32).mul_(OBS_SCALE)
 
     def lists(self, compact: Tensor) -> SparseObs:
-        """Views as stored, uint8, of (R, compact_dim) int16."""
+        """List the views of (R, compact_dim) int16 as stored, uint8."""
         rows = compact.unflatten(1, (len(COMPACT), -1)).numpy()
         most = 2 * self.n_own * len(self._cell)
         count = np.empty((len(rows), self.n_own), np.int64)
@@ -132,7 +133,7 @@ class Views:
         return SparseObs(torch.from_numpy(begin), _packed(column, filled), _packed(value, filled), shape)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Views as stored, uint8, of (R, 3, n) int16: in whole tensors, so that nothing waits for an accelerator."""
+        """Gather the views of (R, 3, n) int16 as stored, uint8, in whole tensors: nothing waits for an accelerator."""
         device, (n_rows, _, n_agents) = rows.device, rows.shape
         if device not in self._resident:
             self._resident[device] = torch.from_numpy(self.empty).to(device), torch.from_numpy(self.mask).to(device)

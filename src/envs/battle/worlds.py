@@ -231,7 +231,7 @@ class GridWorld:
         )
 
     def look(self, index: int, compact: np.ndarray, position: np.ndarray) -> None:
-        """Write how things stand for side ``index``.
+        """Describe the worlds for side ``index``.
 
         ``compact``: (E, 3, n + m) int16, `views.COMPACT` of its agents and then of the others'. ``position``: (E, n, 2)
         float32, (x, y), zeros for the dead.
