@@ -38,7 +38,7 @@ UNDER: dict[str, set[str]] = {
     },
     "performance": {
         *("run", "build", "learners", "controllers", "modules", "components", "envs"),
-        *("config", "analysis"),
+        *("analysis", "records", "config"),
     },
 }
 COMMANDS = {path.stem for path in SRC.glob("*.py")} - UNDER.keys()
