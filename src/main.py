@@ -25,10 +25,10 @@ from records import checkpoint
 from records.files import read_json
 from records.mongo import MongoCopy, MongoStore
 from records.observer import FileObserver, check_writable
-from run import LogScalar, Trainer, evaluate_once
-from utils.cli import INTERRUPTED, refuse, say
+from run import Trainer, evaluate_once
+from utils.cli import INTERRUPTED, close_output, refuse, say
 from utils.errors import InputError
-from utils.signals import Stopped
+from utils.signals import Stopped, StopRequest
 
 SETTINGS.CAPTURE_MODE = "sys"  # "fd" loses the end of the output
 SETTINGS.CONFIG.READ_ONLY_CONFIG = True
@@ -96,8 +96,9 @@ def experiment(
     observer: FileObserver,
     observers: list[RunObserver],
     resumed: Resumed | None,
+    stop: StopRequest,
 ) -> Experiment:
-    """The Sacred experiment of one run, which says ``notes`` first and is recorded by ``observers``."""
+    """The Sacred experiment of one run, which says ``notes`` first and is recorded by ``observers`` until ``stop``."""
     config = system.config
     ex = Experiment("hmf", save_git_info=False)
     ex.logger = logging.getLogger("hmf")  # type: ignore[assignment]
@@ -115,31 +116,29 @@ def experiment(
             f"{sum(parameter.numel() for parameter in system.learner.parameters):,} parameters, on {system.device}"
         )
         say(f"run {_run._id}: {observer.run_dir}")
-        _run.info["resolved"] = {
-            "device": str(system.device),
-            "n_agents": info.n_agents,
-            "n_actions": info.n_actions,
-            "replay_ratio": system.regime.replay_ratio,
-        }
-
-        def log_scalar(name: str, value: float, t_env: int) -> None:
-            _run.log_scalar(name, value, t_env)
-
+        observer.add_info(
+            resolved={
+                "device": str(system.device),
+                "n_agents": info.n_agents,
+                "n_actions": info.n_actions,
+                "replay_ratio": system.regime.replay_ratio,
+            }
+        )
         try:
-            return work(_run, log_scalar)
+            return work()
         except BaseException:
             _run._stop_heartbeat()  # one last beat: Sacred's own comes after it has closed the captured output
             raise
 
-    def work(_run: Run, log_scalar: LogScalar) -> float | None:
+    def work() -> float | None:
         if config.evaluate:
-            return evaluate_once(system, log_scalar)
-        trainer = Trainer(system, observer.run_dir, log_scalar)
-        _run.info["cpu_seconds"] = trainer.cpu_seconds  # a list that grows
+            return evaluate_once(system, observer, stop)
+        trainer = Trainer(system, observer, stop)
+        observer.add_info(cpu_seconds=trainer.cpu_seconds)  # a list that grows
         if resumed is not None:
             trainer.resume(resumed.folder / "checkpoints", resumed.state)
             resumed.state.clear()  # it is as large as the replay
-            _run.info |= {"resumed_from": int(resumed.folder.name), "resumed_at": trainer.counters.t_env}
+            observer.add_info(resumed_from=int(resumed.folder.name), resumed_at=trainer.counters.t_env)
             say(f"resumed from run {resumed.folder.name} at step {trainer.counters.t_env:,}")
         return trainer.train()
 
@@ -167,8 +166,11 @@ def main(argv: list[str]) -> int:
         return refuse(error)
     code = 0
     try:
-        ex = experiment(system, [*request.notes, *system.notes], observer, observers, resumed)
-        ex.run(options={"--beat-interval": BEAT_SECONDS})
+        with StopRequest() as stop:  # from before there is a record until after its last word
+            ex = experiment(system, [*request.notes, *system.notes], observer, observers, resumed, stop)
+            ex.run(options={"--beat-interval": BEAT_SECONDS})
+        if request.config.save_replay != "always" and not observer.failed:  # only now does the record say COMPLETED
+            checkpoint.remove_resume(observer.run_dir / "checkpoints")
     except (Stopped, KeyboardInterrupt):
         code = INTERRUPTED
         say(f"interrupted; {_how_to_continue(observer)}")
@@ -178,6 +180,7 @@ def main(argv: list[str]) -> int:
     finally:
         system.close()
         say(observer.summary())
+        close_output()
     return RECORDING_FAILED if observer.failed else code
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -17,11 +18,29 @@ from controllers.basic_controller import BasicMAC
 from learners.base import LearningError
 from records import checkpoint
 from utils import seeding
+from utils.cli import say
+from utils.outage import Outage
 from utils.progress import Progress
 from utils.signals import Stopped, StopRequest
 from utils.version import made_by
 
-LogScalar = Callable[[str, float, int], None]
+RETRY_SECONDS = 2.0  # from a save that the disk refused to the next try, a beat
+
+
+class Record(Protocol):
+    """Where a run is recorded."""
+
+    saving: Outage  # of checkpoints
+
+    @property
+    def run_dir(self) -> Path:
+        """Its folder."""
+
+    def log_scalar(self, name: str, value: float, step: int) -> None:
+        """Add a point."""
+
+    def flush(self) -> None:
+        """Bring every point to the disk. Raises OSError."""
 
 
 @dataclass
@@ -40,38 +59,39 @@ class Counters:
 class Trainer:
     """Drives a `System` to ``t_max`` and records it."""
 
-    def __init__(self, system: System, run_dir: Path, log_scalar: LogScalar) -> None:
+    def __init__(self, system: System, record: Record, stop: StopRequest) -> None:
         self.system, self.config = system, system.config
-        self.checkpoints = run_dir / "checkpoints"
-        self.log_scalar = log_scalar
+        self.record, self.stop = record, stop
+        self.checkpoints = record.run_dir / "checkpoints"
         self.counters = Counters()
-        self.stop = StopRequest()
         self.progress = Progress(self.config.t_max)
         # (t_env, CPU seconds of this process until then, without those of evaluations) at every evaluation and save.
         self.cpu_seconds: list[tuple[int, float]] = []
         self._cpu_began = time.process_time()
+        self._best: dict[str, Any] | None = None  # checkpoint of the best evaluation that is not on disk yet
+        self._refused = False  # the last save is not on disk
+        self._tried = 0.0  # when it was tried
 
     def train(self) -> float:
         """Train to ``t_max``; the last evaluation's mean return. Raises Stopped when asked to stop, after saving."""
         config, counters, system = self.config, self.counters, self.system
         self.progress.start(counters.t_env)
-        with self.stop:
-            while counters.t_env < config.t_max:
-                if self._due("tested", config.test_interval) and self.evaluate() is None:
-                    counters.tested -= 1  # due again when the run is resumed
-                if self.stop.requested:
-                    self._halt()
-                counters.t_env += system.runner.collect(counters.t_env, system.rows)
-                self._learn()
-                self.progress.draw(counters.t_env, system.learner.n_updates)
-                if self._due("logged", config.log_interval):
-                    self.write_metrics()
-                if self._due("saved", config.save_model_interval) and counters.t_env < config.t_max:
-                    self.save()
-            result = self.evaluate()
-            if result is None:
+        while counters.t_env < config.t_max:
+            if self._due("tested", config.test_interval) and self.evaluate() is None:
+                counters.tested -= 1  # due again when the run is resumed
+            if self.stop.requested:
                 self._halt()
-            self.save(completed=True)
+            counters.t_env += system.runner.collect(counters.t_env, system.rows)
+            self._learn()
+            self.progress.draw(counters.t_env, system.learner.n_updates)
+            if self._due("logged", config.log_interval):
+                self.write_metrics()
+            if (self._due("saved", config.save_model_interval) or self._overdue()) and counters.t_env < config.t_max:
+                self.save()
+        result = self.evaluate()
+        if result is None:
+            self._halt()
+        self.save(completed=True)
         self.progress.close(counters.t_env, system.learner.n_updates)
         return result
 
@@ -99,16 +119,16 @@ class Trainer:
         counters, system = self.counters, self.system
         episodes = system.runner.log.flush()
         for name, value in episodes.items():
-            self.log_scalar(name, value, counters.t_env)
+            self.record.log_scalar(name, value, counters.t_env)
         for name, tensor in system.mac.metrics(system.runner.memory).items():
-            self.log_scalar(name, float(tensor), counters.t_env)
+            self.record.log_scalar(name, float(tensor), counters.t_env)
         if counters.n_sums:
             # A stream of its own: how often metrics are written does not change what is learned.
             seed = seeding.derive_seed(self.config.seed, "diagnosis", counters.t_env)
             batch = system.regime.sample(system.rows, torch.Generator().manual_seed(seed))
             means = {name: total / counters.n_sums for name, total in counters.sums.items()}
             for name, tensor in {**means, **system.learner.diagnose(batch, counters.t_env)}.items():
-                self.log_scalar(name, float(tensor), counters.t_env)
+                self.record.log_scalar(name, float(tensor), counters.t_env)
             counters.sums, counters.n_sums = {}, 0
             self._check_numbers(means)
         if "return_mean" in episodes:
@@ -140,15 +160,16 @@ class Trainer:
         if not means or not online:
             return None
         for name, value in means.items():
-            self.log_scalar(f"test_{name}", value, counters.t_env)
+            self.record.log_scalar(f"test_{name}", value, counters.t_env)
         if system.learner.average is not None:
-            self.log_scalar("test_online_return_mean", online["return_mean"], counters.t_env)
+            self.record.log_scalar("test_online_return_mean", online["return_mean"], counters.t_env)
         result = means["return_mean"]
         self.progress.returns["test"] = result
         if result > counters.best and config.save_model:
             counters.best = result
-            self._save_networks()
-            checkpoint.mark_best(self.checkpoints, counters.t_env, result)
+            self._best = {"step": counters.t_env, **self._networks(), "best_return": result}
+            with self.record.saving:
+                self._save_best()
         return result
 
     def _play(self, mac: BasicMAC) -> dict[str, float]:
@@ -160,21 +181,45 @@ class Trainer:
     def _note_cpu(self) -> None:
         self.cpu_seconds.append((self.counters.t_env, time.process_time() - self._cpu_began))
 
-    def _save_networks(self) -> None:
-        policy = policy_state(self.config, self.system.learner.acting())
-        learner = self.system.learner.state_dict()
-        checkpoint.save_step(self.checkpoints, self.counters.t_env, policy, learner, self.config.keep_checkpoints)
+    def _networks(self) -> dict[str, Any]:
+        return {
+            "policy": policy_state(self.config, self.system.learner.acting()),
+            "learner": self.system.learner.state_dict(),
+            "keep": self.config.keep_checkpoints,
+        }
+
+    def _save_best(self) -> None:
+        """Raises OSError; a copy of the networks then waits, training changes its own."""
+        if self._best is None:
+            return
+        try:
+            checkpoint.save_step(self.checkpoints, **self._best)
+        except OSError:
+            self._best = copy.deepcopy(self._best)
+            raise
+        self._best = None
+
+    def _overdue(self) -> bool:
+        """What the disk refused waits, and a beat has passed."""
+        waits = self._refused or self._best is not None
+        return waits and time.monotonic() - self._tried >= RETRY_SECONDS
 
     def save(self, completed: bool = False) -> None:
-        """The networks as a checkpoint of this step, and everything that exact resume needs."""
-        keep, path = self.config.save_replay, self.checkpoints / checkpoint.RESUME
+        """The networks as a checkpoint of this step, and everything that exact resume needs; see `_overdue`.
+
+        What was logged goes first: a resumed run does not log it again.
+        """
+        keep = self.config.save_replay
         self._note_cpu()
-        if self.config.save_model:
-            self._save_networks()
-        if keep == "always" or (keep == "running" and not completed):
-            checkpoint.save(path, self.state_dict())
-        else:
-            path.unlink(missing_ok=True)
+        self._refused, self._tried = True, time.monotonic()
+        with self.record.saving:
+            self.record.flush()
+            self._save_best()
+            if self.config.save_model:
+                checkpoint.save_step(self.checkpoints, self.counters.t_env, **self._networks())
+            if keep == "always" or (keep == "running" and not completed):
+                checkpoint.save(self.checkpoints / checkpoint.RESUME, self.state_dict())
+            self._refused = False
 
     def resume(self, checkpoints: Path, state: dict[str, Any]) -> None:
         """Continue exactly where the run stopped whose ``checkpoints`` these are, and whose ``state`` they hold.
@@ -208,14 +253,13 @@ class Trainer:
         self.system.runner.load_state_dict(state["runner"])
 
 
-def evaluate_once(system: System, log_scalar: LogScalar) -> float:
+def evaluate_once(system: System, record: Record, stop: StopRequest) -> float:
     """Evaluate the loaded networks, log every statistic, return the mean return. Raises Stopped when asked to stop."""
     seed = seeding.derive_seed(system.config.seed, "evaluation")
-    with StopRequest() as stop:
-        means = system.test_runner.evaluate(seed, system.config.test_nepisode, lambda: stop.requested)
+    means = system.test_runner.evaluate(seed, system.config.test_nepisode, lambda: stop.requested)
     if not means:
         raise Stopped
     for name, value in means.items():
-        log_scalar(f"test_{name}", value, 0)
-        print(f"test_{name:24s} {value:10.4f}")
+        record.log_scalar(f"test_{name}", value, 0)
+        say(f"test_{name:24s} {value:10.4f}")
     return means["return_mean"]

@@ -22,6 +22,8 @@ from performance.ceiling import ceiling_share, work_of_update
 from performance.floors import NetworkCalls, bare_engine
 from performance.timing import Stopwatch, alternate, clock
 from run import Trainer
+from utils.outage import Outage
+from utils.signals import StopRequest
 
 SECTIONS = ("engine", "observation", "act", "store", "sample", "learn", "rest")
 WARM_UP = 64  # vector steps before anything is timed
@@ -77,6 +79,19 @@ class Measurement:
         return self.replay_bytes / (self.obs_bytes + 16)
 
 
+class Unrecorded:
+    """A record of nothing."""
+
+    run_dir = Path()
+    saving = Outage("{error}", OSError)
+
+    def log_scalar(self, name: str, value: float, step: int) -> None:
+        """Drop a point."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
 def population(environment: str, n_agents: int) -> dict[str, Any]:
     """env_args of ``n_agents`` learners.
 
@@ -114,7 +129,7 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
             learner.train(batch, 0)
 
     learning = NetworkCalls(learner, learn)
-    trainer = Trainer(system, Path(), lambda name, value, t_env: None)
+    trainer = Trainer(system, Unrecorded(), StopRequest())
 
     def train() -> None:
         """As the training loop does, up to the next updates."""

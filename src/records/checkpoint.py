@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 
 from components.batch import GroupHistory, Memory, Step
 from components.sparse import SparseObs
-from utils.atomic import write_atomic
+from utils.atomic import replacing, write_atomic
 from utils.errors import InputError
 from utils.version import VERSION
 
@@ -26,14 +25,15 @@ class CheckpointError(InputError):
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` under a temporary name, then rename: a reader sees the old file or the new one."""
+    """Write ``state`` so that a reader sees the old file or the new one. Raises OSError, leaving the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        torch.save({"version": VERSION, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replacing(path) as file:
+        try:
+            torch.save({"version": VERSION, **state}, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch hides the disk's error behind one of its own
+                raise error.__context__ from None
+            raise
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:
@@ -48,6 +48,11 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
             f"checkpoint: {path} cannot be read ({type(error).__name__}). It is torn or not a checkpoint of this "
             f"project; {cure}."
         ) from error
+
+
+def remove_resume(folder: Path) -> None:
+    """Remove the state of a run that has completed from its checkpoints ``folder``."""
+    (folder / RESUME).unlink(missing_ok=True)
 
 
 def steps(folder: Path) -> list[int]:
@@ -124,10 +129,22 @@ def exact_folder(run_dir: Path, step: str) -> Path:
     return folder
 
 
-def save_step(folder: Path, step: int, policy: dict[str, Any], learner: dict[str, Any], keep: int) -> None:
-    """Write a checkpoint, ``learner.pt`` last, then delete all but the ``keep`` newest and the best."""
+def save_step(
+    folder: Path,
+    step: int,
+    policy: dict[str, Any],
+    learner: dict[str, Any],
+    keep: int,
+    best_return: float | None = None,
+) -> None:
+    """Write a checkpoint, which ``learner.pt`` completes; remove older ones beyond ``keep``, except the best.
+
+    ``best_return``: what an evaluation found that makes it the best one.
+    """
     save(folder / str(step) / POLICY, policy)
     save(folder / str(step) / LEARNER, learner)
+    if best_return is not None:
+        mark_best(folder, step, best_return)
     best = best_step(folder)
     for old in steps(folder)[:-keep]:
         if old != best:
@@ -135,7 +152,7 @@ def save_step(folder: Path, step: int, policy: dict[str, Any], learner: dict[str
 
 
 def mark_best(folder: Path, step: int, value: float) -> None:
-    """Write which step evaluated best, and the return of that evaluation."""
+    """Record which step evaluated best. Raises OSError."""
     write_atomic(folder / BEST, json.dumps({"step": step, "test_return_mean": value}).encode())
 
 
@@ -158,8 +175,18 @@ def one_line(error: Exception) -> str:
 
 
 def copy_best(source: Path, target: Path, until: int) -> None:
-    """Copy the best checkpoint of ``source`` to ``target``, unless it was made after step ``until``."""
+    """Give ``target`` the best checkpoint of ``source`` too, unless it was made after step ``until``.
+
+    Raises CheckpointError when the disk refuses it.
+    """
     step = best_step(source)
-    if step is not None and step <= until:
+    if step is None or step > until:
+        return
+    try:
         shutil.copytree(source / str(step), target / str(step))
         shutil.copy(source / BEST, target / BEST)
+    except OSError as error:
+        raise CheckpointError(
+            f"--resume: cannot copy the best checkpoint from {source / str(step)} to {target} ({one_line(error)}). "
+            "Free space there and resume again."
+        ) from error

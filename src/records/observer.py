@@ -22,7 +22,9 @@ from records.files import (
     stock_metrics,
 )
 from records.machine import git_state, machine, versions
+from records.store import utc_now
 from utils.atomic import AppendFile, write_atomic
+from utils.outage import Outage
 from utils.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -70,7 +72,8 @@ class FileObserver(RunObserver):
     """Writes ``results_dir/<id>/``, the format of ``records.files``.
 
     Nothing raises after the start: Sacred drops an observer that raises once. A failed write is warned about, its data
-    stay in memory, and every beat tries again. ``failed`` and ``summary`` say at the end what did not reach the disk.
+    stay in memory, and every beat tries again; so does the training loop with what it saves (``saving``). ``failed``
+    and ``summary`` say at the end what did not reach the disk.
     """
 
     priority = 100  # first: this observer gives the id, a database takes it over
@@ -82,13 +85,18 @@ class FileObserver(RunObserver):
         self.run_id: int | None = None
         self._lock = threading.Lock()  # the heartbeat thread may still be writing when the run stops
         self._entry: dict[str, Any] = {}  # run.json
-        self._info: Mapping[str, Any] = {}
+        self._info: dict[str, Any] = {}
         self._lines: list[str] = []  # metric points that are not on disk
         self._cout = ""
         self._cout_written = 0
         self._json_written: dict[str, bytes] = {}
-        self._n_errors = 0
-        self._error: str | None = None  # of the last write
+        # Sacred drops an observer that raises anything.
+        self._writing = Outage(
+            "record: writing failed ({error}); kept in memory, next try at the next beat.", Exception
+        )
+        self.saving = Outage(
+            "checkpoint: saving failed ({error}); training goes on, next try at the next beat.", OSError
+        )
 
     @property
     def run_dir(self) -> Path:
@@ -99,19 +107,22 @@ class FileObserver(RunObserver):
 
     @property
     def failed(self) -> bool:
-        """Something of the run is not on disk."""
-        return self._error is not None
+        """Something of the run, or of its checkpoints, is not on disk."""
+        return self._writing.error is not None or self.saving.error is not None
 
     def summary(self) -> str:
         """Return the line that ends the run's output: where it is recorded, or what is not on disk."""
         if self.run_id is None:
             return "Recording: the run did not start, nothing was recorded."
-        if self._error is not None:
+        error = self._writing.error or self.saving.error
+        if error is not None:
+            lacks = f"{len(self._lines)} metric points" if self._writing.error else "its last checkpoint"
             return (
-                f"RECORDING FAILED: run {self.run_id} in {self.run_dir} lacks {len(self._lines)} metric points "
-                f"({self._error}). Free space or restore the folder before the next run."
+                f"RECORDING FAILED: run {self.run_id} in {self.run_dir} lacks {lacks} ({error}). "
+                "Free space or restore the folder before the next run."
             )
-        recovered = f"; {self._n_errors} failed writes were repeated, nothing is lost" if self._n_errors else ""
+        n_failed = self._writing.n_failed + self.saving.n_failed
+        recovered = f"; {n_failed} failed writes were repeated, nothing is lost" if n_failed else ""
         return f"Recorded as run {self.run_id} in {self.run_dir}{recovered}."
 
     def started_event(
@@ -152,24 +163,35 @@ class FileObserver(RunObserver):
             ) from error
         return self.run_id
 
-    def log_metrics(self, metrics_by_name: Mapping[str, Mapping[str, list[Any]]], info: Mapping[str, Any]) -> None:
-        """Keep the points for the beat that follows; a value that is no number is reported and left out."""
+    def log_scalar(self, name: str, value: float, step: int) -> None:
+        """Keep a point for the beat that follows; a value that is no number is reported and left out."""
+        try:
+            line = metric_line(name, step, value, utc_now().isoformat())
+        except (TypeError, ValueError) as error:
+            logger.warning("metric '%s': expected numbers, got %r at step %r (%s).", name, value, step, error)
+            return
         with self._lock:
-            for name, points in metrics_by_name.items():
-                for step, value, time in zip(points["steps"], points["values"], points["timestamps"], strict=True):
-                    try:
-                        self._lines.append(metric_line(name, step, value, time.isoformat()))
-                    except (TypeError, ValueError) as error:
-                        logger.warning(
-                            "metric '%s': expected numbers, got %r at step %r (%s).", name, value, step, error
-                        )
+            self._lines.append(line)
+
+    def add_info(self, **constants: Any) -> None:
+        """Record what was found out at run time, at once."""
+        with self._lock:
+            self._info |= constants
+            self._write()
+
+    def flush(self) -> None:
+        """Write every point that was logged. Raises OSError when the disk refuses them; they wait for the next beat."""
+        with self._lock:
+            self._write()
+            if self._lines:
+                raise OSError(self._writing.error)
 
     def heartbeat_event(
         self, info: Mapping[str, Any], captured_out: str, beat_time: datetime, result: float | None
     ) -> None:
         """Write everything that is new since the last beat."""
         with self._lock:
-            self._info = info
+            self._info |= info
             self._cout = captured_out
             self._entry |= {"heartbeat": beat_time.isoformat(), "result": result}
             self._write()
@@ -194,7 +216,7 @@ class FileObserver(RunObserver):
 
     def _write(self) -> None:
         """Bring the folder up to date; what fails stays for the next beat."""
-        try:
+        with self._writing:
             if self._lines:
                 self._metrics_file.append("".join(self._lines).encode())
                 self._lines.clear()
@@ -206,15 +228,6 @@ class FileObserver(RunObserver):
             if self._entry["status"] != "RUNNING":
                 curves, _ = read_curves(self.run_dir / METRICS)
                 self._write_json(STOCK_METRICS, stock_metrics(curves))
-        except Exception as error:  # an observer that raises is dropped for the rest of the run
-            self._n_errors += 1
-            if self._error is None:  # once per outage
-                logger.warning(
-                    "run %d: writing failed (%s); kept in memory, next try at the next beat.", self.run_id, error
-                )
-            self._error = str(error)
-        else:
-            self._error = None
 
     def _write_json(self, name: str, value: Any) -> None:
         data = dumps(value)

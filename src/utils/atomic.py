@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: temporary file beside it, fsync, rename.
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Give a temporary file beside ``path``, which it replaces at the end of the context: fsync, then rename.
 
-    Raises OSError with ``path`` unchanged.
+    Whatever is raised inside, or by the disk (OSError), leaves ``path`` unchanged and no temporary file.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``. Raises OSError with ``path`` unchanged."""
+    with replacing(path) as file:
+        file.write(data)
 
 
 class AppendFile:

@@ -18,10 +18,23 @@ READER_GONE = 141  # what shells report for SIGPIPE
 
 
 def say(text: str) -> None:
-    """Print a line; drop it when the reader of standard output has ended (``| head``, a ``tee`` that got Ctrl-C)."""
+    """Print a line; drop it when the reader of standard output has ended (``| head``, a ``tee`` that got Ctrl-C).
+
+    What a full disk refuses waits in the stream.
+    """
     try:
         print(text, flush=True)
     except BrokenPipeError:
+        silence()
+    except OSError:
+        pass
+
+
+def close_output() -> None:
+    """Redirect what standard output still refuses at the end; Python's own last flush would change the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
         silence()
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from tests.support.factory import config_for
 from tests.support.paths import ROOT
+from tests.support.record import Points
 from tests.support.small_runs import ENVIRONMENTS
 
 import build
 from config.loader import available
 from run import Trainer
+from utils.signals import StopRequest
 
 DOC = (ROOT / "docs" / "algorithms.md").read_text()
 BEFORE_LOGGED, LOGGED = DOC.split("## What is logged")
@@ -37,9 +39,9 @@ def logged(folder: Path, algorithm: str) -> tuple[set[str], set[str]]:
     """Keys that a short run on Bar read, and metrics that it logged without the prefix of evaluation."""
     overrides = {"env_args": BAR, "n_groups": 2, "t_max": 48, "test_nepisode": 2, "log_interval": 48}
     config = config_for(algorithm, "bar", **overrides, save_model=False, save_replay="never")
-    found: set[str] = set()
-    Trainer(build.build(config), folder, lambda name, value, t_env: found.add(name.removeprefix("test_"))).train()
-    return set(config.args), found
+    record = Points(folder)
+    Trainer(build.build(config), record, StopRequest()).train()
+    return set(config.args), {name.removeprefix("test_") for name, _, _ in record.points}
 
 
 def test_every_algorithm_is_named() -> None:

@@ -21,6 +21,7 @@ import pytest
 import torch
 from tests.contract.checks import Case, shapes_and_dtypes
 from tests.support.factory import config_for, disturb_targets, info_for
+from tests.support.record import Points
 
 import build
 from components.batch import to_device
@@ -33,6 +34,7 @@ from performance import ceiling
 from performance.measure import Measurement, measure
 from records import checkpoint
 from run import Trainer
+from utils.signals import StopRequest
 
 BATTLE = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "random", "hp": 5, "episode_limit": 30}
 SELF_PLAY = {"opponent": "self_play", "enemy_view_radius": 3, "enemy_speed": 1, "enemy_attack_radius": 1}
@@ -99,13 +101,14 @@ def play(case: str, folder: Path, nothing_waits: Guard, resume: Path | None = No
     system = build.build(config)
     for owner, method in ((system.rows, "gather"), (system.learner, "train")):
         _guard(owner, method, nothing_waits)
-    logged: dict[tuple[str, int], float] = {}
-    trainer = Trainer(system, folder, lambda name, value, t_env: logged.update({(name, t_env): value}))
+    record = Points(folder)
+    trainer = Trainer(system, record, StopRequest())
     if resume:
         folder = resume / "checkpoints"
         trainer.resume(folder, checkpoint.load(folder / checkpoint.RESUME, torch.device("cpu")))
     trainer.train()
     assert system.learner.n_updates > 0
+    logged = {(name, step): value for name, value, step in record.points}
     return Outcome(logged, [parameter.detach().cpu().numpy() for parameter in system.learner.parameters])
 
 

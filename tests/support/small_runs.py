@@ -9,6 +9,7 @@ import yaml
 
 import main
 from config.loader import named_layer
+from records.store import FileStore
 
 LEARNING = {
     "t_max": 24,
@@ -35,8 +36,8 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(folder: Path, algorithm: str, environment: str, **overrides: Any) -> int:
-    """Exit code of ``main.py --config --env-config with ...`` on the small version of an environment."""
+def command(folder: Path, algorithm: str, environment: str, **overrides: Any) -> list[str]:
+    """The arguments ``--config --env-config with ...`` of main.py for the small version of an environment."""
     env_args = {**ENVIRONMENTS[environment], **overrides.pop("env_args", {})}
     words = {**LEARNING, "n_groups": 2, "local_results_path": str(folder), **overrides}
     words |= {f"env_args.{key}": value for key, value in env_args.items()}
@@ -45,4 +46,21 @@ def run(folder: Path, algorithm: str, environment: str, **overrides: Any) -> int
         for key in named_layer("envs", environment).values.get("test_env_args", {})
     }
     given = [f"{key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}" for key, value in words.items()]
-    return main.main([f"--config={algorithm}", f"--env-config={environment}", "with", *given])
+    return [f"--config={algorithm}", f"--env-config={environment}", "with", *given]
+
+
+def run(folder: Path, algorithm: str, environment: str, **overrides: Any) -> int:
+    """Exit code of main.py with these arguments."""
+    return main.main(command(folder, algorithm, environment, **overrides))
+
+
+def eventful(results: Path, **overrides: Any) -> list[str]:
+    """Arguments of a run that evaluates, logs and saves again and again, and is over before the first beat."""
+    intervals = {"t_max": 400, "test_interval": 100, "log_interval": 20, "save_model_interval": 100}
+    return command(results, "iql", "bar", **{**intervals, "train_interval": 4, **overrides})
+
+
+def points(results: Path, run_id: int) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of every metric of a run and of those that it continues."""
+    curves = FileStore(results / "sacred").metrics(run_id)
+    return {name: list(zip(curve.steps, curve.values, strict=True)) for name, curve in curves.items()}

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from tests.support.factory import config_for
+from tests.support.record import Points
 from torch import Tensor
 
 import build
@@ -16,6 +17,7 @@ from components.rows import RowSpec
 from components.selectors import ActionSelector
 from controllers.basic_controller import BasicMAC
 from run import Trainer
+from utils.signals import StopRequest
 
 CPU = torch.device("cpu")
 
@@ -24,7 +26,7 @@ def trained(folder: Path, algorithm: str, environment: str, **overrides: Any) ->
     """The system after training, and its greedy ``return_mean``."""
     quick = {"save_model": False, "save_replay": "never", "test_interval": 10**9, "test_nepisode": 2}
     system = build.build(config_for(algorithm, environment, **{**quick, **overrides}))
-    result = Trainer(system, folder, lambda name, value, t_env: None).train()
+    result = Trainer(system, Points(folder), StopRequest()).train()
     assert result is not None
     return system, result
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 from tests.support.factory import config_for
 from tests.support.paths import SRC
+from tests.support.record import Points
 from tests.support.small_runs import run as run_main
 
 import build
@@ -33,14 +34,12 @@ CPU = torch.device("cpu")
 BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 5}
 QUICK = {"env_args": BAR, "t_max": 60, "test_interval": 20, "test_nepisode": 2, "log_interval": 20, "n_groups": 2}
 
-Points = list[tuple[str, float, int]]
 
-
-def trainer_for(folder: Path, algorithm: str = "iql", **overrides: Any) -> tuple[Trainer, Points]:
+def trainer_for(folder: Path, algorithm: str = "iql", **overrides: Any) -> tuple[Trainer, list[tuple[str, float, int]]]:
     """A trainer on a small Bar that records in ``folder``, and the list of what it logs."""
-    points: Points = []
     system = build.build(config_for(algorithm, "bar", **{**QUICK, **overrides}))
-    return Trainer(system, folder, lambda name, value, t_env: points.append((name, value, t_env))), points
+    record = Points(folder)
+    return Trainer(system, record, StopRequest()), record.points
 
 
 def resume_file(trainer: Trainer) -> Path:
@@ -94,9 +93,8 @@ def test_how_often_metrics_are_written_does_not_change_what_is_learned(tmp_path:
 
 @pytest.mark.parametrize(("keep", "kept"), [("never", False), ("running", False), ("always", True)])
 def test_what_a_completed_run_leaves_behind(keep: str, kept: bool, tmp_path: Path) -> None:
-    trainer, _ = trainer_for(tmp_path, save_replay=keep, save_model_interval=40)
-    trainer.train()
-    assert resume_file(trainer).exists() == kept
+    assert run_main(tmp_path, "iql", "bar", save_replay=keep, save_model_interval=8) == 0
+    assert (tmp_path / "sacred" / "1" / "checkpoints" / checkpoint.RESUME).exists() == kept
 
 
 @pytest.mark.parametrize(("keep", "times"), [("never", 0), ("running", 2), ("always", 3)])
@@ -370,7 +368,7 @@ def test_the_first_sequences_are_there_when_the_first_update_wants_them(environm
     env_args = BAR if environment == "bar" else {"episode_limit": 1}
     config = config_for("iql", environment, **{**QUICK, **keys, "train_interval": 1, "env_args": env_args, "t_max": 20})
     system = build.build(config)
-    Trainer(system, tmp_path, lambda name, value, t_env: None).train()
+    Trainer(system, Points(tmp_path), StopRequest()).train()
     assert system.learner.n_updates == 8
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,21 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"pickle|lambda"):
         checkpoint.save(path, {"n": lambda: 2})
     assert checkpoint.load(path, CPU) == {"version": VERSION, "n": 1}
+
+
+def test_a_disk_without_room_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    """torch hides it behind an error of its own; here a limit of the process stands for the disk's end."""
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"weight": torch.zeros(10)})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            checkpoint.save(path, {"weight": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoint.load(path, CPU)["weight"].shape == (10,)
+    assert [found.name for found in tmp_path.iterdir()] == ["x.pt"]
 
 
 def test_missing(tmp_path: Path) -> None:

@@ -39,8 +39,10 @@ def record_run(observers: list[Any], n_points: int = 50, pause: float = 0.0) -> 
     @experiment.main
     def main(_run: Run) -> float:
         for step in range(n_points):
-            _run.log_scalar("loss", step / 2, step)
-            _run.log_scalar("return_mean", -step, step)
+            recorders: list[Any] = [_run, *(observer for observer in observers if isinstance(observer, FileObserver))]
+            for recorder in recorders:
+                recorder.log_scalar("loss", step / 2, step)
+                recorder.log_scalar("return_mean", -step, step)
             time.sleep(pause)
         print("trained")
         return 1.5

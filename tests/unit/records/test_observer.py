@@ -37,12 +37,12 @@ def started(folder: Path) -> FileObserver:
 
 
 def beat(observer: FileObserver, *points: tuple[int, Any], info: dict[str, Any] | None = None, cout: str = "") -> None:
-    steps, values = [step for step, _ in points], [value for _, value in points]
-    observer.log_metrics({"loss": {"steps": steps, "values": values, "timestamps": [NOW] * len(steps)}}, {})
+    for step, value in points:
+        observer.log_scalar("loss", value, step)
     observer.heartbeat_event(info or {}, cout, NOW, None)
 
 
-def sacred_run(folder: Path, body: Callable[[Run], Any]) -> FileObserver:
+def sacred_run(folder: Path, body: Callable[[Run, FileObserver], Any]) -> FileObserver:
     observer = FileObserver(folder)
     experiment = Experiment("t", interactive=True, save_git_info=False)
     experiment.observers.append(observer)
@@ -50,7 +50,7 @@ def sacred_run(folder: Path, body: Callable[[Run], Any]) -> FileObserver:
 
     @experiment.main
     def main(_run: Run) -> Any:
-        return body(_run)
+        return body(_run, observer)
 
     with contextlib.suppress(KeyboardInterrupt, Stopped, ZeroDivisionError):
         experiment.run(options={"--beat-interval": 0.02, "--capture": "sys"})
@@ -62,10 +62,10 @@ def curves(observer: FileObserver) -> dict[str, Curve]:
 
 
 def test_a_completed_sacred_run_is_recorded_whole(tmp_path: Path) -> None:
-    def body(run: Run) -> None:
-        run.info["device"] = "cpu"
+    def body(run: Run, observer: FileObserver) -> None:
+        observer.add_info(device="cpu")
         for step in range(100):
-            run.log_scalar("loss", step / 2, step)
+            observer.log_scalar("loss", step / 2, step)
         print("trained")
 
     observer = sacred_run(tmp_path, body)
@@ -96,23 +96,23 @@ def test_the_record_names_versions_and_machine_but_no_host_and_no_environment(tm
 
 
 def test_an_exception_ends_as_failed_with_its_trace(tmp_path: Path) -> None:
-    observer = sacred_run(tmp_path, lambda run: 1 / 0)
+    observer = sacred_run(tmp_path, lambda run, observer: 1 / 0)
     record = read_json(observer.run_dir / "run.json")
     assert record["status"] == "FAILED"
     assert "ZeroDivisionError" in "".join(record["fail_trace"])
 
 
 def test_ctrl_c_ends_as_interrupted(tmp_path: Path) -> None:
-    def body(run: Run) -> None:
+    def body(run: Run, observer: FileObserver) -> None:
         raise KeyboardInterrupt
 
     assert read_json(sacred_run(tmp_path, body).run_dir / "run.json")["status"] == "INTERRUPTED"
 
 
 def _run_until_sigterm(folder: Path) -> None:
-    def body(run: Run) -> None:
+    def body(run: Run, observer: FileObserver) -> None:
         with StopRequest() as stop:
-            run.log_scalar("loss", 1.0, 7)
+            observer.log_scalar("loss", 1.0, 7)
             (folder / "ready").touch()
             while not stop.requested:
                 time.sleep(0.01)
@@ -202,12 +202,14 @@ def test_a_disk_that_stays_full_is_reported_and_keeps_the_earlier_points(small_d
     assert curves(observer)["loss"].steps[:2] == [0, 1]
 
 
+def full(descriptor: int) -> None:
+    """In the place of os.fsync."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_failing_write_is_repeated_without_duplicates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     observer = started(tmp_path)
     beat(observer, (0, 0.0))
-
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)  # the data may or may not have arrived: it is written again
@@ -226,6 +228,20 @@ def test_a_beat_that_comes_after_the_end_still_reaches_the_stock_file(tmp_path: 
     beat(observer, (5, 1.0))
     assert read_json(observer.run_dir / "run.json")["status"] == "COMPLETED"
     assert read_json(observer.run_dir / "metrics.json")["loss"]["steps"] == [5]
+
+
+def test_a_flush_brings_every_point_to_the_disk_or_says_that_it_did_not(tmp_path: Path) -> None:
+    observer = started(tmp_path)
+    observer.log_scalar("loss", 0.5, 3)
+    observer.flush()
+    assert curves(observer)["loss"].steps == [3]
+    observer.log_scalar("loss", 0.25, 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            observer.flush()
+    observer.flush()
+    assert curves(observer)["loss"].steps == [3, 4]
 
 
 def test_what_is_no_number_is_reported_and_the_rest_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -270,7 +286,7 @@ def test_ids_stay_below_2_to_the_31(tmp_path: Path) -> None:
 def test_an_unusable_results_folder_stops_the_run_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RecordError, match=r"cannot create a run in .*file.*choose another folder"):
-        sacred_run(tmp_path / "file", lambda run: pytest.fail("trained unrecorded"))
+        sacred_run(tmp_path / "file", lambda run, observer: pytest.fail("trained unrecorded"))
 
 
 def test_the_run_folder_is_unknown_before_the_start(tmp_path: Path) -> None:

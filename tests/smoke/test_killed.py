@@ -1,0 +1,65 @@
+"""Killing a real main.py at the worst moments: what was recorded, and what a resumed run continues."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from tests.support import process
+from tests.support.small_runs import eventful, points
+
+import main
+from records.index import FINAL
+from records.store import FileStore
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[int, float]]]:
+    """What the run records that nobody kills."""
+    results = tmp_path_factory.mktemp("whole")
+    assert main.main(eventful(results)) == 0
+    return points(results, 1)
+
+
+SECOND_STATE = "args[0].name == 'resume.pt' and args[1]['counters']['t_env'] > 150"
+
+
+@pytest.mark.parametrize(
+    ("moment", "call", "when"),
+    [
+        ("after", "records.checkpoint:save", SECOND_STATE),  # points must not wait for a beat then
+        ("before", "records.observer:FileObserver.completed_event", "True"),  # everything is done, nothing says so
+    ],
+    ids=["as soon as a state is saved", "at the end"],
+)
+def test_a_killed_run_continues_without_a_hole(
+    moment: str, call: str, when: str, whole: dict[str, list[tuple[int, float]]], tmp_path: Path
+) -> None:
+    code, _, errors = process.finish(process.start(eventful(tmp_path), process.struck(moment, call, when)))
+    assert code == -signal.SIGKILL, errors
+    assert FileStore(tmp_path / "sacred").get(1).entry["status"] not in FINAL
+    assert main.main([f"--resume={tmp_path / 'sacred' / '1'}", "with", f"local_results_path={tmp_path}"]) == 0
+    assert points(tmp_path, 2) == whole
+
+
+def test_a_run_that_says_completed_needs_no_state(tmp_path: Path) -> None:
+    hook = process.struck("after", "records.observer:FileObserver.completed_event")
+    assert process.finish(process.start(eventful(tmp_path), hook))[0] == -signal.SIGKILL
+    assert FileStore(tmp_path / "sacred").get(1).status == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("moment", "call", "status"),
+    [
+        ("after", "records.observer:FileObserver.started_event", "INTERRUPTED"),
+        ("before", "run:Trainer.train", "INTERRUPTED"),
+        ("before", "records.observer:FileObserver.completed_event", "COMPLETED"),  # nothing is left to interrupt
+    ],
+)
+def test_a_signal_at_any_moment_of_a_record_ends_it(moment: str, call: str, status: str, tmp_path: Path) -> None:
+    hook = process.struck(moment, call, number=signal.SIGTERM)
+    code, output, errors = process.finish(process.start(eventful(tmp_path), hook))
+    assert code == (main.INTERRUPTED if status == "INTERRUPTED" else 0), errors
+    assert FileStore(tmp_path / "sacred").get(1).status == status
+    assert ("continue with: python src/main.py --resume=" in output) == (status == "INTERRUPTED")
