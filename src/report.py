@@ -44,13 +44,14 @@ def report(argv: Sequence[str]) -> None:
     url, reference = arguments.mongo_url, arguments.reference
     store = MongoStore.at(url) if url else FileStore(arguments.results / "sacred")
     where = [parse_condition(text) for text in arguments.filters]
-    records, missing = completed_runs(store, where, arguments.experiment, arguments.results)
+    records, missing, names = completed_runs(store, where, arguments.experiment, arguments.results)
     for line in missing:
         print(line)
     tables, left_out = reports.write(
         store,
         records,
         metric=arguments.metric,
+        names=names,
         reference=reference,
         claims=arguments.claims,
         pages=arguments.page,

@@ -7,12 +7,14 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from analysis.statistics import Array, area_under_curve
 from records.files import Curve, RecordError
+from records.identity import identity
 from records.query import telling_keys
 from records.store import RunRecord, RunStore
 from utils.words import word
@@ -90,14 +92,19 @@ def labels(configs: Sequence[Mapping[str, Any]], name_key: str, keys_of: Callabl
     return found
 
 
-def collect(store: RunStore, records: Sequence[RunRecord], metric: str) -> list[Task]:
-    """Sort records into tasks with their methods, by label; runs without ``metric`` are left out, with one warning."""
+def collect(
+    store: RunStore, records: Sequence[RunRecord], metric: str, names: Mapping[str, str] = MappingProxyType({})
+) -> list[Task]:
+    """Sort records into tasks with their methods, by label; runs without ``metric`` are left out, with one warning.
+
+    ``names``: identity -> label, for methods that have a name of their own.
+    """
     tasks = grouped(records, is_task_key)
-    names = labels([group[0].flat_config for group in tasks], "env", is_task_key)
+    titles = labels([group[0].flat_config for group in tasks], "env", is_task_key)
     curves = curves_of(store, records, metric)
     found = [
-        Task(str(group[0].config["env"]), name, methods(group, curves), group[0].flat_config, agents(group))
-        for group, name in zip(tasks, names, strict=True)
+        Task(str(group[0].config["env"]), title, methods(group, curves, names), group[0].flat_config, agents(group))
+        for group, title in zip(tasks, titles, strict=True)
     ]
     return sorted((task for task in found if task.methods), key=lambda task: task.label)
 
@@ -128,18 +135,19 @@ def agents(records: Sequence[RunRecord]) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def methods(records: Sequence[RunRecord], curves: Mapping[int, Curve]) -> list[Method]:
-    """Sort one task's runs that have a curve into methods, by label."""
+def methods(records: Sequence[RunRecord], curves: Mapping[int, Curve], names: Mapping[str, str]) -> list[Method]:
+    """Sort one task's runs that have a curve into methods, by label, those with ``names`` in the order of these."""
 
     def compared(key: str) -> bool:
         return key not in NOT_COMPARED and not is_task_key(key)
 
     groups = grouped(records, lambda key: key == "name" or compared(key))
-    names = labels([group[0].flat_config for group in groups], "name", compared)
+    described = labels([group[0].flat_config for group in groups], "name", compared)
     found = []
-    for group, name in zip(groups, names, strict=True):
+    for group, name in zip(groups, described, strict=True):
         # By id: a repeated seed counts once, and the newest run is the one that counts.
         seeds = {int(record.config["seed"]): curves[record.id] for record in group if record.id in curves}
         if seeds:
-            found.append(Method(name, seeds))
-    return sorted(found, key=lambda method: method.label)
+            found.append(Method(names.get(identity(group[0].config), name), seeds))
+    order = {name: place for place, name in enumerate(names.values())}
+    return sorted(found, key=lambda method: (order.get(method.label, -1), method.label))

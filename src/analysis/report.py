@@ -40,17 +40,18 @@ def write(
     records: Sequence[RunRecord],
     *,
     metric: str,
+    names: Mapping[str, str],
     reference: str | None,
     claims: Path | None,
     pages: Sequence[Path],
     out: Path,
 ) -> tuple[dict[str, Table], list[str]]:
-    """Write the report on ``records`` into the folder ``out`` and bring ``pages`` up to date.
+    """Write the report on ``records`` into the folder ``out`` and bring ``pages`` up to date; ``names``: see `collect`.
 
     Returns its tables by name, and the tasks that were left out because they have no run of ``reference``. Raises
     RecordError or ConfigError for what does not fit, before anything is written.
     """
-    tasks = collect(store, records, metric)
+    tasks = collect(store, records, metric, names)
     if not tasks:
         raise RecordError(f"--metric '{metric}': none of these runs logged it.")
     tasks, left_out = with_reference(tasks, reference) if reference else (tasks, [])

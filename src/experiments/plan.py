@@ -21,9 +21,10 @@ from utils.words import word
 
 @dataclass(frozen=True)
 class Experiment:
-    """One file of src/config/experiments. Later values win: overrides, per_environment, per_algorithm, factors.
+    """One file of src/config/experiments.
 
-    Keys of the four mappings are configuration keys, nested or with dots (``env_args.capacity``).
+    Later values win: overrides, per_environment, per_algorithm, variants, factors. Keys of all these are configuration
+    keys, nested or with dots (``env_args.capacity``).
     """
 
     algorithms: list[str]  # files of src/config/algs
@@ -32,6 +33,7 @@ class Experiment:
     overrides: Mapping[str, Any] = field(default_factory=dict)  # for every run
     per_environment: Mapping[str, Any] = field(default_factory=dict)  # environment -> overrides
     per_algorithm: Mapping[str, Any] = field(default_factory=dict)  # algorithm -> overrides
+    variants: Mapping[str, Any] = field(default_factory=dict)  # name in reports -> overrides; every one is run
     factors: Mapping[str, Any] = field(default_factory=dict)  # key -> list of values; every combination is run
 
 
@@ -39,9 +41,15 @@ class Experiment:
 class PlannedRun:
     """One run: its checked configuration and the command line that makes it."""
 
-    label: str
+    method: str  # its algorithm, variant and factors
+    environment: str  # file of src/config/envs
     config: Config
     arguments: tuple[str, ...]  # of main.py
+
+    @property
+    def label(self) -> str:
+        """Name for people."""
+        return f"{self.method} {self.environment} seed={self.config.seed}"
 
     @property
     def identity(self) -> str:
@@ -62,18 +70,22 @@ def load_experiment(name: str) -> tuple[Experiment, str]:
             if entry not in known:
                 raise ConfigError(f"{where}: {key} names '{entry}', which the experiment does not run.")
             check_value(f"{key}.{entry}", overrides, Mapping[str, Any], where)
+    for name, overrides in experiment.variants.items():
+        check_value(f"variants.{name}", overrides, Mapping[str, Any], where)
     for key, choices in experiment.factors.items():
         if not isinstance(choices, list) or not choices:
             raise ConfigError(f"{where}: factors.{key} expects a list of values, got {choices!r}.")
     return experiment, where
 
 
-def plan_run(algorithm: str, environment: str, overrides: Mapping[str, Any], where: str, label: str) -> PlannedRun:
+def plan_run(algorithm: str, environment: str, overrides: Mapping[str, Any], where: str, method: str) -> PlannedRun:
     """One run of main.py with flat ``overrides``. Raises ConfigError or RegistryError."""
     words = [word(key, value) for key, value in overrides.items()]
     stack = [*layers(algorithm, environment, [])[:-1], Layer(where, parse_overrides(words).values)]
     config, _ = make_config(stack, build.REGISTRIES)
-    return PlannedRun(label, config, (f"--config={algorithm}", f"--env-config={environment}", "with", *words))
+    return PlannedRun(
+        method, environment, config, (f"--config={algorithm}", f"--env-config={environment}", "with", *words)
+    )
 
 
 def plan(experiment: Experiment, where: str, results: Path) -> list[PlannedRun]:
@@ -84,22 +96,29 @@ def plan(experiment: Experiment, where: str, results: Path) -> list[PlannedRun]:
     """
     runs: dict[str, PlannedRun] = {}
     given: set[str] = set()
-    for seed, environment, algorithm, *values in itertools.product(
-        experiment.seeds, experiment.environments, experiment.algorithms, *experiment.factors.values()
+    variants = experiment.variants or {"": {}}
+    used = set()
+    for seed, environment, algorithm, variant, *values in itertools.product(
+        experiment.seeds, experiment.environments, experiment.algorithms, variants, *experiment.factors.values()
     ):
         factors = dict(zip(experiment.factors, values, strict=True))
         overrides = {
             **flatten(experiment.overrides),
             **flatten(experiment.per_environment.get(environment, {})),
             **flatten(experiment.per_algorithm.get(algorithm, {})),
+            **flatten(variants[variant]),
             **factors,
         }
         given |= overrides.keys()
-        label = " ".join([algorithm, environment, *(word(*item) for item in factors.items()), f"seed={seed}"])
+        method = " ".join([algorithm, *filter(None, [variant]), *(word(*item) for item in factors.items())])
         placed = {**overrides, "seed": seed, "local_results_path": str(results)}
-        run = plan_run(algorithm, environment, placed, where, label)
-        runs.setdefault(run.identity, run)
+        run = plan_run(algorithm, environment, placed, where, method)
+        if runs.setdefault(run.identity, run) is run:
+            used.add(variant)
     _check_all_read(given, list(runs.values()), where)
+    for variant in variants:
+        if variant not in used:
+            raise ConfigError(f"{where}: variants.{variant} makes the same runs as the variants before it. Remove it.")
     return list(runs.values())
 
 
@@ -112,19 +131,24 @@ def _check_all_read(given: set[str], runs: Sequence[PlannedRun], where: str) -> 
 
 def completed_runs(
     store: RunStore, where: Sequence[Condition], experiments: Sequence[str], results: Path
-) -> tuple[Sequence[RunRecord], list[str]]:
+) -> tuple[Sequence[RunRecord], list[str], dict[str, str]]:
     """Completed runs that meet ``where`` and belong to one of the ``experiments`` (none: to any), and what is missing.
 
-    ``results``: where the experiments' runs were recorded. Raises RecordError when no run is left.
+    The third part is identity -> method, for runs of experiments that name their variants. ``results``: where the
+    experiments' runs were recorded. Raises RecordError when no run is left.
     """
     records, missing = store.list(where, "COMPLETED"), []
+    names: dict[str, str] = {}
     if experiments:
         recorded = {identity(record.config) for record in records}
         wanted: set[str] = set()
         for name in experiments:
-            planned = {run.identity for run in plan(*load_experiment(name), results)}
-            wanted |= planned
-            n_missing = len(planned - recorded)
+            experiment, place = load_experiment(name)
+            planned = {run.identity: run.method for run in plan(experiment, place, results)}
+            wanted |= planned.keys()
+            if experiment.variants:
+                names |= planned
+            n_missing = len(planned.keys() - recorded)
             if n_missing:
                 why = "not finished, or do not meet the filters" if where else "not finished"
                 missing.append(f"{n_missing} of {len(planned)} runs of {name} are {why}: src/sweep.py {name}")
@@ -132,4 +156,4 @@ def completed_runs(
     if not records:
         why = "".join(f" {line}." for line in missing)
         raise RecordError(f"report: no completed run in {store.name} fits.{why} See: src/runs.py ls --status COMPLETED")
-    return records, missing
+    return records, missing, names

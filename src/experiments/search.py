@@ -110,14 +110,14 @@ class Search:
     def plan(self, algorithm: str, parameters: Mapping[str, Any]) -> list[PlannedRun]:
         """The runs of one trial."""
         values = {key: yaml.safe_load(value) if isinstance(value, str) else value for key, value in parameters.items()}
-        label = " ".join([algorithm, *(word(*item) for item in values.items())])
+        method = " ".join([algorithm, *(word(*item) for item in values.items())])
         return [
             plan_run(
                 algorithm,
                 self.space.environment,
                 {**flatten(self.space.overrides), **values, "seed": seed, "local_results_path": str(self.results)},
                 self.where,
-                f"{label} seed={seed}",
+                method,
             )
             for seed in self.space.seeds
         ]

@@ -97,7 +97,7 @@ def test_command_lines_make_the_planned_configurations(tmp_path: Path) -> None:
         config, _ = make_config(layers(arguments.config, arguments.env_config, arguments.overrides), build.REGISTRIES)
         assert config == run.config
     assert runs[0].config.args["lr"] == 1e-05
-    assert runs[0].label == "iql bar env_args.n_agents=10 seed=3"
+    assert runs[0].label == "iql env_args.n_agents=10 bar seed=3"
     assert [run.config.seed for run in runs] == [3] * 4 + [4] * 4  # all methods of one seed before the next
 
 
@@ -113,6 +113,19 @@ def test_later_layers_win(tmp_path: Path) -> None:
     assert [run.config.args["gamma"] for run in runs] == [0.1, 0.3, 0.2, 0.3]
     runs = planned(tmp_path, per_algorithm={"iql": {"gamma": 0.3}}, factors={"gamma": [0.4, 0.5]})
     assert [run.config.args["gamma"] for run in runs] == [0.4, 0.5]
+
+
+def test_variants_are_runs_with_names(tmp_path: Path) -> None:
+    variants = {"brief": {"t_max": 100, "env_args": {"capacity": 7}}, "rollout": {"regime": "rollout", "gamma": 0.2}}
+    runs = planned(tmp_path, overrides={"t_max": 200, "gamma": 0.1}, variants=variants, factors={"lr": [0.1, 0.2]})
+    assert [run.label for run in runs] == [
+        *("iql brief lr=0.1 bar seed=1", "iql brief lr=0.2 bar seed=1"),
+        *("iql rollout lr=0.1 bar seed=1", "iql rollout lr=0.2 bar seed=1"),
+    ]
+    assert [run.config.t_max for run in runs] == [100, 100, 200, 200]
+    assert [run.config.regime for run in runs] == ["replay", "replay", "rollout", "rollout"]
+    assert [run.config.args["gamma"] for run in runs] == [0.1, 0.1, 0.2, 0.2]
+    assert [run.config.env_args["capacity"] for run in runs] == [7, 7, 60, 60]
 
 
 def test_runs_that_differ_in_nothing_they_read_are_one(tmp_path: Path) -> None:
@@ -135,6 +148,9 @@ def test_words_are_read_back(value: object) -> None:
         ({"per_algorithm": {"hmf": {"lr": 0.1}}}, "per_algorithm names 'hmf', which the experiment does not run"),
         ({"per_algorithm": {"iql": 3}}, "per_algorithm.iql expects"),
         ({"factors": {"lr": 0.1}}, "factors.lr expects a list"),
+        ({"variants": {"slow": 0.1}}, "variants.slow expects"),
+        ({"variants": {"slow": {"gmf_coef": 0.1}}}, "no algorithm of this experiment reads 'gmf_coef'"),
+        ({"variants": {"a": {"lr": 0.1}, "b": {"lr": 0.1}}}, "variants.b makes the same runs as the variants before"),
         ({"overrides": {"gmf_coef": 2.0}}, "no algorithm of this experiment reads 'gmf_coef'"),
         ({"overrides": {"t_maks": 5}}, "unknown key 't_maks'.*t_max"),
         ({"environments": ["baar"]}, "no envs configuration 'baar'.*bar"),
