@@ -123,17 +123,23 @@ class Trainer:
         for name, tensor in system.mac.metrics(system.runner.memory).items():
             self.record.log_scalar(name, float(tensor), counters.t_env)
         if counters.n_sums:
-            # A stream of its own: how often metrics are written does not change what is learned.
-            seed = seeding.derive_seed(self.config.seed, "diagnosis", counters.t_env)
-            batch = system.regime.sample(system.rows, torch.Generator().manual_seed(seed))
             means = {name: total / counters.n_sums for name, total in counters.sums.items()}
-            for name, tensor in {**means, **system.learner.diagnose(batch, counters.t_env)}.items():
+            for name, tensor in {**means, **self._diagnosis()}.items():
                 self.record.log_scalar(name, float(tensor), counters.t_env)
             counters.sums, counters.n_sums = {}, 0
             self._check_numbers(means)
         if "return_mean" in episodes:
             self.progress.returns["return"] = episodes["return_mean"]
         self.progress.report(counters.t_env, system.learner.n_updates)
+
+    def _diagnosis(self) -> Mapping[str, Tensor]:
+        """What the learner says about one more batch; nothing while a short rollout holds junctions only."""
+        system, t_env = self.system, self.counters.t_env
+        if not len(system.rows):
+            return {}
+        # A stream of its own: how often metrics are written does not change what is learned.
+        generator = torch.Generator().manual_seed(seeding.derive_seed(self.config.seed, "diagnosis", t_env))
+        return system.learner.diagnose(system.regime.sample(system.rows, generator), t_env)
 
     def _check_numbers(self, means: Mapping[str, Tensor]) -> None:
         """Raises LearningError when learning no longer computes numbers; what was logged stays."""

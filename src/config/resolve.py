@@ -156,6 +156,12 @@ def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> Config:
                 f"command line: {key} cannot change when a run is resumed (allowed: {', '.join(RESUMABLE)}). "
                 "For a different experiment, start a new run with checkpoint_path=..."
             )
+        if key == "t_max" and config.args["lr_finish"] != 1.0 and value != config.t_max:
+            raise ConfigError(
+                f"command line: t_max expects the run's own value ({config.t_max}) when it is resumed, because its "
+                f"learning rate falls until then (lr_finish = {config.args['lr_finish']}), got {value}. To train on, "
+                "start a new run with checkpoint_path=..."
+            )
         config = replace(config, **{key: check_value(key, value, hints[key], "command line")})
     _check_ranges(config)
     return config

@@ -85,6 +85,15 @@ def test_recurrent_agents(algorithm: str, tmp_path: Path) -> None:
     check_exact(tmp_path, algorithm, "battle_symmetric", agent="rnn", **window)
 
 
+@pytest.mark.parametrize("algorithm", ["iql", "mfq", "hmf_ipc"])
+def test_in_the_middle_of_a_rollout(algorithm: str, tmp_path: Path) -> None:
+    """What was saved holds the first rows of a rollout, and the row before them for its previous actions."""
+    keys = {"regime": "rollout", "rollout_length": 8, "minibatches": 3, "lr_finish": 1.0}
+    check_exact(tmp_path, algorithm, "battle", **keys)
+    rows = resume_state(tmp_path / "halves" / "sacred" / "1")["replay"]
+    assert (rows["stored"] - 1) % 8 > 0
+
+
 def test_another_seed_is_another_run(tmp_path: Path) -> None:
     """The comparison above can fail."""
     for seed in (1, 2):

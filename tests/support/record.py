@@ -6,13 +6,15 @@ from pathlib import Path
 
 from utils.outage import Outage
 
+Point = tuple[str, float, int]  # name, value, step
+
 
 class Points:
-    """Every point in the order in which it was logged: (name, value, step); checkpoints go into ``run_dir``."""
+    """Every point in the order in which it was logged; checkpoints go into ``run_dir``."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self.points: list[tuple[str, float, int]] = []
+        self.points: list[Point] = []
         self.saving = Outage("saving failed ({error})", OSError)
 
     def log_scalar(self, name: str, value: float, step: int) -> None:

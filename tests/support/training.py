@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from tests.support.factory import config_for
-from tests.support.record import Points
+from tests.support.record import Point, Points
 from torch import Tensor
 
 import build
@@ -20,6 +20,15 @@ from run import Trainer
 from utils.signals import StopRequest
 
 CPU = torch.device("cpu")
+BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 5}
+QUICK = {"env_args": BAR, "t_max": 60, "test_interval": 20, "test_nepisode": 2, "log_interval": 20, "n_groups": 2}
+
+
+def trainer_for(folder: Path, algorithm: str = "iql", **overrides: Any) -> tuple[Trainer, list[Point]]:
+    """A trainer on a small Bar that records in ``folder``, and the list of what it logs."""
+    system = build.build(config_for(algorithm, "bar", **{**QUICK, **overrides}))
+    record = Points(folder)
+    return Trainer(system, record, StopRequest()), record.points
 
 
 def trained(folder: Path, algorithm: str, environment: str, **overrides: Any) -> tuple[build.System, float]:

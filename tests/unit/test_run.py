@@ -20,6 +20,7 @@ from tests.support.factory import config_for
 from tests.support.paths import SRC
 from tests.support.record import Points
 from tests.support.small_runs import run as run_main
+from tests.support.training import BAR, QUICK, trainer_for
 
 import build
 import main
@@ -31,15 +32,6 @@ from utils.errors import InputError
 from utils.signals import Stopped, StopRequest
 
 CPU = torch.device("cpu")
-BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 5}
-QUICK = {"env_args": BAR, "t_max": 60, "test_interval": 20, "test_nepisode": 2, "log_interval": 20, "n_groups": 2}
-
-
-def trainer_for(folder: Path, algorithm: str = "iql", **overrides: Any) -> tuple[Trainer, list[tuple[str, float, int]]]:
-    """A trainer on a small Bar that records in ``folder``, and the list of what it logs."""
-    system = build.build(config_for(algorithm, "bar", **{**QUICK, **overrides}))
-    record = Points(folder)
-    return Trainer(system, record, StopRequest()), record.points
 
 
 def resume_file(trainer: Trainer) -> Path:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.rows import Row, goes_on, random_rows
 from torch import Tensor
 
 from components.batch import EnvInfo, Step
@@ -18,38 +18,6 @@ from components.rows import RowSpec
 
 CPU = torch.device("cpu")
 INFO = EnvInfo("test", 3, 4, (1,), torch.float32, 1.0, 5, has_position=True)
-Row = tuple[Step, Tensor, Tensor]  # the instant, actions (E, N), groups (E, N)
-
-
-def play(n_envs: int, rows: int, seed: int) -> Iterator[Row]:
-    """Rows whose observation is a serial number. Episodes of 1 to 6 steps; agents die; groups change in mid-episode."""
-    rng = torch.Generator().manual_seed(seed)
-
-    def chance(share: float, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=rng) < share
-
-    agents = (n_envs, INFO.n_agents)
-    ends, alive = chance(1.0, n_envs), chance(1.0, *agents)
-    group = torch.zeros(agents, dtype=torch.int64)
-    age = torch.zeros(n_envs, dtype=torch.int64)
-    for t in range(rows):
-        fresh, age = ends, torch.where(ends, 0, age + 1)
-        alive = fresh[:, None] | (alive & ~chance(0.1, *agents))
-        ends = ~fresh & (chance(0.25, n_envs) | (age == 6))
-        regrouped = fresh | chance(0.2, n_envs)
-        group = torch.where(regrouped[:, None], torch.randint(2, agents, generator=rng), group)
-        terminated = ends & chance(0.5, n_envs)
-        serial = (torch.arange(n_envs) + n_envs * t).float()
-        step = Step(
-            obs=serial[:, None, None] * alive[..., None],
-            alive=alive,
-            reward=torch.randn(agents, generator=rng) * ~fresh[:, None],
-            terminated=terminated,
-            truncated=ends & ~terminated,
-            info={},
-            position=torch.randn(*agents, 2, generator=rng),
-        )
-        yield step, torch.randint(INFO.n_actions, agents, generator=rng), group.masked_fill(~alive, -1)
 
 
 def spec_for(n_envs: int) -> RowSpec:
@@ -60,22 +28,13 @@ def rollout_for(n_envs: int, length: int) -> Rollout:
     return Rollout(spec_for(n_envs), length, torch.Generator().manual_seed(1))
 
 
-def goes_on(history: list[Row], t: int, e: int) -> bool:
-    """Whether transition t + 1 of environment e goes on from transition t, in the same episode and groups."""
-    (now, _, group), (after, _, next_group) = history[t], history[t + 1]
-    if now.done[e] or after.done[e]:
-        return False
-    pairs = zip(group[e].tolist(), next_group[e].tolist(), strict=True)
-    return all(new in (old, -1) for old, new in pairs)
-
-
 @settings(max_examples=30)
 @given(length=st.integers(1, 6), n_envs=st.integers(1, 3), rows=st.integers(1, 30), seed=st.integers(0, 10**6))
 def test_windows_cover_every_transition_once_and_know_where_to_go_on(
     length: int, n_envs: int, rows: int, seed: int
 ) -> None:
     """Filling up, wrapped round several times, junctions anywhere, also at a window's edges."""
-    rollout, history = rollout_for(n_envs, length), list(play(n_envs, rows, seed))
+    rollout, history = rollout_for(n_envs, length), list(random_rows(INFO, n_envs, rows, seed=seed))
     seen: list[int] = []
     for count, row in enumerate(history, start=1):
         rollout.insert(*row)
@@ -103,7 +62,7 @@ def test_batches_equal_those_of_a_replay_that_holds_the_same_rows(length: int) -
     """Every field of every transition, previous actions at the edge of a window included."""
     n_envs, compared = 2, 0
     rollout, replay = rollout_for(n_envs, length), Replay(spec_for(n_envs), 200, torch.Generator())
-    for count, row in enumerate(play(n_envs, 60, seed=3), start=1):
+    for count, row in enumerate(random_rows(INFO, n_envs, 60, seed=3), start=1):
         rollout.insert(*row)
         replay.insert(*row)
         if not rollout.ready:
@@ -135,7 +94,7 @@ def test_a_death_does_not_stop_the_others_and_a_new_group_does() -> None:
 
 
 def test_diagnosis_samples_different_transitions_that_were_played() -> None:
-    rollout, history = rollout_for(2, 8), list(play(2, 35, seed=5))
+    rollout, history = rollout_for(2, 8), list(random_rows(INFO, 2, 35, seed=5))
     for row in history:
         rollout.insert(*row)
     batch = rollout.sample(100, torch.Generator().manual_seed(2))
@@ -153,7 +112,7 @@ def test_diagnosis_samples_different_transitions_that_were_played() -> None:
 def test_memory_does_not_depend_on_how_long_is_played() -> None:
     rollout = rollout_for(2, 5)
     before = rollout.nbytes
-    for row in play(2, 40, seed=1):
+    for row in random_rows(INFO, 2, 40, seed=1):
         rollout.insert(*row)
     assert rollout.nbytes == before == rollout.spec.bytes_of(2 * (5 + 2))
 
@@ -161,7 +120,7 @@ def test_memory_does_not_depend_on_how_long_is_played() -> None:
 @pytest.mark.parametrize("stored", [1, 4, 6, 7, 20, 23])
 def test_a_saved_rollout_goes_on_as_if_nothing_had_happened(stored: int) -> None:
     """Before, at and after the first window, and after the ring has wrapped."""
-    history = list(play(2, 40, seed=7))
+    history = list(random_rows(INFO, 2, 40, seed=7))
     whole, first, second = (rollout_for(2, 5) for _ in range(3))
     for row in history[:stored]:
         whole.insert(*row)
