@@ -36,6 +36,7 @@ from runners.vector_runner import VectorRunner
 from utils import seeding
 from utils.allocator import keep_freed_memory
 from utils.errors import InputError
+from utils.processes import ALONE, Processes
 from utils.version import made_by
 
 REGISTRIES: Registries = {
@@ -63,6 +64,7 @@ class System:
     rows: Rows
     runner: VectorRunner
     test_runner: VectorRunner
+    processes: Processes
     notes: tuple[str, ...]  # sentences for the person who started the run
 
     def close(self) -> None:
@@ -105,7 +107,7 @@ def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
     return make(mac_class, values, given)
 
 
-def make_learner(config: Config, mac: BasicMAC) -> Learner:
+def make_learner(config: Config, mac: BasicMAC, processes: Processes = ALONE) -> Learner:
     """Learner with its mixer, on the controller's device."""
     classes = chosen_classes(config.to_dict(), REGISTRIES)
     _check_parts(config, classes)
@@ -115,7 +117,7 @@ def make_learner(config: Config, mac: BasicMAC) -> Learner:
         "obs_dim": math.prod(mac.info.obs_shape),
         "n_agents": mac.info.n_agents,
         "n_actions": mac.info.n_actions,
-        "setting": Setting(config.t_max, make_regime(config).target_update_tau),
+        "setting": Setting(config.t_max, make_regime(config).target_update_tau, processes),
         "generator": seeding.generator(config.seed, "learner", mac.device),
     }
     if "mixer" in classes:
@@ -152,6 +154,16 @@ def _check_regime(config: Config, mac: BasicMAC, learner: Learner, regime: Regim
         )
 
 
+def _check_processes(config: Config, processes: Processes) -> None:
+    """Raises ConfigError for what several processes cannot share."""
+    for key, one, many in (("regime", "replay", "rollout"), ("evaluate", "true", "false")):
+        if processes.size > 1 and str(getattr(config, key)).lower() == one:
+            raise ConfigError(
+                f"configuration: {processes.size} processes expect {key}={many}, got {one}. Set it, or start one "
+                "process, without torchrun."
+            )
+
+
 def _check_parts(config: Config, classes: Mapping[str, type]) -> None:
     """The learner's annotations say which controllers and mixers it works with; ConfigError for another."""
     hints = {"mixer": type(None), **get_type_hints(classes["learner"].__init__)}  # type: ignore[misc]
@@ -163,19 +175,23 @@ def _check_parts(config: Config, classes: Mapping[str, type]) -> None:
             )
 
 
-def build(config: Config, resumed: bool = False) -> System:
+def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -> System:
     """Everything connected and seeded; nothing is written. Raises InputError for parts that do not fit together.
 
-    ``resumed``: networks come from the run's own state later, not from ``checkpoint_path``.
+    ``resumed``: networks come from the run's own state later, not from ``checkpoint_path``. ``processes`` play with
+    random streams of their own, the first with those of a process alone.
     """
+    _check_processes(config, processes)
     keep_freed_memory()
     device = device_of(config)
+    if config.use_cuda:
+        processes.use_gpu()
     env = make_env(config, config.batch_size_run, test=False)
     test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), test=True)
 
     torch.manual_seed(seeding.derive_seed(config.seed, "networks"))  # initial weights; nothing else is global
     mac = make_mac(config, env.info).to(device)
-    learner = make_learner(config, mac)
+    learner = make_learner(config, mac, processes)
     set_opponent(env, mac, greedy=False)
     set_opponent(test_env, learner.acting(), greedy=True)
 
@@ -186,18 +202,21 @@ def build(config: Config, resumed: bool = False) -> System:
         torch.cuda.mem_get_info(spec.storage)[0] if spec.storage.type == "cuda" else psutil.virtual_memory().available
     )
     memory = spec.check_memory(regime.name, regime.kept(spec.n_envs), free)
-    start = seeding.derive_seed(config.seed, "environment")
+    start = seeding.derive_seed(config.seed, "environment", processes.rank)
+
+    def stream(name: str, device: torch.device | None = None) -> torch.Generator:
+        return seeding.generator(config.seed, name, device, processes.rank)
+
     system = System(
         config=config,
         device=device,
         mac=mac,
         learner=learner,
         regime=regime,
-        rows=regime.rows(spec, seeding.generator(config.seed, "replay")),
-        runner=VectorRunner(env, mac, seeding.generator(config.seed, "behaviour", device), start),
-        test_runner=VectorRunner(
-            test_env, learner.acting(), seeding.generator(config.seed, "evaluation", device), start
-        ),
+        rows=regime.rows(spec, stream("replay")),
+        runner=VectorRunner(env, mac, stream("behaviour", device), start),
+        test_runner=VectorRunner(test_env, learner.acting(), stream("evaluation", device), start),
+        processes=processes,
         notes=(memory, regime.describe()),
     )
     if config.checkpoint_path and not resumed:

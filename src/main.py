@@ -25,9 +25,10 @@ from records import checkpoint
 from records.files import read_json
 from records.mongo import MongoCopy, MongoStore
 from records.observer import FileObserver, check_writable
-from run import Trainer, evaluate_once
-from utils.cli import INTERRUPTED, close_output, refuse, say
+from run import Record, Trainer, Unrecorded, evaluate_once
+from utils.cli import BAD_INPUT, INTERRUPTED, close_output, refuse, say
 from utils.errors import InputError
+from utils.processes import Processes, ProcessLost
 from utils.signals import Stopped, StopRequest
 
 SETTINGS.CAPTURE_MODE = "sys"  # "fd" loses the end of the output
@@ -71,23 +72,29 @@ class Resumed:
     state: dict[str, Any]  # of `Trainer.state_dict`
 
     @classmethod
-    def read(cls, folder: Path) -> Resumed:
-        """The run in ``folder``. Raises CheckpointError."""
+    def read(cls, folder: Path, n_processes: int) -> Resumed:
+        """The run in ``folder``. Raises CheckpointError, also if it is not one of ``n_processes``."""
         # To the CPU, where random streams and engines live; networks and memories move to their device.
-        return cls(folder, checkpoint.load(folder / "checkpoints" / checkpoint.RESUME, torch.device("cpu")))
+        state = checkpoint.load(folder / "checkpoints" / checkpoint.RESUME, torch.device("cpu"))
+        expected = 1 + len(state.get("others", []))
+        if expected != n_processes:
+            raise checkpoint.CheckpointError(
+                f"--resume: expected the number of processes that {folder} was played by, {expected}, got "
+                f"{n_processes}. Start with: {launcher(expected)} src/main.py --resume={folder}"
+            )
+        return cls(folder, state)
 
 
-def recorders(results: Path, mongo_url: str | None) -> tuple[FileObserver, list[RunObserver]]:
+def recorders(request: Request) -> tuple[FileObserver, list[RunObserver]]:
     """The observer that records a run as files, and all observers: with a URL a copy in that database too.
 
-    Raises RecordError for what is no MongoDB URL.
+    Raises RecordError for what is no MongoDB URL, and where no run could be recorded.
     """
-    if not mongo_url:
-        files = FileObserver(results)
-        return files, [files]
-    copy = MongoCopy(MongoStore.at(mongo_url), results)
-    files = FileObserver(results, copy.first_id())
-    return files, [files, copy]
+    results = Path(request.config.local_results_path) / "sacred"
+    copy = MongoCopy(MongoStore.at(request.mongo_url), results) if request.mongo_url else None
+    files = FileObserver(results, 1 if copy is None else copy.first_id())
+    check_writable(results)
+    return files, [files] if copy is None else [files, copy]
 
 
 def experiment(
@@ -105,6 +112,9 @@ def experiment(
     ex.add_config(config.to_dict())
     ex.observers.extend(observers)
 
+    n_processes = system.processes.size
+    together = "at once" if n_processes == 1 else f"at once in each of {n_processes} processes"
+
     @ex.main
     def main(_run: Run) -> float | None:
         for note in notes:
@@ -112,7 +122,7 @@ def experiment(
         info = system.mac.info
         say(
             f"{config.name} on {info.name}: {info.n_agents} agents, {info.n_actions} actions, observations "
-            f"{tuple(info.obs_shape)}, {config.batch_size_run} environments at once, seed {config.seed}, "
+            f"{tuple(info.obs_shape)}, {config.batch_size_run} environments {together}, seed {config.seed}, "
             f"{sum(parameter.numel() for parameter in system.learner.parameters):,} parameters, on {system.device}"
         )
         say(f"run {_run._id}: {observer.run_dir}")
@@ -122,6 +132,7 @@ def experiment(
                 "n_agents": info.n_agents,
                 "n_actions": info.n_actions,
                 "replay_ratio": system.regime.replay_ratio,
+                "processes": n_processes,
             }
         )
         try:
@@ -133,11 +144,9 @@ def experiment(
     def work() -> float | None:
         if config.evaluate:
             return evaluate_once(system, observer, stop)
-        trainer = Trainer(system, observer, stop)
+        trainer = started(system, observer, resumed, stop)
         observer.add_info(cpu_seconds=trainer.cpu_seconds)  # a list that grows
         if resumed is not None:
-            trainer.resume(resumed.folder / "checkpoints", resumed.state)
-            resumed.state.clear()  # it is as large as the replay
             observer.add_info(resumed_from=int(resumed.folder.name), resumed_at=trainer.counters.t_env)
             say(f"resumed from run {resumed.folder.name} at step {trainer.counters.t_env:,}")
         return trainer.train()
@@ -145,10 +154,40 @@ def experiment(
     return ex
 
 
-def _how_to_continue(observer: FileObserver) -> str:
+def started(system: build.System, record: Record, resumed: Resumed | None, stop: StopRequest) -> Trainer:
+    """The training loop, where ``resumed`` stopped if given, whose state is used up. Raises CheckpointError."""
+    trainer = Trainer(system, record, stop)
+    if resumed is not None:
+        trainer.resume(resumed.folder / "checkpoints", resumed.state)
+        resumed.state.clear()  # it is as large as the replay
+    return trainer
+
+
+def accompany(system: build.System, resumed: Resumed | None) -> int:
+    """A process beside the first: it plays and learns, and leaves all words to the first."""
+    code = 0
+    try:
+        with StopRequest() as stop:
+            started(system, Unrecorded(), resumed, stop).train()
+    except (Stopped, KeyboardInterrupt):
+        code = INTERRUPTED
+    except InputError as error:
+        refuse(error)
+        code = FAILED
+    finally:
+        system.close()
+    return code
+
+
+def launcher(n_processes: int) -> str:
+    """What starts so many processes on one machine."""
+    return "python" if n_processes == 1 else f"torchrun --nproc-per-node {n_processes}"
+
+
+def _how_to_continue(observer: FileObserver, n_processes: int) -> str:
     if observer.run_id is None or not (observer.run_dir / "checkpoints" / checkpoint.RESUME).exists():
         return "nothing was saved to continue from."
-    return f"continue with: python src/main.py --resume={observer.run_dir}"
+    return f"continue with: {launcher(n_processes)} src/main.py --resume={observer.run_dir}"
 
 
 def main(argv: list[str]) -> int:
@@ -157,13 +196,26 @@ def main(argv: list[str]) -> int:
     1 if it failed on the way: in one line what a person can mend, with a traceback a mistake in the code.
     """
     try:
-        request = Request.read(argv)
-        system = build.build(request.config, resumed=request.resume_from is not None)
-        resumed = None if request.resume_from is None else Resumed.read(request.resume_from)
-        observer, observers = recorders(Path(request.config.local_results_path) / "sacred", request.mongo_url)
-        check_writable(observer.results_dir)
+        processes = Processes.join()
     except InputError as error:
         return refuse(error)
+    try:
+        request = processes.from_first(lambda: Request.read(argv))
+        source = request.resume_from
+        system = processes.together(lambda: build.build(request.config, source is not None, processes))
+        resumed = processes.from_first(lambda: None if source is None else Resumed.read(source, processes.size))
+        found = processes.together(lambda: recorders(request) if processes.first else None)
+    except InputError as error:
+        if processes.first:
+            refuse(error)
+        processes.leave()
+        return BAD_INPUT
+    except ProcessLost as error:
+        say(f"interrupted ({error}); nothing was recorded.")
+        return INTERRUPTED
+    if found is None:
+        return accompany(system, resumed)
+    observer, observers = found
     code = 0
     try:
         with StopRequest() as stop:  # from before there is a record until after its last word
@@ -171,9 +223,10 @@ def main(argv: list[str]) -> int:
             ex.run(options={"--beat-interval": BEAT_SECONDS})
         if request.config.save_replay != "always" and not observer.failed:  # only now does the record say COMPLETED
             checkpoint.remove_resume(observer.run_dir / "checkpoints")
-    except (Stopped, KeyboardInterrupt):
+    except (Stopped, KeyboardInterrupt) as error:
         code = INTERRUPTED
-        say(f"interrupted; {_how_to_continue(observer)}")
+        reason = f" ({error})" if str(error) else ""
+        say(f"interrupted{reason}; {_how_to_continue(observer, processes.size)}")
     except InputError as error:
         refuse(error)
         code = FAILED

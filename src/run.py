@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from records import checkpoint
 from utils import seeding
 from utils.cli import say
 from utils.outage import Outage
+from utils.processes import Ask
 from utils.progress import Progress
 from utils.signals import Stopped, StopRequest
 from utils.version import made_by
@@ -43,6 +45,19 @@ class Record(Protocol):
         """Bring every point to the disk. Raises OSError."""
 
 
+class Unrecorded:
+    """The record of the processes beside the first."""
+
+    run_dir = Path(os.devnull)
+    saving = Outage("{error}", OSError)
+
+    def log_scalar(self, name: str, value: float, step: int) -> None:
+        """Drop the point."""
+
+    def flush(self) -> None:
+        """Write nothing."""
+
+
 @dataclass
 class Counters:
     """Where a run stands, beside its networks and streams."""
@@ -60,12 +75,12 @@ class Trainer:
     """Drives a `System` to ``t_max`` and records it."""
 
     def __init__(self, system: System, record: Record, stop: StopRequest) -> None:
-        self.system, self.config = system, system.config
+        self.system, self.config, self.processes = system, system.config, system.processes
         self.record, self.stop = record, stop
         self.checkpoints = record.run_dir / "checkpoints"
         self.counters = Counters()
-        self.progress = Progress(self.config.t_max)
-        # (t_env, CPU seconds of this process until then, without those of evaluations) at every evaluation and save.
+        self.progress = Progress(self.config.t_max, live=self.processes.first)
+        # (t_env, CPU seconds of the first process so far, without those of evaluations) at every evaluation and save.
         self.cpu_seconds: list[tuple[int, float]] = []
         self._cpu_began = time.process_time()
         self._best: dict[str, Any] | None = None  # checkpoint of the best evaluation that is not on disk yet
@@ -79,24 +94,27 @@ class Trainer:
         while counters.t_env < config.t_max:
             if self._due("tested", config.test_interval) and self.evaluate() is None:
                 counters.tested -= 1  # due again when the run is resumed
-            if self.stop.requested:
+            stops, overdue = self.processes.total(self.stop.requested, self._overdue())
+            if stops:
                 self._halt()
-            counters.t_env += system.runner.collect(counters.t_env, system.rows)
+            counters.t_env += self._collect()
             self._learn()
             self.progress.draw(counters.t_env, system.learner.n_updates)
             if self._due("logged", config.log_interval):
                 self.write_metrics()
-            if (self._due("saved", config.save_model_interval) or self._overdue()) and counters.t_env < config.t_max:
+            if (self._due("saved", config.save_model_interval) or overdue) and counters.t_env < config.t_max:
                 self.save()
         result = self.evaluate()
         if result is None:
             self._halt()
         self.save(completed=True)
+        self.processes.leave()
         self.progress.close(counters.t_env, system.learner.n_updates)
         return result
 
     def _halt(self) -> NoReturn:
         self.save()
+        self.processes.leave()
         self.progress.close(self.counters.t_env, self.system.learner.n_updates)
         raise Stopped
 
@@ -107,6 +125,29 @@ class Trainer:
         setattr(self.counters, event, passed)
         return due
 
+    def _collect(self) -> int:
+        """One training step of every environment of every process; the number of transitions made.
+
+        The first process begins, so that groups have the same numbers everywhere.
+        """
+        system, first, begins = self.system, self.processes.first, self.counters.t_env == 0
+        made = system.runner.collect(self.counters.t_env, system.rows) if first or not begins else 0
+        self._adopt()
+        if begins and not first:
+            made = system.runner.collect(self.counters.t_env, system.rows)
+        return self.processes.total(made)[0]
+
+    def _adopt(self) -> None:
+        """What the first process's controller learned by playing is everybody's."""
+        mac, runner = self.system.mac, self.system.runner
+        if self.processes.size == 1:
+            return
+        own = mac.common(runner.memory)
+        if own:
+            common = self.processes.from_first(lambda: own)
+            if not self.processes.first:
+                runner.memory = mac.adopt(runner.memory, common)
+
     def _learn(self) -> None:
         """Every update that is due."""
         counters, system = self.counters, self.system
@@ -115,9 +156,17 @@ class Trainer:
             counters.n_sums += 1
 
     def write_metrics(self) -> None:
-        """Log the means since the last call: training metrics over updates, episode statistics over episodes."""
+        """Log the means since the last call: training metrics over updates, episode statistics over episodes.
+
+        Episodes are those of all processes, ``loss`` and ``grad_norm`` too; the rest is the first process's.
+        """
         counters, system = self.counters, self.system
+        for other in self.processes.gather(dict(system.runner.log.values))[1:]:
+            system.runner.log.extend(other)
         episodes = system.runner.log.flush()
+        if not self.processes.first:
+            counters.sums, counters.n_sums = {}, 0
+            return
         for name, value in episodes.items():
             self.record.log_scalar(name, value, counters.t_env)
         for name, tensor in system.mac.metrics(system.runner.memory).items():
@@ -155,13 +204,16 @@ class Trainer:
     def evaluate(self) -> float | None:
         """Greedy episodes of the policy that is exported, and of the online one if that is another.
 
-        The mean return of the first; None when asked to stop meanwhile.
+        The mean return of the exported one; None when asked to stop meanwhile. The first process plays them.
         """
+        return self.processes.by_first(self._evaluate, lambda: self.stop.requested)
+
+    def _evaluate(self, stop: Ask) -> float | None:
         config, counters, system = self.config, self.counters, self.system
         self._note_cpu()
         began = time.process_time()
-        means = self._play(system.learner.acting())
-        online = self._play(system.mac) if system.learner.average is not None and means else means
+        means = self._play(system.learner.acting(), stop)
+        online = self._play(system.mac, stop) if system.learner.average is not None and means else means
         self._cpu_began += time.process_time() - began
         if not means or not online:
             return None
@@ -178,11 +230,11 @@ class Trainer:
                 self._save_best()
         return result
 
-    def _play(self, mac: BasicMAC) -> dict[str, float]:
+    def _play(self, mac: BasicMAC, stop: Ask) -> dict[str, float]:
         """Means over one evaluation of ``mac``, the same episodes for all; empty when asked to stop meanwhile."""
         runner, seed = self.system.test_runner, seeding.derive_seed(self.config.seed, "evaluation", self.counters.t_env)
         runner.mac = mac
-        return runner.evaluate(seed, self.config.test_nepisode, lambda: self.stop.requested)
+        return runner.evaluate(seed, self.config.test_nepisode, stop)
 
     def _note_cpu(self) -> None:
         self.cpu_seconds.append((self.counters.t_env, time.process_time() - self._cpu_began))
@@ -216,6 +268,9 @@ class Trainer:
         What was logged goes first: a resumed run does not log it again.
         """
         keep = self.config.save_replay
+        state = self.state_dict() if keep == "always" or (keep == "running" and not completed) else None
+        if not self.processes.first:
+            return
         self._note_cpu()
         self._refused, self._tried = True, time.monotonic()
         with self.record.saving:
@@ -223,8 +278,8 @@ class Trainer:
             self._save_best()
             if self.config.save_model:
                 checkpoint.save_step(self.checkpoints, self.counters.t_env, **self._networks())
-            if keep == "always" or (keep == "running" and not completed):
-                checkpoint.save(self.checkpoints / checkpoint.RESUME, self.state_dict())
+            if state is not None:
+                checkpoint.save(self.checkpoints / checkpoint.RESUME, state)
             self._refused = False
 
     def resume(self, checkpoints: Path, state: dict[str, Any]) -> None:
@@ -240,23 +295,23 @@ class Trainer:
                 f"({checkpoint.one_line(error)}). One was changed, or the versions differ ({made_by(state)}); start a "
                 f"new run with checkpoint_path={checkpoints}."
             ) from error
-        checkpoint.copy_best(checkpoints, self.checkpoints, self.counters.t_env)
+        if self.processes.first:
+            checkpoint.copy_best(checkpoints, self.checkpoints, self.counters.t_env)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the run depends on."""
-        return {
-            "counters": vars(self.counters),
-            "learner": self.system.learner.state_dict(),
-            "replay": self.system.rows.state_dict(),
-            "runner": self.system.runner.state_dict(),
-        }
+        """Everything that the rest of the run depends on, at the first process what the others play with too."""
+        own = {"replay": self.system.rows.state_dict(), "runner": self.system.runner.state_dict()}
+        others = self.processes.gather(own)[1:]
+        shared = {"counters": vars(self.counters), "learner": self.system.learner.state_dict()}
+        return {**shared, **own, **({"others": others} if others else {})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self.counters = Counters(**state["counters"])
         self.system.learner.load_state_dict(state["learner"])
-        self.system.rows.load_state_dict(state["replay"])
-        self.system.runner.load_state_dict(state["runner"])
+        own = [state, *state.get("others", [])][self.processes.rank]
+        self.system.rows.load_state_dict(own["replay"])
+        self.system.runner.load_state_dict(own["runner"])
 
 
 def evaluate_once(system: System, record: Record, stop: StopRequest) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +117,14 @@ class BasicMAC(nn.Module):
     def metrics(self, memory: Memory) -> dict[str, Tensor]:
         """Hook: what to log (0-dim tensors) about the training environments' memory, when metrics are written."""
         return {}
+
+    def common(self, memory: Memory) -> dict[str, Any]:
+        """Hook: what playing has taught about the population, beside networks; the same for all processes of a run."""
+        return {}
+
+    def adopt(self, memory: Memory, common: dict[str, Any]) -> Memory:
+        """Hook: ``memory`` and this controller after what another process's `common` says."""
+        return memory
 
     @staticmethod
     def restart(memory: Memory, where: Tensor) -> Memory:

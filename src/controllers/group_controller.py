@@ -93,6 +93,18 @@ class GroupMAC(BasicMAC):
             metrics["group_changed"] = (latest != previous).sum() / both.sum()
         return metrics
 
+    def common(self, memory: Memory) -> dict[str, Any]:
+        """What groupings learn about features, and the centres by which groups keep their numbers."""
+        learned = self.grouping.state_dict()
+        assert memory.groups is not None  # init_memory
+        return {"grouping": learned, "centre": memory.groups.centre} if learned else {}
+
+    def adopt(self, memory: Memory, common: dict[str, Any]) -> Memory:
+        self.grouping.load_state_dict(common["grouping"])
+        assert memory.groups is not None
+        centre = None if common["centre"] is None else common["centre"].to(self.device)
+        return replace(memory, groups=replace(memory.groups, centre=centre))
+
 
 def _recorded(history: GroupHistory, rows: Tensor, new: Assignment) -> GroupHistory:
     """``history`` (E environments) after a new assignment of the environments ``rows`` (K,) int64."""

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from components.batch import Batch
-from components.returns import Outcome, TDProblem, shared_reward, td_target
+from components.returns import Outcome, TDProblem, shared_reward, td_target, weighted_mean
 from components.schedules import LinearSchedule
 from components.target_net import frozen_copy, soft_update
 from controllers.basic_controller import BasicMAC
 from utils.errors import InputError
+from utils.processes import ALONE, Processes
 
 Metrics = dict[str, Tensor]  # name -> 0-dim tensor on the learner's device
 M = TypeVar("M", bound=nn.Module)
@@ -35,6 +36,21 @@ class Setting:
 
     t_max: int  # environment steps over which the learning rate falls
     target_update_tau: float | None  # rate at which target networks follow; None: there are none
+    processes: Processes = ALONE  # that learn the same networks
+
+
+@dataclass(frozen=True)
+class Term:
+    """One of the means that a learner minimises the weighted sum of."""
+
+    coef: float
+    mean: Tensor  # 0-dim, with gradient
+    weight: Tensor  # 0-dim, sum of the weights that ``mean`` was made with
+
+    @classmethod
+    def of(cls, coef: float, value: Tensor, weight: Tensor) -> Term:
+        """Average ``value`` by ``weight`` (same shape, >= 0)."""
+        return cls(coef, weighted_mean(value, weight), weight.sum())
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class Prediction:
 
     problems: Sequence[TDProblem]  # the first one is what ``td_error_abs`` and ``target_mean`` report
     metrics: Metrics
-    extras: Mapping[str, tuple[float, Tensor]] = field(default_factory=dict)  # further losses: name -> (weight, 0-dim)
+    extras: Mapping[str, Term] = field(default_factory=dict)  # further losses, by name
 
 
 class Learner(ABC):
@@ -74,6 +90,7 @@ class Learner(ABC):
         self.mac = mac
         self.networks: dict[str, nn.Module] = {"mac": mac, **networks}
         self.tau = setting.target_update_tau
+        self.processes = setting.processes
         self.has_targets = self.tau is not None
         self.targets = {name: frozen_copy(net) if self.has_targets else net for name, net in self.networks.items()}
         self.target_mac = self.target_of(mac)
@@ -124,31 +141,42 @@ class Learner(ABC):
     def loss(self, batch: Batch, t_env: int, targets: Sequence[Tensor] | None = None) -> tuple[Tensor, Metrics]:
         """The loss (0-dim, with gradients) of a batch, and what to log about it.
 
-        ``targets``: (B, U) for each problem; one-step targets if not given.
+        ``targets``: (B, U) for each problem; one-step targets if not given. With several processes, this one's part of
+        the loss of all their batches together; the parts add up to it.
         """
         if targets is None:
             targets = self.one_step_targets(batch, t_env)
         prediction = self.predict(batch, t_env)
         problems = prediction.problems
-        losses = {
-            problem.name: (problem.coef, problem.loss(target))
+        terms = {
+            problem.name: Term(problem.coef, problem.loss(target), problem.weight.sum())
             for problem, target in zip(problems, targets, strict=True)
         }
-        losses |= prediction.extras
+        terms |= prediction.extras
         metrics = {**problems[0].metrics(targets[0]), **prediction.metrics}
-        if len(losses) > 1:
-            metrics |= {f"loss_{name}": value.detach() for name, (_, value) in losses.items()}
-        (coef, total), *others = losses.values()
-        total = coef * total
-        for coef, value in others:
-            total = total + coef * value
-        return total, metrics
+        if len(terms) > 1:
+            metrics |= {f"loss_{name}": term.mean.detach() for name, term in terms.items()}
+        first, *others = self._parts(list(terms.values()))
+        return sum(others, start=first), metrics
+
+    def _parts(self, terms: Sequence[Term]) -> list[Tensor]:
+        """What each term adds to the loss; with several processes, scaled to this one's share of its weight."""
+        parts = [term.coef * term.mean for term in terms]
+        if self.processes.size == 1:
+            return parts
+        weight_L = torch.stack([term.weight for term in terms])
+        whole_L = weight_L.clone()
+        self.processes.add_up([whole_L])
+        share_L = weight_L / whole_L.clamp(min=torch.finfo(whole_L.dtype).tiny)
+        return [share * part for share, part in zip(share_L, parts, strict=True)]
 
     def train(self, batch: Batch, t_env: int, targets: Sequence[Tensor] | None = None) -> Metrics:
         """One update. Never waits for the device: metrics are tensors."""
         loss, metrics = self.loss(batch, t_env, targets)
         self.optimiser.zero_grad()
         loss.backward()
+        loss = loss.detach()
+        self.processes.add_up([loss, *(net.grad for net in self.parameters if net.grad is not None)])
         grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.grad_norm_clip)
         self._set_lr(self.schedule.value(t_env))
         self.optimiser.step()
@@ -158,7 +186,7 @@ class Learner(ABC):
         if self.average is not None:
             soft_update(self.average, self.mac, 1.0 - self.average_decay)
         self.n_updates += 1
-        return {"loss": loss.detach(), "grad_norm": grad_norm, **metrics}
+        return {"loss": loss, "grad_norm": grad_norm, **metrics}
 
     def acting(self) -> BasicMAC:
         """The controller to evaluate and export: the averaged one, if there is one."""

@@ -26,7 +26,7 @@ from components.returns import (
 )
 from components.selectors import greedy_action, mask_unavailable
 from controllers.group_controller import GroupMAC
-from learners.base import Learner, Metrics, Prediction, Setting
+from learners.base import Learner, Metrics, Prediction, Setting, Term
 from modules.mixers.hmf_mixer import GroupValues, HMFMixer, MeanFieldAction
 
 
@@ -64,7 +64,8 @@ class HMFLearner(Learner):
         self.reg_action = reg_action
         self.kl_coef = kl_coef
         self.policy_temperature = policy_temperature
-        self.mean_policy = MeanPolicy(mixer.n_groups, mac.info.n_actions, mean_policy_decay).to(mac.device)
+        self.mean_policy = MeanPolicy(mixer.n_groups, mac.info.n_actions, mean_policy_decay, setting.processes)
+        self.mean_policy.to(mac.device)
 
     def predict(self, batch: Batch, t_env: int) -> Prediction:
         q_BNA = self.mac.q_values(batch)
@@ -75,11 +76,12 @@ class HMFLearner(Learner):
         problems = [self._bottom_level(batch, now, q_taken_BN, weight_Bm)]
         if now.q_top is not None:  # L_TOT (Eq. 14, or 16 for the central critic)
             problems.append(TDProblem("top", now.q_top[:, None], batch.weight[:, None], self.top_coef))
-        extras: dict[str, tuple[float, Tensor]] = {}
+        extras: dict[str, Term] = {}
+        weight_BN = (batch.group >= 0) * batch.weight[:, None]
         if self.reg_coef > 0.0:
-            extras["regulariser"] = (self.reg_coef, self._regulariser(batch, now, q_BNA))
+            extras["regulariser"] = Term.of(self.reg_coef, self._spread(batch, now, q_BNA), weight_BN)
         if self.kl_coef > 0.0:
-            extras["policy_kl"] = (self.kl_coef, self._policy_divergence(batch, now, q_BNA))
+            extras["policy_kl"] = Term.of(self.kl_coef, self._policy_divergence(batch, now, q_BNA), weight_BN)
         with torch.no_grad():
             metrics = {
                 "q_taken_mean": weighted_mean(q_taken_BN, agent_weight(batch)),
@@ -151,8 +153,8 @@ class HMFLearner(Learner):
         group_BN = live_group(batch.group, batch.next_alive)
         return value_BN, self.target_mixer(value_BN, batch.next_obs.flatten(2), action_BNA, group_BN)
 
-    def _regulariser(self, batch: Batch, now: GroupValues, q_BNA: Tensor) -> Tensor:
-        """Mean over groups' members of |x_k - mu|^2 ("Error Reduction").
+    def _spread(self, batch: Batch, now: GroupValues, q_BNA: Tensor) -> Tensor:
+        """|x_k - mu|^2 of groups' members, (B, N) ("Error Reduction").
 
         With one-hot actions, as printed, it has no gradient into Q_LOC; with policies it does.
         """
@@ -163,22 +165,21 @@ class HMFLearner(Learner):
         x_BNF = torch.cat((batch.obs.flatten(2), action_BNA), dim=-1)
         centre_BmF = torch.bmm(now.weight, x_BNF)
         centre_BNF = torch.bmm(now.member.transpose(1, 2), centre_BmF)
-        distance_BN = (x_BNF - centre_BNF).square().sum(-1)
-        return weighted_mean(distance_BN, (batch.group >= 0) * batch.weight[:, None])
+        return (x_BNF - centre_BNF).square().sum(-1)
 
     def _policy(self, q_BNA: Tensor, avail_BNA: Tensor | None) -> Tensor:
         """pi_k (B, N, A) = softmax(Q_LOC / T) over available actions."""
         return torch.softmax(mask_unavailable(q_BNA, avail_BNA) / self.policy_temperature, dim=-1)
 
     def _policy_divergence(self, batch: Batch, now: GroupValues, q_BNA: Tensor) -> Tensor:
-        """Mean over members of KL(pi_k || mean policy of its group) (Eq. 18); the mean policies then follow this batch.
+        """KL(pi_k || mean policy of its group) (B, N) (Eq. 18); the mean policies then follow this batch.
 
         Like batch normalisation's, their running averages move with every forward pass in training.
         """
         policy_BNA = self._policy(q_BNA, batch.avail)
         divergence_BN = kl_divergence(policy_BNA, self.mean_policy.of_own_group(batch.group))
         self.mean_policy.update(policy_BNA, now.member * batch.weight[:, None, None])
-        return weighted_mean(divergence_BN, (batch.group >= 0) * batch.weight[:, None])
+        return divergence_BN
 
     def _modules(self) -> dict[str, nn.Module]:
         return {**super()._modules(), "mean_policy": self.mean_policy}

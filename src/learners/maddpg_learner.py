@@ -13,7 +13,7 @@ from components.batch import Batch
 from components.returns import Outcome, TDProblem, agent_outcome, agent_weight, weighted_mean
 from components.selectors import mask_unavailable
 from controllers.basic_controller import BasicMAC
-from learners.base import Learner, Prediction, Setting
+from learners.base import Learner, Prediction, Setting, Term
 from modules.critics.central import CentralCritic
 
 
@@ -60,12 +60,13 @@ class MADDPGLearner(Learner):
         joint_BNNA = torch.where(own_N1N, sample_BNA[:, None], taken_BNA[:, None])  # k's own action sampled anew
         fixed = {name: parameter.detach() for name, parameter in self.critic.named_parameters()}
         judged_BN = functional_call(self.critic, fixed, (obs_BNO, joint_BNNA))
-        actor_loss = -weighted_mean(judged_BN, weight_BN)
-        penalty = weighted_mean(logits_BNA.square().mean(-1), weight_BN)
         return Prediction(
             [TDProblem("critic", value_BN, weight_BN)],
             {"q_taken_mean": weighted_mean(value_BN.detach(), weight_BN)},
-            {"actor": (1.0, actor_loss), "logits": (self.logit_reg_coef, penalty)},
+            {
+                "actor": Term.of(1.0, -judged_BN, weight_BN),
+                "logits": Term.of(self.logit_reg_coef, logits_BNA.square().mean(-1), weight_BN),
+            },
         )
 
     def outcomes(self, batch: Batch, t_env: int) -> list[Outcome]:

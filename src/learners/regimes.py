@@ -149,13 +149,14 @@ class RolloutRegime(Regime[Rollout]):
         targets = self._targets(learner, rows, row, env, t_env)
         junction = rows.done[row, env]
         learned = (~junction).nonzero().squeeze(-1)
+        # As many parts as the process with the most has to learn from: all processes make the same updates.
+        n_parts = learner.processes.largest(min(self.minibatches, len(learned)))
         for _ in range(self.epochs):
             order = learned[torch.randperm(len(learned), generator=rows.generator)]
-            for part in order.tensor_split(self.minibatches):
-                if len(part):
-                    chosen = part.to(rows.device)
-                    batch = rows.gather(row[part], env[part])
-                    yield learner.train(batch, t_env, [target[chosen] for target in targets])
+            for part in order.tensor_split(self.minibatches)[:n_parts]:
+                chosen = part.to(rows.device)
+                batch = rows.gather(row[part], env[part])
+                yield learner.train(batch, t_env, [target[chosen] for target in targets])
 
     @torch.no_grad()
     def _targets(self, learner: Learner, rows: Rollout, row: Tensor, env: Tensor, t_env: int) -> list[Tensor]:

@@ -96,6 +96,11 @@ class EpisodeLog:
         for name, value in statistics.items():
             self.values[name] += value.tolist()
 
+    def extend(self, values: dict[str, list[float]]) -> None:
+        """Add the ``values`` of another log."""
+        for name, more in values.items():
+            self.values[name] += more
+
     def flush(self) -> dict[str, float]:
         """Name -> mean, with ``return_std`` over episodes and ``n_episodes``; empty when none ended."""
         if not self.values:

@@ -21,11 +21,12 @@ class Progress:
     printed each time `report` is called.
     """
 
-    def __init__(self, t_max: int) -> None:
+    def __init__(self, t_max: int, live: bool = True) -> None:
+        """``live``: redraw, if there is a terminal."""
         self.t_max = t_max
         self.start(0)
         self.stream = sys.__stderr__
-        self.live = self.stream is not None and self.stream.isatty()
+        self.live = live and self.stream is not None and self.stream.isatty()
         self.returns: dict[str, float] = {}
 
     def start(self, t_env: int) -> None:

@@ -14,6 +14,6 @@ def derive_seed(seed: int, stream: str, index: int = 0) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def generator(seed: int, stream: str, device: torch.device | None = None) -> torch.Generator:
+def generator(seed: int, stream: str, device: torch.device | None = None, index: int = 0) -> torch.Generator:
     """Make a torch generator for one named stream."""
-    return torch.Generator(device or torch.device("cpu")).manual_seed(derive_seed(seed, stream))
+    return torch.Generator(device or torch.device("cpu")).manual_seed(derive_seed(seed, stream, index))

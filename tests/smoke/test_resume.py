@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.support.nested import differences
 from tests.support.small_runs import run
-from torch import Tensor
 
 import main
 from components.batch import GroupHistory, Memory, to_device
@@ -25,21 +24,6 @@ KEYS: dict[str, Any] = {
     "train_interval": 4,
     "buffer_size": 50,  # the replay wraps round
 }
-
-
-def differences(left: Any, right: Any, where: str = "") -> list[str]:
-    """Paths at which two nested states are not identical."""
-    if isinstance(left, Tensor):
-        return [] if torch.equal(left, right) and left.dtype == right.dtype else [where]
-    if is_dataclass(left):
-        left, right = ({part.name: getattr(side, part.name) for part in fields(left)} for side in (left, right))
-    if isinstance(left, (list, tuple)):
-        left, right = dict(enumerate(left)), dict(enumerate(right))
-    if isinstance(left, dict):
-        if left.keys() != right.keys():
-            return [f"{where}: {left.keys() ^ right.keys()}"]
-        return [path for key in left for path in differences(left[key], right[key], f"{where}/{key}")]
-    return [] if left == right else [where]
 
 
 def resume_state(run_dir: Path) -> dict[str, Any]:
