@@ -10,6 +10,7 @@ import torch
 
 from analysis.tables import Cell, Table
 from performance.cases import config_for, measured, rollout_config
+from performance.exchange import EXCHANGES, exchange_table, pair
 from performance.learning import growth, sparse_update, speed_up
 from performance.measure import Measurement, population
 from performance.tables import tasks_table
@@ -119,10 +120,13 @@ def table(targets: Sequence[Target]) -> Table:
 
 
 def measured_targets(rows: Sequence[Measurement], seconds: float) -> dict[str, Table]:
-    """Measure what targets ask for beside ``rows`` of training; the table of tasks, and that of all targets."""
+    """Measure what targets ask for beside ``rows`` of training; the tables of tasks, of exchanges, of targets."""
     rollouts = measured([rollout_config(n_envs) for n_envs in ROLLOUTS], "battle_symmetric", seconds)
     speeds = task_speeds(TASKS, seconds)
     both_cores = two_cores(config_for("iql", "battle_symmetric", 64, []), 2.0, 5)
     learning = of_learning(population("battle", 200), population("battle_symmetric", 64), seconds)
+    pairs = [pair(config_for(name, "battle", n, ["regime=rollout"]), 4, 3) for name, n in EXCHANGES]
+    gain = {(pair.algorithm, pair.both.n_agents): pair.gain for pair in pairs}["iql", 1000]
+    learning.append(Target("two processes over one, iql, rollout, N = 1000", gain, 1.7, False))
     asked = [*learning, *of_rollouts(rollouts), *of_training(rows), *of_tasks(speeds, both_cores)]
-    return {"tasks": tasks_table(speeds, TASKS), "targets": table(asked)}
+    return {"tasks": tasks_table(speeds, TASKS), "exchange": exchange_table(pairs), "targets": table(asked)}

@@ -178,8 +178,12 @@ def finish(launcher: subprocess.Popen[str]) -> tuple[str, str]:
     return output, errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_signal_to_one_process_ends_the_run_resumable(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "rank"), [(signal.SIGKILL, 1), (signal.SIGTERM, 1), (signal.SIGINT, None)], ids=["killed", "term", "int"]
+)
+def test_a_signal_to_one_process_or_torchrun_ends_the_run_resumable(
+    number: signal.Signals, rank: int | None, tmp_path: Path
+) -> None:
     launcher = torchrun([*LONG.split(), f"local_results_path={tmp_path}"])
     state = tmp_path / "sacred" / "1" / "checkpoints" / checkpoint.RESUME
     deadline = time.monotonic() + WAIT_SECONDS
@@ -187,7 +191,7 @@ def test_a_signal_to_one_process_ends_the_run_resumable(number: signal.Signals, 
         assert launcher.poll() is None, finish(launcher)
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
-    os.kill(workers(launcher)[1], number)
+    os.kill(launcher.pid if rank is None else workers(launcher)[rank], number)
     output, _ = finish(launcher)
     ended = [line for line in output.splitlines() if line.startswith("interrupted")]
     assert len(ended) == 1, output
