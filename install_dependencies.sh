@@ -43,9 +43,10 @@ import sacred
 import magent2
 import build
 from config.loader import layers
+from config.resolve import make_config
 
 small = ["env_args.n_agents=8", "env_args.n_enemies=4", "env_args.map_size=20", "env_args.opponent=random"]
-env = build.make_env(build.make_config(layers("iql", "battle", small))[0], n_envs=1, test=True)
+env = build.make_env(make_config(layers("iql", "battle", small), build.REGISTRIES)[0], n_envs=1, test=True)
 env.reset(seed=1)
 env.step(torch.zeros(1, 8, dtype=torch.int64))
 print(f"torch {torch.__version__}, sacred {sacred.__version__}, magent2 {magent2.__version__}: a tiny battle was stepped.")
