@@ -165,6 +165,14 @@ def test_frozen_networks_have_no_gradient() -> None:
     torch.testing.assert_close(value, plain(decode_obs(stored, SCALE)).detach())
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (1, 1), (7, 20), (20, 7), (16, 24), (17, 9), (0, 5)])
+def test_a_transpose_is_contiguous(shape: tuple[int, int]) -> None:
+    matrix = np.random.default_rng(0).random(shape, np.float32)
+    out = sparse.transposed(matrix)
+    np.testing.assert_array_equal(out, matrix.T)
+    assert out.flags.c_contiguous
+
+
 def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     stored = torch.randint(1, 101, (8, 25, 60), dtype=torch.uint8) * (torch.rand(8, 25, 60) < 0.2)
