@@ -43,7 +43,7 @@ class Processes:
 
     @classmethod
     def join(cls) -> Processes:
-        """Meet the other processes that torchrun's environment variables announce, if any.
+        """Join the processes that torchrun's environment variables announce, if any.
 
         Standard output of all but the first is dropped. Raises InputError when they cannot meet.
         """
@@ -88,7 +88,7 @@ class Processes:
             tensor.copy_(part.view_as(tensor))
 
     def total(self, *numbers: int) -> list[int]:
-        """Sum each number over processes."""
+        """Add each number up over processes."""
         return self._reduce(torch.tensor(numbers, dtype=torch.int64), dist.ReduceOp.SUM).tolist()
 
     def largest(self, number: int) -> int:
@@ -102,7 +102,7 @@ class Processes:
         return tensor
 
     def gather(self, record: T) -> list[T]:
-        """Give the first process everybody's ``record``, its tensors on the CPU, in the order of ranks.
+        """Give the first process the ``record`` of each, its tensors on the CPU, in the order of ranks.
 
         Everywhere else the list is empty.
         """
@@ -114,7 +114,7 @@ class Processes:
         return [] if packed is None else [record, *map(_unpacked, packed[1:])]
 
     def together(self, make: Callable[[], T]) -> T:
-        """Return ``make()`` once everybody has made theirs; raise the first InputError that anybody's raised."""
+        """Return ``make()`` once it has returned everywhere; raise the first InputError that it raised anywhere."""
         made, error = _attempt(make)
         if self.size > 1:
             errors: list[Any] = [None] * self.size
@@ -174,7 +174,7 @@ def _attempt(make: Callable[[], T]) -> tuple[T | None, InputError | None]:
 
 @contextmanager
 def _answered() -> Iterator[None]:
-    """Within, errors of torch.distributed mean that another process is gone."""
+    """Raise ProcessLost for what torch.distributed raises inside the context."""
     try:
         yield
     except RuntimeError as error:
@@ -188,5 +188,5 @@ def _packed(record: Any) -> bytes:
 
 
 def _unpacked(data: bytes) -> Any:
-    """``data`` comes from a process of the same run."""
+    """Read what a process of the same run packed."""
     return torch.load(BytesIO(data), map_location="cpu", weights_only=False)

@@ -22,7 +22,7 @@ class Progress:
     """
 
     def __init__(self, t_max: int, live: bool = True) -> None:
-        """``live``: redraw, if there is a terminal."""
+        """Redraw one line if ``live`` and on a terminal."""
         self.t_max = t_max
         self.start(0)
         self.stream = sys.__stderr__
