@@ -123,7 +123,7 @@ def add_weight_gradient(obs: SparseObs, grad_KH: np.ndarray, out_IH: np.ndarray)
 
 
 def transposed(matrix: np.ndarray) -> np.ndarray:
-    """A contiguous copy of the transpose, float32; torch and NumPy take up to three times as long."""
+    """Return a contiguous copy of the transpose, float32; torch and NumPy take up to three times as long."""
     out = np.empty(matrix.shape[::-1], np.float32)
     transpose(matrix, out)
     return out
@@ -131,7 +131,7 @@ def transposed(matrix: np.ndarray) -> np.ndarray:
 
 @compiled
 def transpose(matrix: np.ndarray, out: np.ndarray) -> None:
-    """Into ``out``, tile by tile: the addresses of a column may be a power of two apart, and then share few places in
+    """Write the transpose into ``out``, tile by tile: addresses of a column may be a power of two apart, and then share few places in
     the cache.
     """
     height, width = matrix.shape
