@@ -131,8 +131,8 @@ def transposed(matrix: np.ndarray) -> np.ndarray:
 
 @compiled
 def transpose(matrix: np.ndarray, out: np.ndarray) -> None:
-    """Write the transpose into ``out``, tile by tile: addresses of a column may be a power of two apart, and then share few places in
-    the cache.
+    """Write the transpose into ``out``, tile by tile: addresses of a column may be a power of two apart, and then share
+    few places in the cache.
     """
     height, width = matrix.shape
     inner_height, inner_width = height - height % TILE, width - width % TILE
