@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import report as reports
+from analysis.speed import REFERENCE
 from experiments.plan import completed_runs
 from records.mongo import MongoStore
 from records.query import parse_condition
@@ -27,6 +28,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--experiment", action="append", default=[], metavar="NAME", help="only its runs; may be repeated"
     )
     parser.add_argument("--reference", metavar="METHOD", help="ablation table: differences to this method")
+    parser.add_argument(
+        "--reach",
+        type=_level,
+        metavar="RETURN",
+        help=f"how soon methods get there, in steps and CPU seconds, beside --reference; {REFERENCE}: its mean end",
+    )
     parser.add_argument("--claims", type=Path, metavar="YAML", help="table of verdicts on these claims")
     parser.add_argument(
         "--page", action="append", default=[], type=Path, metavar="MD", help="refresh its tables; may be repeated"
@@ -35,7 +42,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--mongo-url", metavar="URL", help="read this MongoDB instead of files")
     parser.add_argument("--results", type=Path, default="results", metavar="DIR", help="default: %(default)s")
     parser.add_argument("--out", default=Path("results/tmp/report"), type=Path, metavar="DIR")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.reach is not None and arguments.reference is None:
+        parser.error("--reach: expected --reference METHOD as well, whose CPU seconds the others are compared with")
+    return arguments
+
+
+def _level(text: str) -> str:
+    if text != REFERENCE:
+        try:
+            float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a number or the word {REFERENCE}, got '{text}'") from None
+    return text
 
 
 def report(argv: Sequence[str]) -> None:
@@ -53,6 +72,7 @@ def report(argv: Sequence[str]) -> None:
         metric=arguments.metric,
         names=names,
         reference=reference,
+        reach=arguments.reach,
         claims=arguments.claims,
         pages=arguments.page,
         out=arguments.out,

@@ -95,13 +95,20 @@ def labels(configs: Sequence[Mapping[str, Any]], name_key: str, keys_of: Callabl
 def collect(
     store: RunStore, records: Sequence[RunRecord], metric: str, names: Mapping[str, str] = MappingProxyType({})
 ) -> list[Task]:
-    """Sort records into tasks with their methods, by label; runs without ``metric`` are left out, with one warning.
+    """Arrange the curves of ``metric``; runs without it are left out, with one warning. ``names``: see `arrange`."""
+    curves, errors = curves_of(store, records, metric)
+    if errors:
+        logger.warning("left out: %d of %d runs; the first is %s", len(errors), len(records), errors[0])
+    return arrange(records, curves, names)
+
+
+def arrange(records: Sequence[RunRecord], curves: Mapping[int, Curve], names: Mapping[str, str]) -> list[Task]:
+    """Sort records that have a curve into tasks with their methods, by label; ``curves``: run id -> curve.
 
     ``names``: identity -> label, for methods that have a name of their own.
     """
     tasks = grouped(records, is_task_key)
     titles = labels([group[0].flat_config for group in tasks], "env", is_task_key)
-    curves = curves_of(store, records, metric)
     found = [
         Task(str(group[0].config["env"]), title, methods(group, curves, names), group[0].flat_config, agents(group))
         for group, title in zip(tasks, titles, strict=True)
@@ -109,17 +116,36 @@ def collect(
     return sorted((task for task in found if task.methods), key=lambda task: task.label)
 
 
-def curves_of(store: RunStore, records: Sequence[RunRecord], metric: str) -> dict[int, Curve]:
-    """Read run id -> curve of ``metric``, for the runs that logged it."""
+def matched(tasks: Sequence[Task], others: Sequence[Task]) -> list[tuple[Task, Method, Method]]:
+    """List (task, method, the same method of ``others``), for two curves of the same runs; those that are in both."""
+    known = {(task.label, method.label): method for task in others for method in task.methods}
+    return [
+        (task, method, known[task.label, method.label])
+        for task in tasks
+        for method in task.methods
+        if (task.label, method.label) in known
+    ]
+
+
+def curves_of(store: RunStore, records: Sequence[RunRecord], metric: str) -> tuple[dict[int, Curve], list[RecordError]]:
+    """Read run id -> curve of ``metric``, for the runs that logged it, and an error for each of the others."""
     curves, errors = {}, []
     for record in records:
         try:
             curves[record.id] = store.metrics(record.id, [metric])[metric]
         except RecordError as error:
             errors.append(error)
-    if errors:
-        logger.warning("left out: %d of %d runs; the first is %s", len(errors), len(records), errors[0])
-    return curves
+    return curves, errors
+
+
+def cpu_curves(store: RunStore, records: Sequence[RunRecord]) -> dict[int, Curve]:
+    """Read run id -> curve of CPU seconds of training, for the runs that recorded them."""
+    found = {record.id: store.cpu_seconds(record) for record in records}
+    return {
+        run_id: Curve([*cpu], [*cpu.values()], [""] * len(cpu))  # when they were noted is not recorded
+        for run_id, cpu in found.items()
+        if cpu
+    }
 
 
 def agents(records: Sequence[RunRecord]) -> str:

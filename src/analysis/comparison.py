@@ -7,12 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.collect import SCORES, Method, Task
+from analysis.collect import SCORES, Method, Task, matched
 from analysis.statistics import LEVEL, RESAMPLES, Estimate, estimate, improvement, min_max_scaled, paired_difference
 from analysis.tables import Cell, Table
 from records.files import RecordError
 from utils.words import nearest
 
+RETURN = "test_return_mean"
+ONLINE = "test_online_return_mean"
+LAST = 5  # evaluations whose swing is measured
 CONVENTIONS = {
     "return_mean": "an episode's summed rewards, mean over the initial agents",
     "return_sum": "an episode's summed rewards, sum over the agents",
@@ -65,6 +68,36 @@ def against(tasks: Sequence[Task], reference: str) -> list[tuple[Task, Method, M
         for method in task.methods
         if method is not base
     ]
+
+
+def swing_table(averaged: Sequence[Task], online: Sequence[Task]) -> Table:
+    """Tabulate what averaged weights do to the last LAST evaluations, for runs that logged as many of both policies."""
+    rows: list[list[Cell]] = []
+    for task, one, other in matched(averaged, online):
+        last = [
+            {seed: np.array(curve.values[-LAST:]) for seed, curve in method.curves.items() if len(curve.steps) >= LAST}
+            for method in (one, other)
+        ]
+        common = sorted(last[0].keys() & last[1])
+        if not common:
+            continue
+        swings = [{seed: float(values[seed].std(ddof=1)) for seed in common} for values in last]
+        rows.append(
+            [
+                task.label,
+                one.label,
+                *(estimate([np.array([values[seed].mean() for seed in common])]) for values in last),
+                *(estimate([np.array([*swing.values()])]) for swing in swings),
+                paired_difference(*swings),
+            ]
+        )
+    caption = (
+        f"{described(RETURN)} of averaged and of online weights over the last {LAST} evaluations of a run, the same "
+        "episodes for both: their mean, and their swing, which is their standard deviation (n - 1). Difference: swing "
+        f"of the averaged policy minus that of the online one, run by run. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+    )
+    head = ["task", "method", "mean, averaged", "mean, online", "swing, averaged", "swing, online", "difference"]
+    return Table(caption, head, rows)
 
 
 def with_reference(tasks: Sequence[Task], reference: str) -> tuple[list[Task], list[str]]:

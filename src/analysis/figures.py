@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from analysis.collect import Task
+from analysis.speed import Speed
 from analysis.statistics import Array, Estimate, curve_band, on_common_steps
 from records.files import RecordError
 
@@ -37,17 +40,8 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
     for axis, task in zip(axes, tasks, strict=False):
         longest = longest_run(task)
         for method in task.methods:
-            steps, values = on_common_steps([(curve.steps, curve.values) for curve in method.curves.values()])
-            middle, low, high = curve_band(values)
-            style = "-"
-            if method.last_step < LEVEL_SHARE * longest:
-                style, steps = "--", np.array([0, longest])
-                middle, low, high = (np.full(2, bound[-1]) for bound in (middle, low, high))
-            mark = "o" if len(steps) == 1 else None  # a single point has no line
-            (line,) = axis.plot(steps, middle, style, marker=mark, color=colour[method.label])
-            handles[method.label] = line
-            if len(values) > 1:
-                axis.fill_between(steps, low, high, alpha=0.2, color=colour[method.label], linewidth=0)
+            runs = [(curve.steps, curve.values) for curve in method.curves.values()]
+            handles[method.label] = draw(axis, runs, colour[method.label], longest)
         title = f"{task.label}\n({task.agents})" if task.agents else task.label
         axis.set(title=title, xlabel="t_env (environment steps)", ylabel=metric)
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))  # 160k: long numbers would run into one another
@@ -55,6 +49,41 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
         axis.set_axis_off()
     names_n = [f"{name} (n={seeds(tasks, name)})" for name in names]
     figure.legend([handles[name] for name in names], names_n, loc="outside right upper", fontsize="small")
+    return captioned(figure, caption)
+
+
+def draw(axis: Axes, runs: Sequence[tuple[Sequence[float], Sequence[float]]], colour: Any, longest: float) -> Line2D:
+    """Draw the IQM of runs, (x, values) each, with its interval; a level if they are far shorter than ``longest``."""
+    x, values = on_common_steps(runs)
+    middle, low, high = curve_band(values)
+    style = "-"
+    if x[-1] < LEVEL_SHARE * longest:
+        style, x = "--", np.array([0, longest])
+        middle, low, high = (np.full(2, bound[-1]) for bound in (middle, low, high))
+    mark = "o" if len(x) == 1 else None  # a single point has no line
+    (line,) = axis.plot(x, middle, style, marker=mark, color=colour)
+    if len(values) > 1:
+        axis.fill_between(x, low, high, alpha=0.2, color=colour, linewidth=0)
+    return line
+
+
+def speed_curves(speed: Speed, metric: str, caption: str) -> Figure:
+    """Draw a task's methods over environment steps and over CPU seconds, with a dotted line at the level."""
+    names = list(speed.runs)
+    colour = palette([speed.task], names)
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    longest = max(run.seconds[-1] for runs in speed.runs.values() for run in runs)
+    for name, runs in speed.runs.items():
+        draw(left, [(run.steps, run.values) for run in runs], colour[name], longest_run(speed.task))
+        draw(right, [(run.seconds, run.values) for run in runs], colour[name], longest)
+    left.set(title=speed.task.label, xlabel="t_env (environment steps)", ylabel=metric)
+    left.xaxis.set_major_formatter(EngFormatter(sep=""))
+    right.set(title=speed.task.label, xlabel="CPU seconds of training")
+    names_n = [f"{name} (n={len(speed.runs[name])})" for name in names]
+    figure.legend(left.get_lines(), names_n, loc="outside right upper", fontsize="small")
+    for axis in (left, right):
+        axis.axhline(speed.level, color="0.5", linestyle=":", linewidth=1)
     return captioned(figure, caption)
 
 

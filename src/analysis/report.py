@@ -13,11 +13,13 @@ from typing import Any
 
 from analysis import figures
 from analysis.claims import Claim, load_claims, verdicts
-from analysis.collect import Task, collect
+from analysis.collect import Task, arrange, collect, cpu_curves, curves_of
 from analysis.comparison import (
     FEW_SEEDS,
     INTERVAL,
     IQM,
+    ONLINE,
+    RETURN,
     ablation_table,
     bars,
     budget,
@@ -27,9 +29,11 @@ from analysis.comparison import (
     overview_table,
     results_table,
     same_methods,
+    swing_table,
     with_reference,
 )
 from analysis.page import check, fill
+from analysis.speed import Speed, measured, speed_table
 from analysis.tables import Cell, Table
 from records.files import RecordError
 from records.store import RunRecord, RunStore
@@ -42,14 +46,16 @@ def write(
     metric: str,
     names: Mapping[str, str],
     reference: str | None,
+    reach: str | None,
     claims: Path | None,
     pages: Sequence[Path],
     out: Path,
 ) -> tuple[dict[str, Table], list[str]]:
-    """Write the report on ``records`` into the folder ``out`` and bring ``pages`` up to date; ``names``: see `collect`.
+    """Write the report on ``records`` into the folder ``out`` and bring ``pages`` up to date.
 
-    Returns its tables by name, and the tasks that were left out because they have no run of ``reference``. Raises
-    RecordError or ConfigError for what does not fit, before anything is written.
+    ``names``: see `arrange`; ``reach``: see `measured`, needs a reference. Returns its tables by name, and the tasks
+    that were left out because they have no run of ``reference``. Raises RecordError or ConfigError for what does not
+    fit, before anything is written.
     """
     tasks = collect(store, records, metric, names)
     if not tasks:
@@ -59,7 +65,14 @@ def write(
     for page in pages:
         check(page)
     tables = make_tables(tasks, metric, reference, claimed) | {"runs": runs_table(records)}
-    write_files(tasks, tables, metric, reference, out)
+    speeds: list[Speed] = []
+    if reference and reach:
+        speeds = measured(tasks, arrange(records, cpu_curves(store, records), names), reference, reach)
+        tables["speed"] = speed_table(speeds, metric)
+    if metric == RETURN:
+        swing = swing_table(tasks, arrange(records, curves_of(store, records, ONLINE)[0], names))
+        tables |= {"swing": swing} if swing.rows else {}
+    write_files(tasks, tables, metric, reference, speeds, out)
     for page in pages:
         fill(page)
     return tables, left_out
@@ -82,7 +95,12 @@ def make_tables(tasks: Sequence[Task], metric: str, reference: str | None, claim
 
 
 def write_files(
-    tasks: Sequence[Task], tables: Mapping[str, Table], metric: str, reference: str | None, out: Path
+    tasks: Sequence[Task],
+    tables: Mapping[str, Table],
+    metric: str,
+    reference: str | None,
+    speeds: Sequence[Speed],
+    out: Path,
 ) -> None:
     """Write every file of the report. Raises RecordError when its folder cannot be made."""
     figures.make_folder(out)
@@ -94,6 +112,9 @@ def write_files(
         figures.write(one, out / f"curves_{slug(task.label)}")
     if len(tasks) > 1:
         figures.write(figures.learning_curves(tasks, metric, f"{caption} {budget(tasks)}"), out / "curves")
+    for speed in speeds:
+        one = figures.speed_curves(speed, metric, f"{caption} Dotted: the level. {budget([speed.task])}")
+        figures.write(one, out / f"speed_{slug(speed.task.label)}")
     panels = bars(tasks, reference) if reference is not None else {}
     if panels:
         bars_caption = f"{tables['ablation'].caption} {budget(tasks)}"

@@ -34,8 +34,9 @@ def put(
     seconds: float = 60.0,
     resumable: bool = False,
     info: Mapping[str, Any] | None = None,
+    **others: Sequence[float],
 ) -> None:
-    """One run that logged ``values`` as METRIC."""
+    """One run that logged ``values`` as METRIC, and ``others`` under their names."""
     stopped = STARTED + timedelta(seconds=seconds)
     beat = utc_now() if status == "RUNNING" else stopped
     entry = {
@@ -44,8 +45,9 @@ def put(
         "heartbeat": beat.isoformat(),
         "stop_time": None if status == "RUNNING" else stopped.isoformat(),
     }
+    curves = {name: curve(logged) for name, logged in {METRIC: values, **others}.items()}
     values_of = config.to_dict() if isinstance(config, Config) else config
-    store.put(RunRecord(run_id, entry, values_of, info or {}), {METRIC: curve(values)}, "")
+    store.put(RunRecord(run_id, entry, values_of, info or {}), curves, "")
     if resumable:
         folder = store.folder(run_id) / "checkpoints"
         folder.mkdir()
