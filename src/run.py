@@ -312,6 +312,24 @@ class Trainer:
         own = [state, *state.get("others", [])][self.processes.rank]
         self.system.rows.load_state_dict(own["replay"])
         self.system.runner.load_state_dict(own["runner"])
+        self._check_counters()
+
+    def _check_counters(self) -> None:
+        """Raise ValueError for what no run can have counted."""
+        counters, n_updates = self.counters, self.system.learner.n_updates
+        t_env = counters.t_env
+        possible = {
+            "t_env": t_env >= 0,
+            "tested": -1 <= counters.tested <= t_env,
+            "logged": 0 <= counters.logged <= t_env,
+            "saved": 0 <= counters.saved <= t_env,
+            "n_updates": self.system.regime.may_have_made(n_updates, t_env),
+            "n_sums": 0 <= counters.n_sums <= n_updates,
+        }
+        for name, holds in possible.items():
+            if not holds:
+                value = n_updates if name == "n_updates" else getattr(counters, name)
+                raise ValueError(f"{name} = {value} cannot be at t_env = {t_env}")
 
 
 def evaluate_once(system: System, record: Record, stop: StopRequest) -> float:

@@ -51,6 +51,10 @@ class Regime(ABC, Generic[R]):
         """Every update that is due at ``t_env``; one item each."""
 
     @abstractmethod
+    def may_have_made(self, n_updates: int, t_env: int) -> bool:
+        """Whether a run can have come to this number of updates at ``t_env``."""
+
+    @abstractmethod
     def sample(self, rows: R, generator: torch.Generator) -> Batch:
         """Transitions of the size of an update, for diagnosis."""
 
@@ -100,9 +104,16 @@ class ReplayRegime(Regime[Replay]):
         return replay
 
     def updates(self, learner: Learner, rows: Replay, t_env: int) -> Iterator[Metrics]:
-        """As many as the environment steps so far have earned: one in ``train_interval``."""
-        while learner.n_updates < (t_env - self.learning_starts) // self.train_interval:
+        """As many as the environment steps so far have earned."""
+        while learner.n_updates < self._earned(t_env):
             yield learner.train(rows.sample(self.batch_size), t_env)
+
+    def _earned(self, t_env: int) -> int:
+        return max(t_env - self.learning_starts, 0) // self.train_interval
+
+    def may_have_made(self, n_updates: int, t_env: int) -> bool:
+        """Every update that was earned, and no other."""
+        return n_updates == self._earned(t_env)
 
     def sample(self, rows: Replay, generator: torch.Generator) -> Batch:
         return rows.sample(self.batch_size, generator)
@@ -157,6 +168,10 @@ class RolloutRegime(Regime[Rollout]):
                 chosen = part.to(rows.device)
                 batch = rows.gather(row[part], env[part])
                 yield learner.train(batch, t_env, [target[chosen] for target in targets])
+
+    def may_have_made(self, n_updates: int, t_env: int) -> bool:
+        """At most all passes over every step."""
+        return 0 <= n_updates <= t_env * self.epochs * self.minibatches
 
     @torch.no_grad()
     def _targets(self, learner: Learner, rows: Rollout, row: Tensor, env: Tensor, t_env: int) -> list[Tensor]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -24,16 +25,61 @@ class CheckpointError(InputError):
     """A checkpoint that is missing, torn or made for something else."""
 
 
+class _Digested:
+    """A file that is written from start to end, and the digest of what it holds."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.sha = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        """Write ``data``. Raises OSError."""
+        self.sha.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        """Write what is buffered. Raises OSError."""
+        self._file.flush()
+
+
+def digest_file(path: Path) -> Path:
+    """Name the file beside ``path`` that holds its SHA-256 digest, and of what it replaces while it is replaced."""
+    return path.with_name(f"{path.name}.sha256")
+
+
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` so that a reader sees the old file or the new one. Raises OSError, leaving the old one."""
+    """Write ``state``, and its digest, so that a reader sees the old file or the new one.
+
+    Raises OSError, leaving the old one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    digests = digest_file(path)
+    old = digests.read_text() if digests.exists() else ""
     with replacing(path) as file:
+        digested = _Digested(file)
         try:
-            torch.save({"version": VERSION, **state}, file)
+            torch.save({"version": VERSION, **state}, digested)  # type: ignore[arg-type]
         except RuntimeError as error:
             if isinstance(error.__context__, OSError):  # torch hides the disk's error behind one of its own
                 raise error.__context__ from None
             raise
+        new = f"{digested.sha.hexdigest()}\n"
+        write_atomic(digests, f"{new}{old}".encode())
+    if old:
+        write_atomic(digests, new.encode())
+
+
+def check_digest(path: Path, cure: str) -> None:
+    """Raise CheckpointError when ``path`` is not what was saved; a file without a digest is older than digests are."""
+    digests = digest_file(path)
+    if not digests.exists():
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found not in digests.read_text(errors="replace").split():
+        raise CheckpointError(
+            f"checkpoint: expected {path} as it was saved, its SHA-256 digest is not the one in {digests.name}. One of "
+            f"the two was damaged or changed; {cure}. Removing {digests.name} loads what is there."
+        )
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:
@@ -41,6 +87,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(f"checkpoint: expected the file {path}, it does not exist.")
     cure = f"start a new run with checkpoint_path={path.parent}" if path.name == RESUME else "choose another step"
+    check_digest(path, cure)
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
@@ -52,7 +99,9 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
 
 def remove_resume(folder: Path) -> None:
     """Remove the state of a run that has completed from its checkpoints ``folder``."""
-    (folder / RESUME).unlink(missing_ok=True)
+    path = folder / RESUME
+    path.unlink(missing_ok=True)
+    digest_file(path).unlink(missing_ok=True)
 
 
 def steps(folder: Path) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from tests.support.small_runs import run as run_main
 from tests.support.training import BAR, QUICK, trainer_for
 
 import build
+import evaluate
 import main
 from records import checkpoint
 from records.store import FileStore
@@ -246,9 +248,63 @@ def test_resuming_a_torn_state(
     run_dir = copied(finished, tmp_path)
     path = run_dir / "checkpoints" / checkpoint.RESUME
     path.write_bytes(content)
+    checkpoint.digest_file(path).unlink()  # as in a folder of an earlier version
     message = refused(capsys, run_dir)
     assert f"checkpoint: {path} cannot be read" in message
     assert f"start a new run with checkpoint_path={path.parent}." in message
+
+
+def flipped(path: Path, bit: int) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[bit // 8 % len(content)] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [checkpoint.RESUME, f"{checkpoint.RESUME}.sha256"])
+def test_resuming_a_state_with_one_wrong_bit(
+    name: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied(finished, tmp_path) / "checkpoints" / name
+    for bit in random.Random(0).sample(range(8 * path.stat().st_size), 5):
+        flipped(path, bit)
+        message = refused(capsys, path.parents[1])
+        assert f"expected {path.parent / checkpoint.RESUME} as it was saved, its SHA-256 digest is not" in message
+        assert f"start a new run with checkpoint_path={path.parent}." in message
+        flipped(path, bit)
+    assert main.main([f"--resume={path.parents[1]}", "with", f"local_results_path={tmp_path}"]) == 0
+
+
+def test_loading_networks_with_one_wrong_bit(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = copied(finished, tmp_path)
+    step = checkpoint.step_folder(run_dir / "checkpoints", 0)
+    for name in (checkpoint.LEARNER, checkpoint.POLICY):
+        flipped(step / name, 2000)
+    assert run_main(tmp_path / "results", "iql", "bar", checkpoint_path=str(step.parent)) == 2
+    assert f"expected {step / checkpoint.LEARNER} as it was saved" in capsys.readouterr().err
+    assert evaluate.main([f"--run={run_dir}", "--step=newest", "--episodes=2"]) == 2
+    assert f"expected {step / checkpoint.POLICY} as it was saved" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_updates", -(10**12)), ("t_env", -(10**12)), ("tested", 10**12), ("n_sums", -1)]
+)
+def test_resuming_with_a_count_that_no_run_can_have(
+    name: str, value: int, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a file of an earlier version, which has no digest."""
+    run_dir = copied(finished, tmp_path)
+    path = run_dir / "checkpoints" / checkpoint.RESUME
+    state = checkpoint.load(path, CPU)
+    state["learner" if name == "n_updates" else "counters"][name] = value
+    checkpoint.save(path, state)
+    words = ["with", f"local_results_path={tmp_path / 'results'}", "t_max=60"]
+    assert main.main([f"--resume={run_dir}", *words]) == main.FAILED
+    assert f"does not fit the run's config.json (ValueError: {name} = {value} cannot be at t_env" in (
+        capsys.readouterr().err
+    )
 
 
 def test_resuming_with_another_configuration(

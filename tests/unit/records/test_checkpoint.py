@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import os
 import re
 import resource
 from pathlib import Path
@@ -43,7 +46,7 @@ def test_what_is_saved_is_loaded_records_included(tmp_path: Path) -> None:
     state = checkpoint.load(tmp_path / "new" / "x.pt", CPU)
     assert torch.equal(state["memory"].group, nobody)
     assert (state["text"], state["n"]) == ("a", 1.5)
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.pt"], "a temporary file was left"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["x.pt", "x.pt.sha256"], "more was left"
 
 
 def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -66,7 +69,7 @@ def test_a_disk_without_room_is_an_error_of_the_disk(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert checkpoint.load(path, CPU)["weight"].shape == (10,)
-    assert [found.name for found in tmp_path.iterdir()] == ["x.pt"]
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["x.pt", "x.pt.sha256"]
 
 
 def test_missing(tmp_path: Path) -> None:
@@ -79,9 +82,41 @@ def test_torn(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     checkpoint.save(path, {"weight": torch.zeros(1000)})
     whole = path.read_bytes()
+    checkpoint.digest_file(path).unlink()  # as in a folder of an earlier version
     path.write_bytes({"cut": whole[: len(whole) // 2], "noise": b"hello" * 100, "empty": b""}[damage])
     with pytest.raises(CheckpointError, match=r"x\.pt cannot be read .* It is torn or not a checkpoint"):
         checkpoint.load(path, CPU)
+
+
+def test_the_digest_is_what_sha256sum_prints(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    for n in range(2):
+        checkpoint.save(path, {"n": n})
+        assert checkpoint.digest_file(path).read_text().split() == [hashlib.sha256(path.read_bytes()).hexdigest()]
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.pt.sha256"])
+def test_a_save_that_was_cut_short_leaves_a_file_that_can_be_loaded(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new digest is there before the new file."""
+    path = tmp_path / "x.pt"
+    checkpoint.save(path, {"n": 1})
+    replace = os.replace
+
+    def refused(source: Path, target: Path) -> None:
+        if target.name == name:
+            raise OSError(errno.EIO, "broken")
+        replace(source, target)
+
+    for n in (2, 3):  # tried again
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", refused)
+            with pytest.raises(OSError, match="broken"):
+                checkpoint.save(path, {"n": n})
+        assert checkpoint.load(path, CPU)["n"] == 1
+    checkpoint.save(path, {"n": 4})
+    assert checkpoint.load(path, CPU)["n"] == 4
 
 
 def test_code_is_never_run(tmp_path: Path) -> None:
