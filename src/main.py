@@ -69,6 +69,7 @@ class Resumed:
     """The run to continue."""
 
     folder: Path
+    started: str | None  # start_time of its record
     state: dict[str, Any]  # of `Trainer.state_dict`
 
     @classmethod
@@ -82,7 +83,7 @@ class Resumed:
                 f"--resume: expected the number of processes that {folder} was played by, {expected}, got "
                 f"{n_processes}. Start with: {launcher(expected)} src/main.py --resume={folder}"
             )
-        return cls(folder, state)
+        return cls(folder, read_json(folder / "run.json").get("start_time"), state)
 
 
 def recorders(request: Request) -> tuple[FileObserver, list[RunObserver]]:
@@ -147,8 +148,11 @@ def experiment(
         trainer = started(system, observer, resumed, stop)
         observer.add_info(cpu_seconds=trainer.cpu_seconds)  # a list that grows
         if resumed is not None:
-            observer.add_info(resumed_from=int(resumed.folder.name), resumed_at=trainer.counters.t_env)
-            say(f"resumed from run {resumed.folder.name} at step {trainer.counters.t_env:,}")
+            parent, t_env = resumed.folder, trainer.counters.t_env
+            observer.add_info(resumed_from=int(parent.name), resumed_start=resumed.started, resumed_at=t_env)
+            say(f"resumed from run {parent.name} at step {t_env:,}")
+            if parent.resolve().parent != observer.results_dir.resolve():
+                say(f"note: that run is in {parent.parent}; where both runs are in one folder, their curves are one.")
         return trainer.train()
 
     return ex

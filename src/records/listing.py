@@ -27,14 +27,14 @@ def overview(
     metrics = [*metrics, *(condition.key for condition in where if condition.key not in config_keys)]
     keys = [key for key in ALWAYS_SHOWN if key in config_keys]
     keys += [key for key in telling_keys(configs) if key not in keys]
-    curves = [store.metrics(record.id) if metrics else {} for record in records]
+    last = [store.last_values(record) if metrics else {} for record in records]
     for name in metrics:
-        if records and not any(name in found for found in curves):
-            raise RecordError(f"--metric '{name}': none of these runs logged it.{nearest(name, set().union(*curves))}")
+        if records and not any(name in found for found in last):
+            raise RecordError(f"--metric '{name}': none of these runs logged it.{nearest(name, set().union(*last))}")
     rows: list[list[Any]] = [["id", "status", "started (UTC)", "duration", *keys, *metrics]]
-    for record, config, found in zip(records, configs, curves, strict=True):
+    for record, config, found in zip(records, configs, last, strict=True):
         values = [config.get(key, "") for key in keys]
-        values += [found[name].values[-1] if name in found else "" for name in metrics]
+        values += [found.get(name, "") for name in metrics]
         rows.append([record.id, record.status, f"{record.started:%Y-%m-%d %H:%M}", record.duration, *values])
     return rows
 

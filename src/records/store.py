@@ -38,6 +38,24 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True)
+class Parent:
+    """The run that another one continues: its number alone may be that of another run in another folder."""
+
+    id: int
+    at: int  # step (t_env) of its checkpoint
+    started: str | None  # its start_time; None where an earlier version recorded the child
+
+    def is_run(self, record: RunRecord) -> bool:
+        """Return whether ``record`` is that run."""
+        return self.started is None or is_same_time(datetime.fromisoformat(self.started), record.started)
+
+
+def is_same_time(one: datetime, other: datetime) -> bool:
+    """Compare two times; MongoDB keeps milliseconds."""
+    return abs(one - other) < timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """Everything recorded of a run but its metrics and output."""
 
@@ -76,15 +94,15 @@ class RunRecord:
         return flatten(self.config)
 
     @property
-    def resumed(self) -> tuple[int, int] | None:
-        """Id of the run that this one continues and the step (t_env) of its checkpoint; None for a fresh run."""
+    def resumed(self) -> Parent | None:
+        """The run that this one continues; None for a fresh run."""
         if {"resumed_from", "resumed_at"} <= self.info.keys():
-            return self.info["resumed_from"], self.info["resumed_at"]
+            return Parent(self.info["resumed_from"], self.info["resumed_at"], self.info.get("resumed_start"))
         return None
 
     def is_same_run(self, other: RunRecord) -> bool:
-        """Return whether two records of one id are one run; MongoDB keeps milliseconds."""
-        return abs(self.started - other.started) < timedelta(milliseconds=1)
+        """Return whether two records of one id are one run."""
+        return is_same_time(self.started, other.started)
 
 
 class RunStore(ABC):
@@ -130,7 +148,7 @@ class RunStore(ABC):
             if condition.key in keys:
                 values = {record.id: record.flat_config for record in records}
             else:
-                values = {record.id: self._last_values(record) for record in records}
+                values = {record.id: self.last_values(record) for record in records}
                 if not any(condition.key in last for last in values.values()):
                     self._check_metric(condition.key, everything, keys)
             records = [
@@ -162,7 +180,7 @@ class RunStore(ABC):
             return own
         parent = self._parent(record)
         earlier = self.cpu_seconds(parent) if parent else {}
-        kept = {step: seconds for step, seconds in earlier.items() if step <= record.resumed[1]}
+        kept = {step: seconds for step, seconds in earlier.items() if step <= record.resumed.at}
         if not own or not kept:
             return {}
         before = max(kept.values())
@@ -173,20 +191,23 @@ class RunStore(ABC):
         parent = self._parent(record)
         if record.resumed is None or parent is None:
             return own
-        return join_curves(self._joined(parent), own, record.resumed[1])
+        return join_curves(self._joined(parent), own, record.resumed.at)
 
     def _parent(self, record: RunRecord) -> RunRecord | None:
-        """Read the run that this one continues; None for a fresh run and, with a warning, where it is gone."""
+        """Read the run that this one continues; None for a fresh run and, with a warning, where it is not here."""
         if record.resumed is None:
             return None
-        parent_id, _ = record.resumed
         try:
-            parent = self.get(parent_id)
+            parent = self.get(record.resumed.id)
         except RecordError:
-            logger.warning("run %d was resumed from run %d, which is not in %s.", record.id, parent_id, self.name)
+            parent = None
+        if parent is None or not record.resumed.is_run(parent) or parent.started >= record.started:
+            here = "is not" if parent is None else "is another one"
+            logger.warning(
+                "run %d was resumed from a run %s, which %s in %s: only its own points are shown.",
+                *(record.id, record.resumed.id, here, self.name),
+            )
             return None
-        if parent.started >= record.started:
-            raise RecordError(f"run {record.id}: resumed from run {parent_id}, which started later. Correct its info.")
         return parent
 
     def _readable(self) -> Sequence[RunRecord]:
@@ -198,11 +219,16 @@ class RunStore(ABC):
                 logger.warning("run %d is left out: %s", run_id, error)
         return records
 
-    def _last_values(self, record: RunRecord) -> dict[str, float]:
-        return {name: curve.values[-1] for name, curve in self._joined(record).items()}
+    def last_values(self, record: RunRecord) -> dict[str, float]:
+        """Read metric -> last value; nothing, with a warning, where the metrics cannot be read."""
+        try:
+            return {name: curve.values[-1] for name, curve in self._joined(record).items()}
+        except RecordError as error:
+            logger.warning("run %d: its metrics are left out: %s", record.id, error)
+            return {}
 
     def _check_metric(self, name: str, records: Sequence[RunRecord], keys: set[str]) -> None:
-        metrics = {metric for record in records for metric in self._joined(record)}
+        metrics = {metric for record in records for metric in self.last_values(record)}
         if records and name not in metrics:
             raise RecordError(
                 f"filter '{name}': no run has a configuration key or a metric of this name."

@@ -26,6 +26,7 @@ from tests.support.training import BAR, QUICK, trainer_for
 import build
 import evaluate
 import main
+import runs
 from records import checkpoint
 from records.store import FileStore
 from run import Trainer
@@ -252,6 +253,23 @@ def test_resuming_a_torn_state(
     message = refused(capsys, run_dir)
     assert f"checkpoint: {path} cannot be read" in message
     assert f"start a new run with checkpoint_path={path.parent}." in message
+
+
+def test_a_run_resumed_elsewhere_is_joined_with_no_stranger(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Run 1 of another folder continues as run 1 of a new one, then beside another run 1; both are shown alone."""
+    source, new = copied(finished, tmp_path / "elsewhere"), tmp_path / "new"
+    for _ in range(2):
+        assert main.main([f"--resume={source}", "with", f"local_results_path={new}", "t_max=48"]) == 0
+    assert f"note: that run is in {source.parent}" in capsys.readouterr().out
+    folder = f"--results-dir={new / 'sacred'}"
+    assert runs.main(["ls", folder, "--metric=test_return_mean"]) == 0
+    assert runs.main(["show", "1", "2", folder]) == 0
+    assert runs.main(["plot", "1", "2", folder, f"--output={tmp_path / 'a.png'}"]) == 0
+    for run_id in (1, 2):
+        first = next(iter(FileStore(new / "sacred").metrics(run_id)["test_return_mean"].steps))
+        assert first >= 24
 
 
 def flipped(path: Path, bit: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from records.files import Curve, RecordError, read_json
+from records.listing import overview
 from records.query import Condition, differing_keys, flatten, parse_condition, telling_keys
 from records.store import FileStore, RunRecord, RunStore, join_curves, utc_now
 
@@ -162,13 +163,24 @@ def test_cpu_seconds_of_a_chain_add_up(store: RunStore) -> None:
 def test_a_chain_whose_start_is_gone_shows_what_is_there(store: RunStore, caplog: pytest.LogCaptureFixture) -> None:
     store.put(record(2, info={"resumed_from": 1, "resumed_at": 20}), {"loss": curve([30])}, "")
     assert store.metrics(2) == {"loss": curve([30])}
-    assert "run 2 was resumed from run 1, which is not in" in caplog.text
+    assert "run 2 was resumed from a run 1, which is not in" in caplog.text
 
 
-def test_a_chain_that_bites_its_tail_is_an_error(store: RunStore) -> None:
-    store.put(record(2, info={"resumed_from": 2, "resumed_at": 20}), {}, "")
-    with pytest.raises(RecordError, match="run 2: resumed from run 2, which started later"):
-        store.metrics(2)
+def test_a_chain_that_bites_its_tail_shows_its_own_points(store: RunStore, caplog: pytest.LogCaptureFixture) -> None:
+    store.put(record(2, info={"resumed_from": 2, "resumed_at": 20}), {"loss": curve([30])}, "")
+    assert store.metrics(2) == {"loss": curve([30])}
+    assert "run 2 was resumed from a run 2, which is another one in" in caplog.text
+
+
+def test_a_chain_knows_its_start_by_more_than_a_number(store: RunStore, caplog: pytest.LogCaptureFixture) -> None:
+    store.put(record(1), {"loss": curve([10, 20])}, "")
+    info = {"resumed_from": 1, "resumed_at": 20, "resumed_start": record(1).entry["start_time"]}
+    store.put(record(2, info=info), {"loss": curve([30])}, "")
+    store.put(record(3, info={**info, "resumed_start": record(2).entry["start_time"]}), {"loss": curve([30])}, "")
+    assert store.metrics(2)["loss"].steps == [10, 20, 30]
+    assert caplog.text == ""
+    assert store.metrics(3)["loss"].steps == [30]
+    assert "run 3 was resumed from a run 1, which is another one in" in caplog.text
 
 
 def test_the_step_of_the_checkpoint_is_kept_once_whoever_logged_it() -> None:
@@ -232,3 +244,15 @@ def test_what_is_no_json_object_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(RecordError, match=r"config\.json: expected a JSON object, cannot read it \("):
         read_json(tmp_path / "config.json")
+
+
+def test_metrics_that_cannot_be_read_cost_one_run_and_not_the_listing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FileStore(tmp_path)
+    for run_id in (1, 2):
+        store.put(record(run_id), {"loss": curve([10])}, "")
+    (tmp_path / "1" / "metrics.jsonl").write_text("nonsense\n")
+    assert listed(store, "loss>0") == [2]
+    assert "run 1: its metrics are left out: " in caplog.text
+    assert [row[-1] for row in overview(store, [], None, ["loss"])[1:]] == ["", 1.25]
