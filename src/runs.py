@@ -157,7 +157,7 @@ def rm(arguments: argparse.Namespace) -> None:
     records = [store.get(run_id) for run_id in arguments.ids]
     for record in records:
         if record.status == "RUNNING":
-            raise RecordError(f"run {record.id}: it is RUNNING. Stop it first; it counts as DEAD two minutes later.")
+            raise RecordError(f"run {record.id}: it is RUNNING. Stop it first.")
     for record in records:
         if arguments.yes or confirmed(f"delete run {record.id} ({record.status}) from {store.name}? [y/N] "):
             store.remove(record.id)

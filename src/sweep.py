@@ -17,6 +17,8 @@ from records.index import RunIndex
 from records.store import FileStore
 from utils.cli import exit_code
 
+LEFT_OUT = 4  # exit code, beside those of utils.cli
+
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
@@ -33,7 +35,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def sweep(argv: Sequence[str]) -> int:
-    """Exit code of a whole sweep: 0, 1 when runs failed."""
+    """Exit code of a whole sweep: 0, 1 when runs failed, LEFT_OUT when other processes run what is not finished."""
     arguments = parse(argv)
     experiment, where = load_experiment(arguments.experiment)
     runs = plan(experiment, where, arguments.results)
@@ -52,7 +54,11 @@ def sweep(argv: Sequence[str]) -> int:
         say(jobs.line())
     for job in jobs.failed:
         print(f"failed: {job.failure()}")
-    return 1 if jobs.failed else 0
+    for job in jobs.left:
+        print(f"left to another process: {job.run.label}")
+    if jobs.failed:
+        return 1
+    return LEFT_OUT if jobs.left else 0
 
 
 def main(argv: Sequence[str]) -> int:

@@ -22,6 +22,7 @@ from experiments.workers import LocalWorkers
 from records.index import RunIndex
 from records.query import flatten
 from records.store import FileStore
+from utils.errors import InputError
 from utils.words import nearest, word
 
 ENDED = (TrialState.COMPLETE, TrialState.FAIL)
@@ -140,6 +141,11 @@ class Search:
                     [run for runs in planned for run in runs], self.index, LocalWorkers(n_workers), self.folder
                 )
                 sweep.execute()
+                if sweep.left:
+                    raise InputError(
+                        f"search: another process runs {sweep.left[0].run.label} at this moment. When it has ended, "
+                        "the same command continues."
+                    )
                 for trial, runs in zip(trials, planned, strict=True):
                     self.tell(study, trial, runs)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from experiments.plan import PlannedRun
 from experiments.workers import Workers
 from records.index import RunIndex, task_key
+from utils.lock import Lock
 from utils.progress import clock
 
 MAIN = Path(__file__).parents[1] / "main.py"
@@ -32,6 +33,7 @@ class Job:
     run: PlannedRun
     log: Path  # what it wrote to stderr
     attempts: int = 0
+    claim: Lock | None = None  # the right to run it
     exit_code: int | None = None  # of the last attempt
 
     def command(self, index: RunIndex) -> list[str]:
@@ -41,6 +43,12 @@ class Job:
         if folder is not None:
             arguments = (f"--resume={folder}", "with", f"local_results_path={self.run.config.local_results_path}")
         return [sys.executable, str(MAIN), *arguments]
+
+    def release(self) -> None:
+        """Leave it to others."""
+        if self.claim is not None:
+            self.claim.release()
+            self.claim = None
 
     def failure(self) -> str:
         """One line about the last attempt."""
@@ -60,36 +68,44 @@ class Sweep:
         self.waiting = deque(Job(run, log) for run, log in zip(waiting, logs, strict=False))
         self.active: dict[Hashable, Job] = {}
         self.failed: list[Job] = []
+        self.left: list[Job] = []  # to other sweeps
         self.began = time.monotonic()
         self.refreshed = self.began
         self.weights = weights(runs, index)
         self.done_before = self.done()
 
     def execute(self) -> None:
-        """Run everything. On Ctrl-C or SIGTERM all children save and end; then KeyboardInterrupt is raised."""
+        """Run everything that other sweeps do not run, which stays in ``left``.
+
+        On Ctrl-C or SIGTERM all children save and end; then KeyboardInterrupt is raised.
+        """
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            while self.waiting or self.active:
-                while self.waiting and len(self.active) < self.workers.n_slots:
-                    self._start(self.waiting.popleft())
-                self._collect()
-                self._draw()
-                time.sleep(POLL_SECONDS)
+            self._run_waiting()
+            self.waiting, self.left = deque(self.left), []  # another sweep may have ended without them
+            self._run_waiting()
         finally:
             self._stop()
             signal.signal(signal.SIGTERM, previous)
             self.index.refresh()
 
+    def _run_waiting(self) -> None:
+        while self.waiting or self.active:
+            while self.waiting and len(self.active) < self.workers.n_slots:
+                self._start(self.waiting.popleft())
+            self._collect()
+            self._draw()
+            time.sleep(POLL_SECONDS)
+
     def _start(self, job: Job) -> None:
-        if job.attempts == 0 and self._taken(job.run.identity):
-            say(f"left to another sweep: {job.run.label}")
+        job.claim = job.claim or self.index.claim(job.run.identity)
+        if job.claim is None:
+            if self.index.finished(job.run.identity) is None:
+                self.left.append(job)
             return
         job.attempts += 1
-        handle = self.workers.start(job.command(self.index), job.log, job.run.config.use_cuda)
+        handle = self.workers.start(job.command(self.index), job.log, job.run.config.use_cuda, job.claim)
         self.active[handle] = job
-
-    def _taken(self, identity: str) -> bool:
-        return self.index.finished(identity) is not None or self.index.running(identity)
 
     def _collect(self) -> None:
         """Note how children ended that have."""
@@ -100,15 +116,20 @@ class Sweep:
             job = self.active.pop(handle)
             job.exit_code = code
             self.index.refresh()
-            if code == 0:
-                job.log.unlink(missing_ok=True)
-            elif job.attempts < ATTEMPTS:
+            if code and job.attempts < ATTEMPTS and self.index.finished(job.run.identity) is None:
                 say(f"trying again: {job.failure()}")
                 self.waiting.append(job)
             else:
-                self.failed.append(job)
+                self._end(job)
             if not sys.stderr.isatty():
                 print(self.line(), flush=True)
+
+    def _end(self, job: Job) -> None:
+        job.release()
+        if job.exit_code:
+            self.failed.append(job)
+        else:
+            job.log.unlink(missing_ok=True)
 
     def _stop(self) -> None:
         for handle in self.active:
@@ -117,6 +138,8 @@ class Sweep:
             say(f"stopping: {len(self.active)} runs save their state ...")
         while any(self.workers.exit_code(handle) is None for handle in self.active):
             time.sleep(POLL_SECONDS)
+        for job in (*self.active.values(), *self.waiting):
+            job.release()
 
     def done(self) -> float:
         """Share of the whole sweep that is done, by estimated cost."""

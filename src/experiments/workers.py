@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from utils.errors import InputError
+from utils.lock import Lock
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}  # torch, numpy and OpenBLAS read it
 POLL_SECONDS = 0.2
@@ -25,8 +26,11 @@ class Workers(Protocol):
 
     n_slots: int
 
-    def start(self, command: Sequence[str], log: Path, use_cuda: bool) -> Hashable:
-        """Start a child; what it writes to stderr goes into ``log``, its stdout nowhere."""
+    def start(self, command: Sequence[str], log: Path, use_cuda: bool, claim: Lock) -> Hashable:
+        """Start a child; what it writes to stderr goes into ``log``, its stdout nowhere.
+
+        On this machine it shares the ``claim``, which then outlives a parent that is killed.
+        """
 
     def exit_code(self, handle: Any) -> int | None:
         """None while the child runs."""
@@ -40,8 +44,11 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def start_child(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """A child in a process group of its own, so that Ctrl-C reaches it only through its parent."""
+def start_child(command: Sequence[str], log: Path, inherit: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """A child in a process group of its own, so that Ctrl-C reaches it only through its parent.
+
+    It keeps the descriptors ``inherit`` open.
+    """
     with open(log, "wb") as stderr:
         return subprocess.Popen(
             command,
@@ -50,6 +57,7 @@ def start_child(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
             stderr=stderr,
             env={**os.environ, **ENVIRONMENT},
             start_new_session=True,
+            pass_fds=inherit,
         )
 
 
@@ -59,8 +67,8 @@ class LocalWorkers:
     def __init__(self, n_slots: int) -> None:
         self.n_slots = n_slots
 
-    def start(self, command: Sequence[str], log: Path, use_cuda: bool) -> subprocess.Popen[bytes]:
-        return start_child(command, log)
+    def start(self, command: Sequence[str], log: Path, use_cuda: bool, claim: Lock) -> subprocess.Popen[bytes]:
+        return start_child(command, log, [claim.descriptor])
 
     def exit_code(self, handle: subprocess.Popen[bytes]) -> int | None:
         return handle.poll()
@@ -101,7 +109,7 @@ class RayWorkers:
         self._ray = ray
         self.n_slots = n_slots or int(ray.cluster_resources()["CPU"])
 
-    def start(self, command: Sequence[str], log: Path, use_cuda: bool) -> Hashable:
+    def start(self, command: Sequence[str], log: Path, use_cuda: bool, claim: Lock) -> Hashable:
         task = self._ray.remote(num_cpus=1, num_gpus=int(use_cuda), max_retries=0)(run_child)
         return task.remote(list(command), log.absolute(), os.getcwd())
 

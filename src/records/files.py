@@ -3,12 +3,14 @@
 config.json, run.json, info.json   JSON, replaced whole
 cout.txt                           captured output, appended
 metrics.jsonl                      one ``{"name", "step", "value", "time"}`` per line, appended
+lock                               held by the run's process as long as it lives, removed at the end
 metrics.json                       the same points in Sacred's stock layout, written when the run stops
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ from utils.errors import InputError
 
 METRICS = "metrics.jsonl"
 STOCK_METRICS = "metrics.json"
+LOCK = "lock"
 
 
 class RecordError(InputError):
@@ -66,6 +69,8 @@ def read_curves(path: Path, start: int = 0) -> tuple[dict[str, Curve], int]:
     curves: dict[str, Curve] = {}
     try:
         with open(path, "rb") as file:
+            if start > file.seek(0, os.SEEK_END):
+                raise RecordError(f"{path}: expected more than the {start} bytes that were read, something cut it.")
             file.seek(start)
             complete, newline, _ = file.read().rpartition(b"\n")
         points = json.loads(b"[" + complete.replace(b"\n", b",") + b"]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,7 +13,9 @@ from records import checkpoint
 from records.files import METRICS, RecordError, read_curves
 from records.identity import identity
 from records.store import FileStore, RunRecord
+from utils.lock import Lock
 
+CLAIMS = "claims"  # folder of locks beside the runs
 FINAL = ("COMPLETED", "INTERRUPTED", "FAILED")
 
 
@@ -52,6 +55,25 @@ class RunIndex:
         """Return the newest completed run of this identity."""
         return next((record for record in self._of(key) if record.status == "COMPLETED"), None)
 
+    def claim(self, key: str) -> Lock | None:
+        """Give this process, and children that inherit it, the right to run this identity until the last of them ends.
+
+        Return None when the run is finished, or running, or when another process has the right.
+        Raises RecordError when it cannot be written.
+        """
+        path = self.store.results_dir / CLAIMS / hashlib.sha256(key.encode()).hexdigest()[:32]
+        try:
+            lock = Lock.take(path)
+        except OSError as error:
+            raise RecordError(f"results folder: cannot write {path} ({error.strerror}). Free space there.") from error
+        if lock is None:
+            return None
+        self.refresh()
+        if self.finished(key) or self.running(key):
+            lock.release()
+            return None
+        return lock
+
     def running(self, key: str) -> bool:
         """Return whether a run of this identity is running now."""
         return any(record.status == "RUNNING" for record in self._of(key))
@@ -71,7 +93,10 @@ class RunIndex:
 
     def _last_step(self, run_id: int) -> int:
         start, step = self._reached.get(run_id, (0, 0))
-        curves, end = read_curves(self.store.folder(run_id) / METRICS, start)
+        try:
+            curves, end = read_curves(self.store.folder(run_id) / METRICS, start)
+        except RecordError:  # what reads all of it will tell
+            return step
         step = max([step, *(curve.steps[-1] for curve in curves.values())])
         self._reached[run_id] = (end, step)
         return step

@@ -13,6 +13,7 @@ from typing import Any
 from sacred.observers.base import RunObserver
 
 from records.files import (
+    LOCK,
     METRICS,
     STOCK_METRICS,
     RecordError,
@@ -23,7 +24,8 @@ from records.files import (
 )
 from records.machine import git_state, machine, versions
 from records.store import utc_now
-from utils.atomic import AppendFile, write_atomic
+from utils.atomic import TEMPORARY, AppendFile, write_atomic
+from utils.lock import Lock, is_held
 from utils.outage import Outage
 from utils.version import VERSION
 
@@ -68,6 +70,14 @@ def check_writable(results_dir: Path) -> None:
         ) from error
 
 
+def remove_leftovers(results_dir: Path) -> None:
+    """Remove what runs in ``results_dir`` were writing when they were killed."""
+    for lock in results_dir.glob(f"*/{LOCK}"):
+        if is_held(lock) is False:
+            for path in lock.parent.rglob(TEMPORARY.format("*")):
+                path.unlink(missing_ok=True)
+
+
 class FileObserver(RunObserver):
     """Writes ``results_dir/<id>/``, the format of ``records.files``.
 
@@ -90,6 +100,8 @@ class FileObserver(RunObserver):
         self._cout = ""
         self._cout_written = 0
         self._json_written: dict[str, bytes] = {}
+        self._alive: Lock | None = None  # held while the run goes on
+        self._appended: tuple[AppendFile, ...] = ()
         # Sacred drops an observer that raises anything.
         self._writing = Outage(
             "record: writing failed ({error}); kept in memory, next try at the next beat.", Exception
@@ -108,17 +120,27 @@ class FileObserver(RunObserver):
     @property
     def failed(self) -> bool:
         """Something of the run, or of its checkpoints, is not on disk."""
-        return self._writing.error is not None or self.saving.error is not None
+        return self._lacks() is not None
+
+    def _lacks(self) -> str | None:
+        """Return what is not on disk, and why."""
+        if self._writing.error is not None:
+            return f"{len(self._lines)} metric points ({self._writing.error})"
+        if self.saving.error is not None:
+            return f"its last checkpoint ({self.saving.error})"
+        for file in self._appended:
+            if file.n_lost:
+                return f"{file.n_lost} bytes of {file.path.name} (something else shortened or removed it)"
+        return None
 
     def summary(self) -> str:
         """Return the line that ends the run's output: where it is recorded, or what is not on disk."""
         if self.run_id is None:
             return "Recording: the run did not start, nothing was recorded."
-        error = self._writing.error or self.saving.error
-        if error is not None:
-            lacks = f"{len(self._lines)} metric points" if self._writing.error else "its last checkpoint"
+        lacks = self._lacks()
+        if lacks is not None:
             return (
-                f"RECORDING FAILED: run {self.run_id} in {self.run_dir} lacks {lacks} ({error}). "
+                f"RECORDING FAILED: run {self.run_id} in {self.run_dir} lacks {lacks}. "
                 "Free space or restore the folder before the next run."
             )
         n_failed = self._writing.n_failed + self.saving.n_failed
@@ -136,9 +158,11 @@ class FileObserver(RunObserver):
         _id: int | None,
     ) -> int:
         """Allocate the id and write config.json and run.json. Raises RecordError: no run starts unrecorded."""
+        remove_leftovers(self.results_dir)
         self.run_id = create_run_folder(self.results_dir, self._first_id)
         self._metrics_file = AppendFile(self.run_dir / METRICS)
         self._cout_file = AppendFile(self.run_dir / "cout.txt")
+        self._appended = (self._metrics_file, self._cout_file)
         self._entry = {
             "experiment": {"name": ex_info["name"], "mainfile": ex_info["mainfile"]},
             "command": command,
@@ -154,6 +178,7 @@ class FileObserver(RunObserver):
             "host": machine(),
         }
         try:
+            self._alive = Lock.take(self.run_dir / LOCK, wait=True)  # a reader may be looking
             self._write_json("config.json", config)
             self._write_json("run.json", self._entry)
         except OSError as error:
@@ -209,6 +234,11 @@ class FileObserver(RunObserver):
         if self.run_id is not None:
             self._stop("FAILED", fail_time, fail_trace=fail_trace)
 
+    def join(self) -> None:
+        """Let go of the run, Sacred's last call: one whose end could not be written then reads as DEAD."""
+        if self._alive is not None:
+            self._alive.abandon()
+
     def _stop(self, status: str, time: datetime, **outcome: Any) -> None:
         with self._lock:
             self._entry |= {"status": status, "stop_time": time.isoformat(), **outcome}
@@ -228,6 +258,9 @@ class FileObserver(RunObserver):
             if self._entry["status"] != "RUNNING":
                 curves, _ = read_curves(self.run_dir / METRICS)
                 self._write_json(STOCK_METRICS, stock_metrics(curves))
+                if self._alive is not None:
+                    self._alive.release()
+                    self._alive = None
 
     def _write_json(self, name: str, value: Any) -> None:
         data = dumps(value)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from records.files import (
+    LOCK,
     METRICS,
     STOCK_METRICS,
     Curve,
@@ -24,6 +25,7 @@ from records.files import (
 )
 from records.query import Condition, flatten
 from utils.atomic import write_atomic
+from utils.lock import is_held
 from utils.words import nearest
 
 logger = logging.getLogger(__name__)
@@ -63,12 +65,14 @@ class RunRecord:
     entry: Mapping[str, Any]  # run.json; times are ISO 8601 text, UTC
     config: Mapping[str, Any]
     info: Mapping[str, Any]
+    alive: bool | None = None  # whether its process lives; None where only its heartbeat can tell
 
     @property
     def status(self) -> str:
-        """One of STATUSES: a run that was killed cannot say so itself, its heartbeat stops."""
+        """One of STATUSES: a run that was killed cannot say so itself."""
         status = str(self.entry["status"])
-        return "DEAD" if status == "RUNNING" and utc_now() - self.last_sign > STALE else status
+        alive = utc_now() - self.last_sign <= STALE if self.alive is None else self.alive
+        return "DEAD" if status == "RUNNING" and not alive else status
 
     @property
     def started(self) -> datetime:
@@ -277,7 +281,9 @@ class FileStore(RunStore):
 
     def get(self, run_id: int) -> RunRecord:
         folder = self.folder(run_id)
-        return RunRecord(run_id, *(read_json(folder / name) for name in ("run.json", "config.json", "info.json")))
+        alive = is_held(folder / LOCK)  # before run.json is read: a run that ends says so first
+        entry, config, info = (read_json(folder / name) for name in ("run.json", "config.json", "info.json"))
+        return RunRecord(run_id, entry, config, info, alive if entry.get("status") == "RUNNING" else None)
 
     def own_metrics(self, run_id: int) -> dict[str, Curve]:
         curves, _ = read_curves(self.folder(run_id) / METRICS)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+TEMPORARY = ".{}.tmp"  # name of what a file is written as
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
@@ -15,7 +17,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Whatever is raised inside, or by the disk (OSError), leaves ``path`` unchanged and no temporary file.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(TEMPORARY.format(path.name))
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -34,15 +36,24 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 class AppendFile:
-    """A file that only grows. The rest of a failed write is cut off by the next one, so repeating it is safe."""
+    """A file of lines that only grows. The rest of a failed write is cut off by the next one, so repeating it is safe.
+
+    Where something else has shortened or removed it, it goes on after its last whole line; ``n_lost`` counts the bytes.
+    """
 
     def __init__(self, path: Path) -> None:
+        """Write nothing yet."""
         self.path = path
+        self.n_lost = 0
         self._size = 0  # bytes known to be on disk
 
     def append(self, data: bytes) -> None:
         """Add ``data`` and fsync. Raises OSError; the file then may end in a part of ``data``."""
         with open(self.path, "ab") as file:
+            if file.tell() < self._size:
+                whole = self.path.read_bytes().rfind(b"\n") + 1
+                self.n_lost += self._size - whole
+                self._size = whole
             file.truncate(self._size)
             file.write(data)
             file.flush()

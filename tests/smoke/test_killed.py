@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import process
 from tests.support.small_runs import eventful, points
 
 import main
-from records.index import FINAL
+from records import checkpoint
 from records.store import FileStore
 
 
@@ -38,7 +40,7 @@ def test_a_killed_run_continues_without_a_hole(
 ) -> None:
     code, _, errors = process.finish(process.start(eventful(tmp_path), process.struck(moment, call, when)))
     assert code == -signal.SIGKILL, errors
-    assert FileStore(tmp_path / "sacred").get(1).entry["status"] not in FINAL
+    assert FileStore(tmp_path / "sacred").get(1).status == "DEAD"
     assert main.main([f"--resume={tmp_path / 'sacred' / '1'}", "with", f"local_results_path={tmp_path}"]) == 0
     assert points(tmp_path, 2) == whole
 
@@ -47,6 +49,37 @@ def test_a_run_that_says_completed_needs_no_state(tmp_path: Path) -> None:
     hook = process.struck("after", "records.observer:FileObserver.completed_event")
     assert process.finish(process.start(eventful(tmp_path), hook))[0] == -signal.SIGKILL
     assert FileStore(tmp_path / "sacred").get(1).status == "COMPLETED"
+
+
+@pytest.mark.parametrize("left", [0, 1000], ids=["removed", "shortened"])
+def test_metrics_that_something_else_cuts_go_on_after_their_last_whole_line(
+    left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, save, cut = tmp_path / "sacred" / "1" / "metrics.jsonl", checkpoint.save, list[int]()
+
+    def saved(target: Path, state: dict[str, Any]) -> None:
+        save(target, state)
+        if target.name == checkpoint.RESUME and not cut:
+            cut.append(path.stat().st_size)
+            if left:
+                os.truncate(path, left)
+            else:
+                path.unlink()
+
+    monkeypatch.setattr(checkpoint, "save", saved)
+    assert main.main(eventful(tmp_path)) == main.RECORDING_FAILED
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "bytes of metrics.jsonl (something else shortened or removed it)" in last
+    steps = [step for step, _ in points(tmp_path, 1)["test_return_mean"]]
+    assert steps[-3:] == [200, 300, 400]
+
+
+def test_the_next_start_removes_what_a_killed_run_was_writing(tmp_path: Path) -> None:
+    hook = process.struck("before", "os:fsync", "os.readlink(f'/proc/self/fd/{args[0]}').endswith('.resume.pt.tmp')")
+    assert process.finish(process.start(eventful(tmp_path), hook))[0] == -signal.SIGKILL
+    assert [path.name for path in tmp_path.rglob("*.tmp")] == [".resume.pt.tmp"]
+    assert main.main(eventful(tmp_path)) == 0
+    assert list(tmp_path.rglob("*.tmp")) == []
 
 
 @pytest.mark.parametrize(

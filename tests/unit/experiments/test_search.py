@@ -17,6 +17,7 @@ from config.schema import ConfigError
 from experiments import search as searches
 from experiments.plan import PlannedRun
 from experiments.search import Search, distribution, load_space
+from experiments.sweep import Job
 from records.index import RunIndex
 from records.store import FileStore
 from search import main
@@ -43,6 +44,7 @@ class RecordingSweep:
     fail_at: tuple[int, ...] = ()  # numbers of runs
     interrupt_at: int | None = None
     n_runs = 0
+    left: tuple[Job, ...] = ()  # to other processes
 
     def __init__(self, runs: Sequence[PlannedRun], index: RunIndex, workers: object, log_dir: Path) -> None:
         self.runs, self.index = runs, index
@@ -178,3 +180,13 @@ def test_search_runs_real_trials(tmp_path: Path) -> None:
     name = space_file(tmp_path, algorithms=["iql"], seeds=[1], space={"lr": [0.01, 0.001]}, overrides=overrides)
     assert main([name, "--trials=1", f"--results={tmp_path}"]) == 0
     assert [record.status for record in FileStore(tmp_path / "sacred").list()] == ["COMPLETED"]
+
+
+def test_a_trial_that_another_process_runs_is_left_open(
+    tmp_path: Path, sweep: type[RecordingSweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = searches.Search(searches.load_space(space_file(tmp_path)), "space", tmp_path, tmp_path).plan("iql", {})[0]
+    sweep.left = (Job(run, tmp_path / "log"),)
+    assert main(command(tmp_path, 1)) == 2
+    assert "another process runs " in capsys.readouterr().err
+    assert [trial.state for trial in trials_of(tmp_path, "iql")] == [TrialState.RUNNING]

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import yaml
 from tests.support import recorded
@@ -25,10 +26,12 @@ from config.resolve import make_config
 from config.schema import ConfigError
 from experiments.plan import PlannedRun, load_experiment, plan
 from experiments.sweep import Sweep, weights
+from records.checkpoint import RESUME
 from records.identity import identity
 from records.index import RunIndex
 from records.store import FileStore
-from sweep import main
+from sweep import LEFT_OUT, main
+from utils.lock import Lock
 from utils.words import word
 
 SWEEP = SRC / "sweep.py"
@@ -211,7 +214,7 @@ class FakeWorkers:
         self.stopped: list[int] = []
         self.alive = self.most_alive = 0
 
-    def start(self, command: Sequence[str], log: Path, use_cuda: bool) -> int:
+    def start(self, command: Sequence[str], log: Path, use_cuda: bool, claim: Lock) -> int:
         log.write_text("Traceback\nthe reason\n")
         self.started.append(list(command))
         self.alive += 1
@@ -283,15 +286,32 @@ def test_failed_runs_are_tried_once_more_and_reported(tmp_path: Path, runs: list
     assert "1 failed" in jobs.line()
 
 
-def test_runs_of_another_sweep_are_left_to_it(
-    tmp_path: Path, runs: list[PlannedRun], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_runs_of_another_sweep_are_left_to_it(tmp_path: Path, runs: list[PlannedRun]) -> None:
     store = FileStore(tmp_path / "sacred")
     recorded.put(store, 1, runs[0].config, "RUNNING")
     workers = FakeWorkers(1, lambda command: 0)
-    Sweep(runs, RunIndex(store), workers, tmp_path / "logs").execute()
+    jobs = Sweep(runs, RunIndex(store), workers, tmp_path / "logs")
+    jobs.execute()
     assert [command[-2] for command in workers.started] == ["seed=2", "seed=3"]
-    assert "left to another sweep: iql bar seed=1" in capsys.readouterr().err
+    assert [job.run.label for job in jobs.left] == ["iql bar seed=1"]
+
+
+def test_what_another_sweep_gives_up_is_run_at_the_end(tmp_path: Path, runs: list[PlannedRun]) -> None:
+    store = FileStore(tmp_path / "sacred")
+    claim = RunIndex(store).claim(runs[0].identity)
+    assert claim is not None
+    assert RunIndex(store).claim(runs[0].identity) is None
+
+    def gives_up(command: Sequence[str]) -> int:
+        if command[-2] == "seed=2":
+            claim.release()
+        return 0
+
+    workers = FakeWorkers(1, gives_up)
+    jobs = Sweep(runs, RunIndex(store), workers, tmp_path / "logs")
+    jobs.execute()
+    assert [command[-2] for command in workers.started] == ["seed=2", "seed=3", "seed=1"]
+    assert jobs.left == []
 
 
 def test_ctrl_c_stops_the_children_and_waits_for_them(tmp_path: Path, runs: list[PlannedRun]) -> None:
@@ -370,6 +390,50 @@ def test_sweep_records_real_runs_once(tmp_path: Path, capsys: pytest.CaptureFixt
     assert store.get(1).entry["host"]["torch_threads"] == 1
     assert main(command) == 0
     assert store.ids() == [1]
+
+
+def sweep_process(command: Sequence[str]) -> subprocess.Popen[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, str(SWEEP), *command], env=env, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_sweeps_at_one_instant_run_everything_once(tmp_path: Path) -> None:
+    command = [experiment_file(tmp_path, seeds=[1, 2], overrides=QUICK), f"--results={tmp_path}", "--workers=1"]
+    sweeps = [sweep_process(command) for _ in range(2)]
+    outputs = [process.communicate(timeout=240)[0] for process in sweeps]
+    assert FileStore(tmp_path / "sacred").ids() == [1, 2]
+    for process, output in zip(sweeps, outputs, strict=True):
+        assert process.returncode == (LEFT_OUT if "left to another process" in output else 0)
+    assert 0 in [process.returncode for process in sweeps]
+    assert list((tmp_path / "sacred" / "claims").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_is_continued_at_once(tmp_path: Path) -> None:
+    """First the sweep is killed: its run goes on, and is left to itself. Then the run: a third sweep continues it."""
+    overrides = {**QUICK, "t_max": 10**6, "save_model_interval": 200}
+    command = [experiment_file(tmp_path, overrides=overrides), f"--results={tmp_path}", "--workers=1"]
+    store, state = FileStore(tmp_path / "sacred"), tmp_path / "sacred" / "1" / "checkpoints" / RESUME
+    first = sweep_process(command)
+    deadline = time.monotonic() + 240
+    while not state.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    (child,) = psutil.Process(first.pid).children()
+    first.kill()
+    first.wait()
+    assert sweep_process(command).wait(timeout=120) == LEFT_OUT
+    assert store.get(1).status == "RUNNING"
+    child.kill()
+    child.wait()
+    third = sweep_process(command)
+    while len(store.ids()) < 2 or store.get(2).resumed is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert store.get(1).status == "DEAD"
+    third.send_signal(signal.SIGINT)
+    assert third.wait(timeout=120) == 130
+    assert [record.status for record in store.list()] == ["DEAD", "INTERRUPTED"]
 
 
 @pytest.mark.slow
