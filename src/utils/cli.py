@@ -12,7 +12,9 @@ from collections.abc import Callable
 
 from utils.errors import InputError
 
+FAILED = 1  # on the way
 BAD_INPUT = 2
+RECORDING_FAILED = 3  # the run itself may be whole
 INTERRUPTED = 130
 READER_GONE = 141  # what shells report for SIGPIPE
 

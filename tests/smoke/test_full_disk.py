@@ -16,6 +16,7 @@ import main
 import run
 from records import checkpoint
 from records.files import read_json
+from utils.cli import RECORDING_FAILED
 
 CPU = torch.device("cpu")
 
@@ -66,7 +67,7 @@ def test_a_disk_that_stays_full_is_told_by_the_exit_code(
 ) -> None:
     with monkeypatch.context() as patch:
         refuse(patch, range(6, 10**6))
-        assert main.main(eventful(tmp_path)) == main.RECORDING_FAILED
+        assert main.main(eventful(tmp_path)) == RECORDING_FAILED
     said = capsys.readouterr()
     assert "400/400 steps" in said.out
     assert said.out.splitlines()[-1].startswith("RECORDING FAILED: run 1 in ")

@@ -14,6 +14,7 @@ from tests.support.small_runs import eventful, points
 import main
 from records import checkpoint
 from records.store import FileStore
+from utils.cli import INTERRUPTED, RECORDING_FAILED
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_metrics_that_something_else_cuts_go_on_after_their_last_whole_line(
                 path.unlink()
 
     monkeypatch.setattr(checkpoint, "save", saved)
-    assert main.main(eventful(tmp_path)) == main.RECORDING_FAILED
+    assert main.main(eventful(tmp_path)) == RECORDING_FAILED
     last = capsys.readouterr().out.splitlines()[-1]
     assert "bytes of metrics.jsonl (something else shortened or removed it)" in last
     steps = [step for step, _ in points(tmp_path, 1)["test_return_mean"]]
@@ -93,6 +94,6 @@ def test_the_next_start_removes_what_a_killed_run_was_writing(tmp_path: Path) ->
 def test_a_signal_at_any_moment_of_a_record_ends_it(moment: str, call: str, status: str, tmp_path: Path) -> None:
     hook = process.struck(moment, call, number=signal.SIGTERM)
     code, output, errors = process.finish(process.start(eventful(tmp_path), hook))
-    assert code == (main.INTERRUPTED if status == "INTERRUPTED" else 0), errors
+    assert code == (INTERRUPTED if status == "INTERRUPTED" else 0), errors
     assert FileStore(tmp_path / "sacred").get(1).status == status
     assert ("continue with: python src/main.py --resume=" in output) == (status == "INTERRUPTED")

@@ -12,6 +12,7 @@ import main
 from records.files import read_json
 from records.mongo import MongoStore
 from records.store import FileStore
+from utils.cli import RECORDING_FAILED
 
 if TYPE_CHECKING:
     from tests.support.mongo_server import Embedded
@@ -55,5 +56,5 @@ def test_a_database_that_never_answers_costs_nothing_but_a_message(
 def test_a_full_disk_is_told_by_the_exit_code_and_the_last_line(
     small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(small_disk, "t_max=2000", "log_interval=4", "test_interval=8") == main.RECORDING_FAILED
+    assert run(small_disk, "t_max=2000", "log_interval=4", "test_interval=8") == RECORDING_FAILED
     assert "RECORDING FAILED: run 1" in capsys.readouterr().out.splitlines()[-1]

@@ -31,6 +31,7 @@ from records import checkpoint
 from records.store import FileStore
 from run import Trainer
 from runners.vector_runner import VectorRunner
+from utils.cli import FAILED, INTERRUPTED
 from utils.errors import InputError
 from utils.signals import Stopped, StopRequest
 
@@ -178,7 +179,7 @@ def test_a_stopped_process_is_recorded_and_continues(
     process = started(tmp_path)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == main.INTERRUPTED == 130
+    assert process.returncode == INTERRUPTED == 130
     run_dir = tmp_path / "sacred" / "1"
     assert f"interrupted; continue with: python src/main.py --resume={run_dir}" in output
     assert json.loads((run_dir / "run.json").read_text())["status"] == "INTERRUPTED"
@@ -193,7 +194,7 @@ def test_a_run_that_saves_nothing_does_not_promise_to_continue(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Trainer, "_learn", lambda trainer: signal.raise_signal(signal.SIGTERM))
-    assert run_main(tmp_path, "iql", "bar", save_replay="never") == main.INTERRUPTED
+    assert run_main(tmp_path, "iql", "bar", save_replay="never") == INTERRUPTED
     assert "interrupted; nothing was saved to continue from." in capsys.readouterr().out
 
 
@@ -208,7 +209,7 @@ def test_an_evaluation_that_is_stopped_is_recorded_as_interrupted(
 
     monkeypatch.setattr(VectorRunner, "advance", stopped_at_the_first_step)
     loaded = {"evaluate": True, "checkpoint_path": str(finished / "checkpoints")}
-    assert run_main(tmp_path, "iql", "bar", **loaded) == main.INTERRUPTED
+    assert run_main(tmp_path, "iql", "bar", **loaded) == INTERRUPTED
     assert json.loads((tmp_path / "sacred" / "1" / "run.json").read_text())["status"] == "INTERRUPTED"
 
 
@@ -319,7 +320,7 @@ def test_resuming_with_a_count_that_no_run_can_have(
     state["learner" if name == "n_updates" else "counters"][name] = value
     checkpoint.save(path, state)
     words = ["with", f"local_results_path={tmp_path / 'results'}", "t_max=60"]
-    assert main.main([f"--resume={run_dir}", *words]) == main.FAILED
+    assert main.main([f"--resume={run_dir}", *words]) == FAILED
     assert f"does not fit the run's config.json (ValueError: {name} = {value} cannot be at t_env" in (
         capsys.readouterr().err
     )
@@ -333,7 +334,7 @@ def test_resuming_with_another_configuration(
     config = json.loads((run_dir / "config.json").read_text())
     changed = {**config, "hidden_dims": [12], "local_results_path": str(tmp_path / "results")}
     (run_dir / "config.json").write_text(json.dumps(changed))
-    assert main.main([f"--resume={run_dir}"]) == main.FAILED
+    assert main.main([f"--resume={run_dir}"]) == FAILED
     assert (
         f"error: --resume: {run_dir}/checkpoints/resume.pt does not fit the run's config.json ("
         in capsys.readouterr().err
@@ -350,7 +351,7 @@ def test_resuming_needs_no_networks_but_its_own(finished: Path, tmp_path: Path) 
 
 
 def test_learning_that_diverged_fails_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_main(tmp_path, "iql", "bar", lr=1e30, log_interval=8, train_interval=2) == main.FAILED
+    assert run_main(tmp_path, "iql", "bar", lr=1e30, log_interval=8, train_interval=2) == FAILED
     assert "error: learning diverged: expected a finite loss, got " in capsys.readouterr().err
     assert json.loads((tmp_path / "sacred" / "1" / "run.json").read_text())["status"] == "FAILED"
 
@@ -369,7 +370,7 @@ def test_a_run_outlives_its_reader(tmp_path: Path) -> None:
     process.stdout.close()
     time.sleep(1.0)  # lines go into nothing meanwhile
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == main.INTERRUPTED
+    assert process.wait(timeout=60) == INTERRUPTED
     assert json.loads((tmp_path / "sacred" / "1" / "run.json").read_text())["status"] == "INTERRUPTED"
 
 

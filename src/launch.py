@@ -1,0 +1,235 @@
+"""From what a command line asks for to a recorded run, and its end. The only file that imports Sacred's Experiment."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from sacred import SETTINGS, Experiment
+from sacred.observers.base import RunObserver
+from sacred.run import Run
+
+import build
+from config.loader import layers, parse_overrides
+from config.resolve import config_from_dict, make_config, with_run_keys
+from config.schema import Config
+from records import checkpoint
+from records.files import read_json
+from records.mongo import MongoCopy, MongoStore
+from records.observer import FileObserver, check_writable
+from run import Record, Trainer, Unrecorded, evaluate_once
+from utils.cli import BAD_INPUT, FAILED, INTERRUPTED, RECORDING_FAILED, close_output, refuse, say
+from utils.errors import InputError
+from utils.processes import Processes, ProcessLost
+from utils.signals import Stopped, StopRequest
+
+SETTINGS.CAPTURE_MODE = "sys"  # "fd" loses the end of the output
+SETTINGS.CONFIG.READ_ONLY_CONFIG = True
+SETTINGS.HOST_INFO.CAPTURED_ENV = []
+SETTINGS.DISCOVER_SOURCES = "none"
+SETTINGS.DISCOVER_DEPENDENCIES = "none"
+
+BEAT_SECONDS = 2  # at most this much of the metrics is lost by kill -9
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for, checked."""
+
+    config: Config
+    notes: list[str]  # for the person
+    resume_from: Path | None  # folder of the run to continue
+    mongo_url: str | None  # of the copy
+
+    @classmethod
+    def read(cls, arguments: argparse.Namespace) -> Request:
+        """The request of `config.loader.parse_command_line`. Raises InputError for what cannot be run."""
+        if arguments.resume is None:
+            stack = layers(arguments.config, arguments.env_config, arguments.overrides)
+            return cls(*make_config(stack, build.REGISTRIES), None, arguments.mongo_url)
+        overrides = parse_overrides(arguments.overrides).values
+        run_dir = checkpoint.resumable_run(arguments.resume, Path(overrides.get("local_results_path", "results")))
+        recorded = config_from_dict(*(read_json(run_dir / name) for name in ("config.json", "run.json")))
+        return cls(with_run_keys(recorded, overrides), [], run_dir, arguments.mongo_url)
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run to continue."""
+
+    folder: Path
+    started: str | None  # start_time of its record
+    state: dict[str, Any]  # of `Trainer.state_dict`
+
+    @classmethod
+    def read(cls, folder: Path, n_processes: int) -> Resumed:
+        """The run in ``folder``. Raises CheckpointError, also if it is not one of ``n_processes``."""
+        # To the CPU, where random streams and engines live; networks and memories move to their device.
+        state = checkpoint.load(folder / "checkpoints" / checkpoint.RESUME, torch.device("cpu"))
+        expected = 1 + len(state.get("others", []))
+        if expected != n_processes:
+            raise checkpoint.CheckpointError(
+                f"--resume: expected the number of processes that {folder} was played by, {expected}, got "
+                f"{n_processes}. Start with: {launcher(expected)} src/main.py --resume={folder}"
+            )
+        return cls(folder, read_json(folder / "run.json").get("start_time"), state)
+
+
+def recorders(request: Request) -> tuple[FileObserver, list[RunObserver]]:
+    """The observer that records a run as files, and all observers: with a URL a copy in that database too.
+
+    Raises RecordError for what is no MongoDB URL, and where no run could be recorded.
+    """
+    results = Path(request.config.local_results_path) / "sacred"
+    copy = MongoCopy(MongoStore.at(request.mongo_url), results) if request.mongo_url else None
+    files = FileObserver(results, 1 if copy is None else copy.first_id())
+    check_writable(results)
+    return files, [files] if copy is None else [files, copy]
+
+
+def experiment(
+    system: build.System,
+    notes: Sequence[str],
+    observer: FileObserver,
+    observers: list[RunObserver],
+    resumed: Resumed | None,
+    stop: StopRequest,
+) -> Experiment:
+    """The Sacred experiment of one run, which says ``notes`` first and is recorded by ``observers`` until ``stop``."""
+    config = system.config
+    ex = Experiment("hmf", save_git_info=False)
+    ex.logger = logging.getLogger("hmf")  # type: ignore[assignment]
+    ex.add_config(config.to_dict())
+    ex.observers.extend(observers)
+
+    n_processes = system.processes.size
+    together = "at once" if n_processes == 1 else f"at once in each of {n_processes} processes"
+
+    @ex.main
+    def main(_run: Run) -> float | None:
+        for note in notes:
+            say(note)
+        info = system.mac.info
+        say(
+            f"{config.name} on {info.name}: {info.n_agents} agents, {info.n_actions} actions, observations "
+            f"{tuple(info.obs_shape)}, {config.batch_size_run} environments {together}, seed {config.seed}, "
+            f"{sum(parameter.numel() for parameter in system.learner.parameters):,} parameters, on {system.device}"
+        )
+        say(f"run {_run._id}: {observer.run_dir}")
+        observer.add_info(
+            resolved={
+                "device": str(system.device),
+                "n_agents": info.n_agents,
+                "n_actions": info.n_actions,
+                "replay_ratio": system.regime.replay_ratio,
+                "processes": n_processes,
+            }
+        )
+        try:
+            return work()
+        except BaseException:
+            _run._stop_heartbeat()  # one last beat: Sacred's own comes after it has closed the captured output
+            raise
+
+    def work() -> float | None:
+        if config.evaluate:
+            return evaluate_once(system, observer, stop)
+        trainer = started(system, observer, resumed, stop)
+        observer.add_info(cpu_seconds=trainer.cpu_seconds)  # a list that grows
+        if resumed is not None:
+            parent, t_env = resumed.folder, trainer.counters.t_env
+            observer.add_info(resumed_from=int(parent.name), resumed_start=resumed.started, resumed_at=t_env)
+            say(f"resumed from run {parent.name} at step {t_env:,}")
+            if parent.resolve().parent != observer.results_dir.resolve():
+                say(f"note: that run is in {parent.parent}; where both runs are in one folder, their curves are one.")
+        return trainer.train()
+
+    return ex
+
+
+def started(system: build.System, record: Record, resumed: Resumed | None, stop: StopRequest) -> Trainer:
+    """The training loop, where ``resumed`` stopped if given, whose state is used up. Raises CheckpointError."""
+    trainer = Trainer(system, record, stop)
+    if resumed is not None:
+        trainer.resume(resumed.folder / "checkpoints", resumed.state)
+        resumed.state.clear()  # it is as large as the replay
+    return trainer
+
+
+def accompany(system: build.System, resumed: Resumed | None) -> int:
+    """A process beside the first: it plays and learns, and leaves all words to the first."""
+    code = 0
+    try:
+        with StopRequest() as stop:
+            started(system, Unrecorded(), resumed, stop).train()
+    except (Stopped, KeyboardInterrupt):
+        code = INTERRUPTED
+    except InputError as error:
+        refuse(error)
+        code = FAILED
+    finally:
+        system.close()
+    return code
+
+
+def launcher(n_processes: int) -> str:
+    """What starts so many processes on one machine."""
+    return "python" if n_processes == 1 else f"torchrun --nproc-per-node {n_processes}"
+
+
+def _how_to_continue(observer: FileObserver, n_processes: int) -> str:
+    if observer.run_id is None or not (observer.run_dir / "checkpoints" / checkpoint.RESUME).exists():
+        return "nothing was saved to continue from."
+    return f"continue with: {launcher(n_processes)} src/main.py --resume={observer.run_dir}"
+
+
+def launch(arguments: argparse.Namespace) -> int:
+    """A whole run: 0, or 2 for bad input (one line, nothing written), 3 if recording failed, 130 if interrupted.
+
+    1 if it failed on the way: in one line what a person can mend, with a traceback a mistake in the code.
+    """
+    try:
+        processes = Processes.join()
+    except InputError as error:
+        return refuse(error)
+    try:
+        request = processes.from_first(lambda: Request.read(arguments))
+        source = request.resume_from
+        system = processes.together(lambda: build.build(request.config, source is not None, processes))
+        resumed = processes.from_first(lambda: None if source is None else Resumed.read(source, processes.size))
+        found = processes.together(lambda: recorders(request) if processes.first else None)
+    except InputError as error:
+        if processes.first:
+            refuse(error)
+        processes.leave()
+        return BAD_INPUT
+    except ProcessLost as error:
+        say(f"interrupted ({error}); nothing was recorded.")
+        return INTERRUPTED
+    if found is None:
+        return accompany(system, resumed)
+    observer, observers = found
+    code = 0
+    try:
+        with StopRequest() as stop:  # from before there is a record until after its last word
+            ex = experiment(system, [*request.notes, *system.notes], observer, observers, resumed, stop)
+            ex.run(options={"--beat-interval": BEAT_SECONDS})
+        if request.config.save_replay != "always" and not observer.failed:  # only now does the record say COMPLETED
+            checkpoint.remove_resume(observer.run_dir / "checkpoints")
+    except (Stopped, KeyboardInterrupt) as error:
+        code = INTERRUPTED
+        reason = f" ({error})" if str(error) else ""
+        say(f"interrupted{reason}; {_how_to_continue(observer, processes.size)}")
+    except InputError as error:
+        refuse(error)
+        code = FAILED
+    finally:
+        system.close()
+        say(observer.summary())
+        close_output()
+    return RECORDING_FAILED if observer.failed else code
