@@ -3,7 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 ./install_dependencies.sh --dev
-export OMP_NUM_THREADS=1  # tests are many and small
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check .
 .venv/bin/python -m mypy src tests

@@ -1,8 +1,8 @@
 """``python src/benchmark.py [OPTIONS] [with key=value ...]``: speed and memory against the population.
 
 Everything is timed on one core, in its CPU time and in turn with its floors, so that other work on the machine
-disturbs ratios little; with ``use_cuda=true`` in wall time, and engines run on all cores. Writes tables (Markdown, CSV)
-and a picture; docs/performance.md explains the columns.
+disturbs ratios little; with ``use_cuda=true`` in wall time (``threads=16`` lets engines feed it from as many cores).
+Writes tables (Markdown, CSV) and a picture; docs/performance.md explains the columns.
 """
 
 from __future__ import annotations

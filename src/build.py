@@ -182,6 +182,7 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
     random streams of their own, the first with those of a process alone.
     """
     _check_processes(config, processes)
+    torch.set_num_threads(config.threads)  # before anything computes: sums over shares round differently
     keep_freed_memory()
     device = device_of(config)
     if config.use_cuda:

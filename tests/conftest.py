@@ -1,4 +1,4 @@
-"""What all tests share: repeatable property tests, and a disk that fills up."""
+"""What all tests share: repeatable property tests, one thread, and a disk that fills up."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+torch.set_num_threads(1)  # as the configuration has it; builds set their own
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class Range(NamedTuple):
 COUNT, SIZE, SHARE, POSITIVE = Range(0), Range(1), Range(0, 1), Range(0, above=True)
 RANGES: dict[str, Range] = {
     "seed": Range(0, 2**32 - 1),
-    **dict.fromkeys(("t_max", "batch_size_run", "batch_size", "buffer_size", "train_interval"), SIZE),
+    **dict.fromkeys(("t_max", "batch_size_run", "batch_size", "buffer_size", "train_interval", "threads"), SIZE),
     **dict.fromkeys(
         ("test_interval", "test_nepisode", "log_interval", "save_model_interval", "keep_checkpoints"), SIZE
     ),

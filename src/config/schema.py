@@ -39,6 +39,7 @@ class Config:
     regime: str  # from rows to updates: replay or rollout
 
     seed: int
+    threads: int  # of the processor, in each process of a run
     t_max: int  # environment steps in all
     batch_size_run: int  # parallel environments
     test_interval: int  # environment steps between evaluations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 WITHOUT: dict[str, Any] = {
+    "threads": 1,
     "regime": "replay",
     "optimiser": "adam",
     "lr_finish": 1.0,

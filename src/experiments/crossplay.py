@@ -96,6 +96,7 @@ def meet(game: Config, row: Player, column: Player | None, side: str, n_episodes
 
 def play(players: Sequence[Player], n_episodes: int, seed: int) -> Iterator[Result]:
     """Every row against every column and random play, on both sides. Raises ConfigError before the first."""
+    torch.set_num_threads(players[0].config.threads)
     rows, columns = line_up(players)
     for row in rows:
         for column in (*columns, None):

@@ -41,6 +41,7 @@ class Evaluation:
     def of_run(cls, run_dir: Path, step: str, overrides: list[str], episodes: int, seed: int) -> Evaluation:
         """The checkpoint ``step`` of a run, in its game with ``env_args`` overridden. Raises InputError."""
         config = run_config(run_dir, overrides)
+        torch.set_num_threads(config.threads)
         folder = checkpoint.exact_folder(run_dir, step)
         mac = build.load_policy(folder / checkpoint.POLICY, CPU)
         return cls(run_dir, config, folder, mac, episodes, seed)

@@ -104,7 +104,7 @@ class Sweep:
                 self.left.append(job)
             return
         job.attempts += 1
-        handle = self.workers.start(job.command(self.index), job.log, job.run.config.use_cuda, job.claim)
+        handle = self.workers.start(job.command(self.index), job.log, job.run.config, job.claim)
         self.active[handle] = job
 
     def _collect(self) -> None:

@@ -1,4 +1,4 @@
-"""Where child processes run: on this machine, or on a Ray cluster. One thread each."""
+"""Where child processes run: on this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from config.schema import Config
 from utils.errors import InputError
 from utils.lock import Lock
 
-ENVIRONMENT = {"OMP_NUM_THREADS": "1"}  # torch, numpy and OpenBLAS read it
 POLL_SECONDS = 0.2
 
 
@@ -26,8 +26,8 @@ class Workers(Protocol):
 
     n_slots: int
 
-    def start(self, command: Sequence[str], log: Path, use_cuda: bool, claim: Lock) -> Hashable:
-        """Start a child; what it writes to stderr goes into ``log``, its stdout nowhere.
+    def start(self, command: Sequence[str], log: Path, config: Config, claim: Lock) -> Hashable:
+        """Start a child that runs ``config``; what it writes to stderr goes into ``log``, its stdout nowhere.
 
         On this machine it shares the ``claim``, which then outlives a parent that is killed.
         """
@@ -55,7 +55,6 @@ def start_child(command: Sequence[str], log: Path, inherit: Sequence[int] = ()) 
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
-            env={**os.environ, **ENVIRONMENT},
             start_new_session=True,
             pass_fds=inherit,
         )
@@ -67,7 +66,7 @@ class LocalWorkers:
     def __init__(self, n_slots: int) -> None:
         self.n_slots = n_slots
 
-    def start(self, command: Sequence[str], log: Path, use_cuda: bool, claim: Lock) -> subprocess.Popen[bytes]:
+    def start(self, command: Sequence[str], log: Path, config: Config, claim: Lock) -> subprocess.Popen[bytes]:
         return start_child(command, log, [claim.descriptor])
 
     def exit_code(self, handle: subprocess.Popen[bytes]) -> int | None:
@@ -91,7 +90,7 @@ def run_child(command: Sequence[str], log: Path, folder: str) -> int:
 
 
 class RayWorkers:
-    """Tasks of one core each (and one GPU where asked) on a cluster whose nodes share this file system."""
+    """Tasks of as many cores as threads (and one GPU where asked), on a cluster whose nodes share this file system."""
 
     def __init__(self, address: str, n_slots: int | None) -> None:
         """``n_slots``: None for all the cluster's cores. Raises WorkerError without ray or without a cluster."""
@@ -109,8 +108,8 @@ class RayWorkers:
         self._ray = ray
         self.n_slots = n_slots or int(ray.cluster_resources()["CPU"])
 
-    def start(self, command: Sequence[str], log: Path, use_cuda: bool, claim: Lock) -> Hashable:
-        task = self._ray.remote(num_cpus=1, num_gpus=int(use_cuda), max_retries=0)(run_child)
+    def start(self, command: Sequence[str], log: Path, config: Config, claim: Lock) -> Hashable:
+        task = self._ray.remote(num_cpus=config.threads, num_gpus=int(config.use_cuda), max_retries=0)(run_child)
         return task.remote(list(command), log.absolute(), os.getcwd())
 
     def exit_code(self, handle: Any) -> int | None:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-import torch
-
 import build
 from analysis.tables import Cell, Table
 from config.resolve import config_from_dict
@@ -40,7 +38,6 @@ class Speed:
 
 def _trained(values: dict[str, Any], rollouts: int, rank: int, size: int, port: int) -> Speed:
     """Train for so many rollouts after a first one, as ``rank`` of ``size``, with values of a `Config.to_dict`."""
-    torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes = Processes.join()
     system = build.build(config_from_dict(values), processes=processes)

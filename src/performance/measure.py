@@ -107,8 +107,6 @@ def population(environment: str, n_agents: int) -> dict[str, Any]:
 def measure(values: dict[str, Any], environment: str, seconds: float) -> Measurement:
     """Build from a `Config.to_dict`, time everything in turn for ``seconds``, then training for as long again."""
     config = config_from_dict(values)
-    if not config.use_cuda:  # engines feed an accelerator from all cores
-        torch.set_num_threads(1)
     system = build.build(config)
     runner, rows, learner, regime = system.runner, system.rows, system.learner, system.regime
     now = clock(system.device)

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from analysis.tables import Cell, Table
 from performance.cases import config_for, measured, rollout_config
 from performance.exchange import EXCHANGES, exchange_table, pair
@@ -89,7 +87,6 @@ def of_tasks(speeds: Mapping[str, float], both_cores: float) -> list[Target]:
 
 def of_learning(battle: Mapping[str, Any], symmetric: Mapping[str, Any], seconds: float) -> list[Target]:
     """The rollout regime and the sparse first layer, measured here; env_args of Battle at N = 200 and of 64 v 64."""
-    torch.set_num_threads(1)
     faster, sparser = (
         "training agent steps/s, rollout over replay as in 0.1.0",
         "replay update, dense over sparse layer",

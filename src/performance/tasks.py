@@ -72,7 +72,6 @@ def task_speeds(n_envs: int, seconds: float) -> dict[str, float]:
 
 def rollout_speed(values: dict[str, Any], seconds: float) -> float:
     """Environment steps per second of wall time that one process collects, with ``values`` of a `Config.to_dict`."""
-    torch.set_num_threads(1)
     system = build.build(config_from_dict(values))
     system.runner.reset(seed=1)
     for _ in range(50):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -20,7 +19,6 @@ def start(arguments: Sequence[str], hook: str = "", stdout: int | IO[str] = subp
     """``main.py`` with these arguments, after the Python source ``hook``; output and errors are piped."""
     return subprocess.Popen(
         [sys.executable, "-c", START.format(hook=hook), *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,

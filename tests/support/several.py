@@ -25,7 +25,6 @@ def torchrun(arguments: Sequence[str], size: int = SIZE) -> subprocess.Popen[str
             *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size)),
             *("--master-port", str(free_port()), str(ROOT / "src" / "main.py"), *arguments),
         ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

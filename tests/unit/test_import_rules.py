@@ -113,7 +113,7 @@ def packages_after(program: str) -> set[str]:
     """Top-level packages that a process has imported when ``program`` has run."""
     done = subprocess.run(
         [sys.executable, "-c", f"{program}\nimport sys\nprint('\\n' + ' '.join(sys.modules))"],
-        env={**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(SRC)},
         capture_output=True,
         text=True,
         check=True,

@@ -6,11 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from tests.support import small_runs
 from tests.support.paths import SRC
+
+import build
+from envs.base import Env
 
 BROKEN = """
 from learners.base import LearningError
@@ -29,7 +35,7 @@ def run_with_broken_learner(error: str, folder: Path) -> subprocess.CompletedPro
     words = [*SMALL.split(), "learner=broken:Broken", f"local_results_path={folder}"]
     return subprocess.run(
         [sys.executable, SRC / "main.py", "--config=iql", "--env-config=bar", "with", *words],
-        env={**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
         check=False,
@@ -60,3 +66,31 @@ def test_notes_are_part_of_the_output_that_is_recorded(tmp_path: Path) -> None:
     said = (tmp_path / "sacred" / "1" / "cout.txt").read_text()
     assert "note: command line sets gmf_coef, which iql never reads.\n" in said
     assert "replay: " in said
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """What a machine of three cores, or its person's OMP_NUM_THREADS, gives torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("given", [{}, {"threads": 2}], ids=["by default", "as given"])
+def test_threads_are_those_of_the_configuration_before_anything_computes(
+    given: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_env, seen = build.make_env, list[int]()
+
+    def made(*arguments: Any, **options: Any) -> Env:
+        seen.append(torch.get_num_threads())
+        return make_env(*arguments, **options)
+
+    monkeypatch.setattr(build, "make_env", made)
+    assert small_runs.run(tmp_path, "iql", "bar", **given) == 0
+    run_dir, expected = tmp_path / "sacred" / "1", given.get("threads", 1)
+    assert seen == [expected, expected]
+    assert json.loads((run_dir / "config.json").read_text())["threads"] == expected
+    assert json.loads((run_dir / "run.json").read_text())["host"]["torch_threads"] == expected

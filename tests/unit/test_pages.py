@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,22 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_paths_in_code_font_exist(page: Path) -> None:
     named = re.findall(r"`((?:src|tests|tools|docs|opponents)/[\w./]*\w)/?(?:: \w+)?`", (ROOT / page).read_text())
     assert [path for path in named if path not in EXAMPLES and not (ROOT / path).exists()] == []
+
+
+def without_speeds(line: str) -> str:
+    """A line of output without what depends on the machine and on what else it does."""
+    return re.sub(r"(\d+ steps/s|left [\d:]+)", "_", line.strip())
+
+
+@pytest.mark.slow
+def test_the_output_that_the_readme_prints_is_what_its_command_prints(tmp_path: Path) -> None:
+    block = re.search(r"^    \$ python ([\s\S]*?[^\\])\n((?:    .*\n)+)", (ROOT / "README.md").read_text(), re.M)
+    assert block is not None
+    main, *words = shlex.split(block[1].replace("\\\n", " "))
+    done = subprocess.run(
+        [sys.executable, ROOT / main, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    printed = [without_speeds(line) for line in done.stdout.splitlines()]
+    begin, end = (part.splitlines() for part in block[2].split("    ...\n"))
+    assert [without_speeds(line) for line in begin] == printed[: len(begin)]
+    assert [without_speeds(line) for line in end] == printed[-len(end) :]

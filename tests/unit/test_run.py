@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import random
 import shutil
 import signal
@@ -161,7 +160,6 @@ def started(folder: Path) -> subprocess.Popen[str]:
     words += ["buffer_size=400", "test_nepisode=2", f"local_results_path={folder}"]
     process = subprocess.Popen(
         [sys.executable, SRC / "main.py", "--config=iql", "--env-config=bar", "with", *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
     )

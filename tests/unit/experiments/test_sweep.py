@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from tests.support.paths import SRC
 import build
 from config.loader import available, layers, parse_command_line
 from config.resolve import make_config
-from config.schema import ConfigError
+from config.schema import Config, ConfigError
 from experiments.plan import PlannedRun, load_experiment, plan
 from experiments.sweep import Sweep, weights
 from records.checkpoint import RESUME
@@ -214,7 +213,7 @@ class FakeWorkers:
         self.stopped: list[int] = []
         self.alive = self.most_alive = 0
 
-    def start(self, command: Sequence[str], log: Path, use_cuda: bool, claim: Lock) -> int:
+    def start(self, command: Sequence[str], log: Path, config: Config, claim: Lock) -> int:
         log.write_text("Traceback\nthe reason\n")
         self.started.append(list(command))
         self.alive += 1
@@ -393,8 +392,7 @@ def test_sweep_records_real_runs_once(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def sweep_process(command: Sequence[str]) -> subprocess.Popen[str]:
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, str(SWEEP), *command], env=env, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, str(SWEEP), *command], stdout=subprocess.PIPE, text=True)
 
 
 def test_two_sweeps_at_one_instant_run_everything_once(tmp_path: Path) -> None:
@@ -441,9 +439,9 @@ def test_interrupted_sweep_continues_its_runs(tmp_path: Path) -> None:
     name = experiment_file(tmp_path, overrides={**QUICK, "t_max": 8000, "test_interval": 4000})
     command = [sys.executable, str(SWEEP), name, f"--results={tmp_path}", "--workers=1"]
     store = FileStore(tmp_path / "sacred")
-    interrupt_when_training(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}), store)
+    interrupt_when_training(subprocess.Popen(command), store)
     assert [record.status for record in store.list()] == ["INTERRUPTED"]
-    assert subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == 0
+    assert subprocess.run(command, check=False).returncode == 0
     assert [record.status for record in store.list()] == ["INTERRUPTED", "COMPLETED"]
     assert store.get(2).resumed is not None
     steps = store.metrics(2)["test_return_mean"].steps
