@@ -14,6 +14,7 @@ from analysis.statistics import Estimate, paired_difference
 from analysis.tables import Cell, Table
 from config.schema import ConfigError, from_values
 from records.files import RecordError
+from utils.words import from_yaml
 
 MIN_SEEDS = 4
 
@@ -32,7 +33,7 @@ class Claim:
 def load_claims(path: Path) -> list[Claim]:
     """Read a YAML list of mappings with the fields of `Claim`. Raises ConfigError for anything else."""
     try:
-        entries = yaml.safe_load(path.read_text())
+        entries = from_yaml(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"--claims {path}: cannot be read: {error}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import yaml
 
 from config.schema import ConfigError
-from utils.words import nearest
+from utils.words import from_yaml, nearest
 
 CONFIG_DIR = Path(__file__).parent
 
@@ -74,7 +74,7 @@ def available(folder: str) -> list[str]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file holding a mapping. Raises ConfigError with the file and line otherwise."""
     try:
-        values = yaml.safe_load(path.read_text())
+        values = from_yaml(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: expected a YAML file, cannot read it ({error.strerror}).") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -118,7 +118,7 @@ def parse_overrides(words: list[str]) -> Layer:
                 f"command line: expected key=value after with, got '{word}' (no spaces around =, quote the value)."
             )
         try:
-            value = yaml.safe_load(text)
+            value = from_yaml(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"command line: cannot read the value of '{word}' as YAML.") from error
         node = values

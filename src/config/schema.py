@@ -7,7 +7,6 @@ in ``args`` and ``env_args``. YAML alone holds values.
 
 from __future__ import annotations
 
-import math
 import types
 import typing
 from collections.abc import Mapping
@@ -86,7 +85,8 @@ def type_name(annotation: Any) -> str:
 
 
 def check_value(key: str, value: Any, annotation: Any, where: str) -> Any:
-    """``value`` if it has the annotated type (an int is accepted, and converted, where a float belongs).
+    """``value`` if it has the annotated type (whole numbers are converted: 1 to 1.0 where a float
+    belongs, 1e6 to 1000000 where an int does).
 
     Raises ConfigError naming the key, the place it came from, both types and how to write the value.
     """
@@ -115,6 +115,8 @@ def check_value(key: str, value: Any, annotation: Any, where: str) -> Any:
         return dict(value)
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if annotation is int and isinstance(value, float) and value.is_integer():
+        return int(value)
     if type(value) is not annotation:
         raise _wrong_type(key, value, annotation, where)
     return value
@@ -133,19 +135,5 @@ def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def _wrong_type(key: str, value: Any, annotation: Any, where: str) -> ConfigError:
-    hint = ""
-    if annotation in (int, float) and isinstance(value, (str, float)):
-        try:
-            number = float(value)
-        except ValueError:
-            pass
-        else:
-            whole = math.isfinite(number) and number == int(number)
-            written = f"{int(number)}" if annotation is int and whole else repr(number)
-            if "e" in written and "." not in written:
-                written = written.replace("e", ".0e")
-            if whole or annotation is float:
-                hint = f" YAML reads {value!r} as {type(value).__name__}; write {key}={written}."
-    if annotation is bool:
-        hint = f" Write {key}=true or {key}=false."
+    hint = f" Write {key}=true or {key}=false." if annotation is bool else ""
     return ConfigError(f"{where}: {key} expects {type_name(annotation)}, got {value!r} ({type(value).__name__}).{hint}")

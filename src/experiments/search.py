@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,7 +22,7 @@ from records.index import RunIndex
 from records.query import flatten
 from records.store import FileStore
 from utils.errors import InputError
-from utils.words import nearest, word
+from utils.words import from_yaml, nearest, to_yaml, word
 
 ENDED = (TrialState.COMPLETE, TrialState.FAIL)
 RANGE_KEYS = {"low", "high", "log", "step"}
@@ -44,12 +43,12 @@ class Space:
 def distribution(key: str, given: Any, where: str) -> BaseDistribution:
     """Optuna's form of one entry of ``space``; choices travel as YAML text. Raises ConfigError."""
     if isinstance(given, list) and given:
-        return CategoricalDistribution([word(key, value).partition("=")[2] for value in given])
+        return CategoricalDistribution([to_yaml(value) for value in given])
     if isinstance(given, dict) and {"low", "high"} <= given.keys() <= RANGE_KEYS:
         bounds = (given["low"], given["high"])
         if not all(type(bound) in (int, float) for bound in bounds):
             raise ConfigError(
-                f"{where}: space.{key}: low and high expect numbers such as 3, 0.001 or 1.0e-3, got {bounds}."
+                f"{where}: space.{key}: low and high expect numbers such as 3, 0.001 or 1e-3, got {bounds}."
             )
         kind = IntDistribution if all(type(bound) is int for bound in bounds) else FloatDistribution
         options = {name: value for name, value in given.items() if name in ("log", "step")}
@@ -110,7 +109,7 @@ class Search:
 
     def plan(self, algorithm: str, parameters: Mapping[str, Any]) -> list[PlannedRun]:
         """The runs of one trial."""
-        values = {key: yaml.safe_load(value) if isinstance(value, str) else value for key, value in parameters.items()}
+        values = {key: from_yaml(value) if isinstance(value, str) else value for key, value in parameters.items()}
         method = " ".join([algorithm, *(word(*item) for item in values.items())])
         return [
             plan_run(

@@ -46,7 +46,7 @@ def check_kinds(conditions: Sequence[Condition], configs: Sequence[dict[str, Any
         if isinstance(value, str) and all(isinstance(known, int | float) for known in recorded):
             raise RecordError(
                 f"filter '{key}{sign}{value}': {key} is a number in every run, expected one, got the text '{value}'. "
-                "Write it like 3, 0.001 or 1.0e-3."
+                "Write it like 3, 0.001 or 1e-3."
             )
         if isinstance(value, int | float) and all(isinstance(known, str) for known in recorded):
             raise RecordError(

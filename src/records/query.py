@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from records.files import RecordError
+from utils.words import from_yaml
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
@@ -48,7 +49,7 @@ def parse_condition(text: str) -> Condition:
         raise RecordError(f"filter '{text}': expected key=value or key>value, such as 'env=battle' (with the quotes).")
     key, sign, value = found.groups()
     try:
-        return Condition(key, sign, yaml.safe_load(value))
+        return Condition(key, sign, from_yaml(value))
     except yaml.YAMLError as error:
         raise RecordError(f"filter '{text}': cannot read the value '{value}'.") from error
 

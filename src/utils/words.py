@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-3 as a number, as YAML 1.2 does; to PyYAML, which is YAML 1.1, it is text."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts a text that `_Loader` would read as a number in quotes."""
+
+
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+    )
+
+
+def from_yaml(text: str) -> Any:
+    """Return the plain value that YAML ``text`` holds; 1e-3 is a number. Raises yaml.YAMLError."""
+    return yaml.load(text, _Loader)
+
+
+def to_yaml(value: Any) -> str:
+    """Write ``value`` as YAML on one line, for `from_yaml`."""
+    return yaml.dump([value], Dumper=_Dumper, default_flow_style=True, width=float("inf")).strip()[1:-1]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -16,8 +41,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def word(key: str, value: Any) -> str:
-    """Write ``key=value`` as main.py reads it: YAML on one line."""
-    return f"{key}={yaml.safe_dump([value], default_flow_style=True, width=float('inf')).strip()[1:-1]}"
+    """Write ``key=value`` as main.py reads it."""
+    return f"{key}={to_yaml(value)}"
 
 
 def table(rows: Sequence[Sequence[Any]]) -> str:

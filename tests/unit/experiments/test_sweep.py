@@ -31,7 +31,7 @@ from records.index import RunIndex
 from records.store import FileStore
 from sweep import LEFT_OUT, main
 from utils.lock import Lock
-from utils.words import word
+from utils.words import from_yaml, word
 
 SWEEP = SRC / "sweep.py"
 QUICK = {
@@ -135,10 +135,10 @@ def test_runs_that_differ_in_nothing_they_read_are_one(tmp_path: Path) -> None:
     assert [run.config.name for run in runs] == ["iql", "hmf", "hmf"]
 
 
-@pytest.mark.parametrize("value", [1e-05, True, None, "text", "1", [1, 2.5], {"a": 1}, "a: b"])
+@pytest.mark.parametrize("value", [1e-05, True, None, "text", "1", "1e3", [1, 2.5], {"a": 1}, "a: b"])
 def test_words_are_read_back(value: object) -> None:
     key, _, text = word("key", value).partition("=")
-    assert (key, yaml.safe_load(text)) == ("key", value)
+    assert (key, from_yaml(text)) == ("key", value)
 
 
 @pytest.mark.parametrize(
