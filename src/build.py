@@ -20,9 +20,10 @@ from components import grouping as groupings
 from components import selectors
 from components.batch import EnvInfo
 from components.rows import Rows, RowSpec
-from config.registry import Registries, make, resolve
-from config.resolve import chosen_classes, config_from_dict, env_values
+from config.registry import Kind, Registries, make, resolve
+from config.resolve import chosen_classes, config_from_dict, env_values, imported_names
 from config.schema import Config, ConfigError, type_name
+from config.trust import NOTHING, Trust
 from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
 from envs.base import Env
@@ -31,7 +32,9 @@ from learners import regimes
 from learners.base import Learner, Setting
 from learners.regimes import Regime
 from modules import agents, mixers
+from modules.agents.base import Agent
 from records import checkpoint
+from records.files import read_json
 from runners.vector_runner import VectorRunner
 from utils import seeding
 from utils.allocator import keep_freed_memory
@@ -40,14 +43,14 @@ from utils.processes import ALONE, Processes
 from utils.version import made_by
 
 REGISTRIES: Registries = {
-    "env": envs.REGISTRY,
-    "agent": agents.REGISTRY,
-    "mac": controllers.REGISTRY,
-    "mixer": mixers.REGISTRY,
-    "learner": learners.REGISTRY,
-    "grouping": groupings.REGISTRY,
-    "selector": selectors.REGISTRY,
-    "regime": regimes.REGISTRY,
+    "env": Kind(Env, envs.REGISTRY),
+    "agent": Kind(Agent, agents.REGISTRY),
+    "mac": Kind(BasicMAC, controllers.REGISTRY),
+    "mixer": Kind(nn.Module, mixers.REGISTRY),
+    "learner": Kind(Learner, learners.REGISTRY),
+    "grouping": Kind(groupings.Grouping, groupings.REGISTRY),
+    "selector": Kind(selectors.ActionSelector, selectors.REGISTRY),
+    "regime": Kind(Regime, regimes.REGISTRY),
 }
 PROJECT = Path(__file__).parents[1]  # relative paths of opponents start here, wherever the command is run
 
@@ -73,6 +76,11 @@ class System:
         self.test_runner.env.close()
 
 
+def recorded_config(run_dir: Path, trust: Trust) -> Config:
+    """The configuration of a recorded run, from which ``trust`` says what may be imported. Raises InputError."""
+    return config_from_dict(read_json(run_dir / "config.json"), read_json(run_dir / "run.json"), trust)
+
+
 def device_of(config: Config) -> torch.device:
     """Where networks and batched environments live. Raises ConfigError."""
     if config.use_cuda and not torch.cuda.is_available():
@@ -81,15 +89,17 @@ def device_of(config: Config) -> torch.device:
 
 
 def make_env(config: Config, n_envs: int, test: bool) -> Env:
-    """Training or evaluation environments, without their opponent."""
+    """Training or evaluation environments, without their opponent. Raises TrustError before anything is imported."""
     values = env_values(config, test)
-    given = {"n_envs": n_envs, "device": device_of(config)}
-    return make(resolve(REGISTRIES["env"], config.env, "env"), values, given)
+    env_class = resolve(REGISTRIES["env"], config.env, "env", config.trust)
+    for key, name in imported_names(env_class, values):
+        config.trust.require(f"env_args.{key}", name)
+    return make(env_class, values, {"n_envs": n_envs, "device": device_of(config)})
 
 
 def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
     """Controller with its network, exploration and grouping."""
-    classes = chosen_classes(config.to_dict(), REGISTRIES)
+    classes = chosen_classes(config.to_dict(), REGISTRIES, config.trust)
     values = config.args
     mac_class = classes["mac"]
     given: dict[str, Any] = {
@@ -109,7 +119,7 @@ def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
 
 def make_learner(config: Config, mac: BasicMAC, processes: Processes = ALONE) -> Learner:
     """Learner with its mixer, on the controller's device."""
-    classes = chosen_classes(config.to_dict(), REGISTRIES)
+    classes = chosen_classes(config.to_dict(), REGISTRIES, config.trust)
     _check_parts(config, classes)
     given: dict[str, Any] = {
         "mac": mac,
@@ -128,7 +138,7 @@ def make_learner(config: Config, mac: BasicMAC, processes: Processes = ALONE) ->
 
 def make_regime(config: Config) -> Regime[Any]:
     """How the learner learns from what is played."""
-    return make(resolve(REGISTRIES["regime"], config.regime, "regime"), config.args, {})
+    return make(resolve(REGISTRIES["regime"], config.regime, "regime", config.trust), config.args, {})
 
 
 def row_spec(config: Config, env: Env, mac: BasicMAC, learner: Learner) -> RowSpec:
@@ -193,8 +203,8 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
     torch.manual_seed(seeding.derive_seed(config.seed, "networks"))  # initial weights; nothing else is global
     mac = make_mac(config, env.info).to(device)
     learner = make_learner(config, mac, processes)
-    set_opponent(env, mac, greedy=False)
-    set_opponent(test_env, learner.acting(), greedy=True)
+    set_opponent(env, mac, greedy=False, trust=config.trust)
+    set_opponent(test_env, learner.acting(), greedy=True, trust=config.trust)
 
     regime = make_regime(config)
     _check_regime(config, mac, learner, regime)
@@ -225,17 +235,17 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
     return system
 
 
-def set_opponent(env: Env, mac: BasicMAC, greedy: bool) -> None:
+def set_opponent(env: Env, mac: BasicMAC, greedy: bool, trust: Trust) -> None:
     """Give an environment of two sides the policy that plays its enemies: the learning controller or a frozen one.
 
-    ``greedy`` environments are the evaluation's.
+    ``greedy`` environments are the evaluation's; ``trust``: what a frozen policy may import.
     """
     if not isinstance(env, TwoSidedEnv):
         return
     if env.opponent == "self_play":
         env.set_opponent(MACPolicy(mac, greedy))
     elif env.opponent == "checkpoint":
-        env.set_opponent(MACPolicy(load_policy(PROJECT / env.opponent_checkpoint, mac.device), greedy=True))
+        env.set_opponent(MACPolicy(load_policy(PROJECT / env.opponent_checkpoint, mac.device, trust), greedy=True))
 
 
 def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
@@ -246,12 +256,15 @@ def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
     return {"config": portable.to_dict(), "info": info, "mac": mac.state_dict()}
 
 
-def load_policy(path: Path, device: torch.device) -> BasicMAC:
-    """A frozen controller from an exported policy file. Raises CheckpointError."""
+def load_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> BasicMAC:
+    """A frozen controller from an exported policy file; ``trust``: what it may import. Raises CheckpointError."""
     state = checkpoint.load(path, device)
     try:
-        info = EnvInfo(**{**state["info"], "obs_dtype": getattr(torch, state["info"]["obs_dtype"])})
-        mac = make_mac(config_from_dict(state["config"], state), info).to(device)
+        dtype = getattr(torch, state["info"]["obs_dtype"])
+        if not isinstance(dtype, torch.dtype):
+            raise TypeError(f"obs_dtype is {state['info']['obs_dtype']}")
+        info = EnvInfo(**{**state["info"], "obs_dtype": dtype})
+        mac = make_mac(config_from_dict(state["config"], state, trust), info).to(device)
         mac.load_state_dict(state["mac"])
     except (InputError, AttributeError, KeyError, TypeError, RuntimeError) as error:
         raise checkpoint.CheckpointError(

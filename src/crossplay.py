@@ -13,6 +13,7 @@ from pathlib import Path
 
 from analysis.crossplay import write
 from analysis.figures import make_folder
+from config import trust
 from experiments.crossplay import load_player, play
 from utils.cli import exit_code, say
 
@@ -26,6 +27,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default="results", metavar="DIR", help="default: %(default)s")
     parser.add_argument("--out", default=Path("results/tmp/crossplay"), type=Path, metavar="DIR")
+    trust.add_option(parser)
     arguments = parser.parse_args(argv)
     if arguments.episodes < 1:
         parser.error(f"--episodes: expected at least 1, got {arguments.episodes}")
@@ -35,7 +37,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def crossplay(argv: Sequence[str]) -> None:
     """Play everything, print and write the results. Raises InputError for what cannot be played."""
     arguments = parse(argv)
-    players = [load_player(name, arguments.step, arguments.results) for name in dict.fromkeys(arguments.players)]
+    names = dict.fromkeys(arguments.players)
+    players = [load_player(name, arguments.step, arguments.results, arguments.trust) for name in names]
     make_folder(arguments.out)  # before anything is played
     results = []
     for result in play(players, arguments.episodes, arguments.seed):

@@ -1,6 +1,6 @@
 """Play a recorded run's checkpoint: statistics on both sides, and a video.
 
-``python src/evaluate.py --run 3 [--step best] [--episodes 32] [--video battle.gif] [--colour group]
+``python src/evaluate.py --run 3 [--step best] [--episodes 32] [--video battle.gif] [--colour group] [--trust]
 [with env_args.opponent=random ...]``
 """
 
@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from config import trust
 from experiments.evaluation import Evaluation
 from experiments.video import COLOURS, film
 from records.checkpoint import find_run
@@ -39,6 +40,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--fps", type=int, default=12, help="pictures a second")
     parser.add_argument("--every", type=int, default=1, help="steps between pictures")
     parser.add_argument("--results", type=Path, default="results", help="where runs are recorded")
+    trust.add_option(parser)
     arguments = parser.parse_args(options)
     for option in ("episodes", "fps", "every"):
         if getattr(arguments, option) < 1:
@@ -51,7 +53,9 @@ def evaluate(argv: list[str]) -> None:
     """Write the video, print and save statistics. Raises InputError for what cannot be played."""
     arguments = parse(argv)
     run_dir = find_run(arguments.run, arguments.results)
-    chosen = Evaluation.of_run(run_dir, arguments.step, arguments.overrides, arguments.episodes, arguments.seed)
+    chosen = Evaluation.of_run(
+        run_dir, arguments.step, arguments.overrides, arguments.episodes, arguments.seed, arguments.trust
+    )
     if arguments.video is not None:  # first: what cannot be drawn is refused before all the episodes are played
         path = chosen.file.with_suffix(".gif") if arguments.video == Path() else arguments.video
         film(chosen, path, arguments.colour, arguments.fps, arguments.every)

@@ -11,8 +11,9 @@ from pettingzoo import ParallelEnv
 
 from components.batch import Step, decode_obs
 from config.loader import named_layer
-from config.registry import config_keys, make, resolve
+from config.registry import Kind, config_keys, make, resolve
 from config.schema import check_value
+from config.trust import EVERYTHING
 from envs import REGISTRY
 from envs.base import Env, EnvError
 from envs.opponents import TwoSidedEnv
@@ -29,7 +30,7 @@ def to_parallel_env(name: str, **env_args: Any) -> ExportedEnv:
     unknown name or a value of the wrong type, EnvError for an unknown argument.
     """
     layer = named_layer("envs", name)
-    cls = resolve(REGISTRY, layer.values["env"], "env")
+    cls = resolve(Kind(Env, REGISTRY), layer.values["env"], "env", EVERYTHING)
     keys = config_keys(cls)
     for key in env_args:
         if key not in keys:

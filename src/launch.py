@@ -16,8 +16,9 @@ from sacred.run import Run
 
 import build
 from config.loader import layers, parse_overrides
-from config.resolve import config_from_dict, make_config, with_run_keys
+from config.resolve import make_config, with_run_keys
 from config.schema import Config
+from config.trust import Trust
 from records import checkpoint
 from records.files import read_json
 from records.mongo import MongoCopy, MongoStore
@@ -51,10 +52,10 @@ class Request:
         """The request of `config.loader.parse_command_line`. Raises InputError for what cannot be run."""
         if arguments.resume is None:
             stack = layers(arguments.config, arguments.env_config, arguments.overrides)
-            return cls(*make_config(stack, build.REGISTRIES), None, arguments.mongo_url)
+            return cls(*make_config(stack, build.REGISTRIES, arguments.trust), None, arguments.mongo_url)
         overrides = parse_overrides(arguments.overrides).values
         run_dir = checkpoint.resumable_run(arguments.resume, Path(overrides.get("local_results_path", "results")))
-        recorded = config_from_dict(*(read_json(run_dir / name) for name in ("config.json", "run.json")))
+        recorded = build.recorded_config(run_dir, arguments.trust)
         return cls(with_run_keys(recorded, overrides), [], run_dir, arguments.mongo_url)
 
 
@@ -182,10 +183,11 @@ def launcher(n_processes: int) -> str:
     return "python" if n_processes == 1 else f"torchrun --nproc-per-node {n_processes}"
 
 
-def _how_to_continue(observer: FileObserver, n_processes: int) -> str:
+def _how_to_continue(observer: FileObserver, n_processes: int, trust: Trust) -> str:
     if observer.run_id is None or not (observer.run_dir / "checkpoints" / checkpoint.RESUME).exists():
         return "nothing was saved to continue from."
-    return f"continue with: {launcher(n_processes)} src/main.py --resume={observer.run_dir}"
+    words = [launcher(n_processes), "src/main.py", f"--resume={observer.run_dir}", *trust.words()]
+    return f"continue with: {' '.join(words)}"
 
 
 def launch(arguments: argparse.Namespace) -> int:
@@ -224,7 +226,7 @@ def launch(arguments: argparse.Namespace) -> int:
     except (Stopped, KeyboardInterrupt) as error:
         code = INTERRUPTED
         reason = f" ({error})" if str(error) else ""
-        say(f"interrupted{reason}; {_how_to_continue(observer, processes.size)}")
+        say(f"interrupted{reason}; {_how_to_continue(observer, processes.size, request.config.trust)}")
     except InputError as error:
         refuse(error)
         code = FAILED

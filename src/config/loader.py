@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from config import trust
 from config.schema import ConfigError
 from utils.words import from_yaml, nearest
 
@@ -31,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_command_line(argv: list[str]) -> argparse.Namespace:
-    """``main.py --config=A --env-config=E [--resume=ID] [--mongo-url=U] [with key=value ...]``.
+    """``main.py --config=A --env-config=E [--resume=ID] [--mongo-url=U] [--trust] [with key=value ...]``.
 
     Raises ConfigError for anything else, with the right spelling.
     """
@@ -45,6 +46,7 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
         default=os.environ.get("MONGO_URL"),
         help="also record to this MongoDB (default: $MONGO_URL)",
     )
+    trust.add_option(parser)
     parser.add_argument("overrides", nargs="*", metavar="with key=value", help="after the word with")
     if "with" in argv:
         split = argv.index("with")

@@ -9,40 +9,58 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
+from config.trust import NOTHING, Trust
 from utils.errors import InputError
 from utils.words import nearest
 
 T = TypeVar("T")
-Registry = Mapping[str, type | str]  # name -> class, or "module:Class", which is imported once somebody asks for it
-Registries = Mapping[str, Registry]  # kind (env, agent, mixer ...) -> registry
 
 
 class RegistryError(InputError):
     """A name that no registry holds."""
 
 
-def resolve(registry: Registry, name: str, kind: str) -> type:
-    """Class behind a registered name, or behind ``module:Class`` for code outside this tree.
+@dataclass(frozen=True)
+class Kind:
+    """The classes of one kind, all of them subclasses of ``base``."""
 
-    Raises RegistryError, naming the nearest known name.
+    base: type
+    known: Mapping[str, type | str]  # name -> class, or "module:Class", which is imported once somebody asks for it
+
+
+Registries = Mapping[str, Kind]  # configuration key (env, agent, mixer ...) -> what it may name
+
+
+def resolve(kind: Kind, name: str, key: str, trust: Trust = NOTHING) -> type:
+    """Class behind a known name, or behind ``module:Class`` for code outside this tree, which takes ``trust``.
+
+    Raises TrustError, or RegistryError for what is no class of the kind, naming the nearest known name.
     """
-    entry = registry.get(name, name)
+    entry = kind.known.get(name, name)
     if isinstance(entry, type):
         return entry
     module, colon, attribute = entry.partition(":")
     if not colon:
         raise RegistryError(
-            f"{kind}: unknown name '{name}'.{nearest(name, registry)} "
-            f"Known: {', '.join(sorted(registry))}; or module:Class for your own."
+            f"{key}: unknown name '{name}'.{nearest(name, kind.known)} "
+            f"Known: {', '.join(sorted(kind.known))}; or module:Class for your own."
         )
+    if name not in kind.known:
+        trust.require(key, name)
     try:
-        found: type = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two: of what is no module's name
         raise RegistryError(
-            f"{kind}: cannot import '{entry}' ({error}). Expected module:Class with the module on PYTHONPATH."
+            f"{key}: cannot import '{entry}' ({error}). Expected module:Class with the module on PYTHONPATH."
         ) from error
+    if not (isinstance(found, type) and issubclass(found, kind.base)):
+        raise RegistryError(
+            f"{key}: expected a subclass of {kind.base.__module__}.{kind.base.__name__}, got '{entry}', which is "
+            f"{found if isinstance(found, type) else type(found)}. Known: {', '.join(sorted(kind.known))}."
+        )
     return found
 
 

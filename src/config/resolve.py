@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,7 @@ from config.ranges import check_ranges
 from config.registry import Registries, config_keys, resolve
 from config.schema import NESTED, Config, ConfigError, check_value, framework_keys, type_name
 from config.since import WITHOUT
+from config.trust import NOTHING, Trust
 from utils.version import made_by
 from utils.words import nearest
 
@@ -28,31 +29,37 @@ RESUMABLE = (  # keys that may differ in a resumed run, because they do not chan
 )
 
 
-def chosen_classes(values: Mapping[str, Any], registries: Registries) -> dict[str, type]:
-    """Kind -> class that the configuration names, without those that are "none"."""
+def chosen_classes(values: Mapping[str, Any], registries: Registries, trust: Trust) -> dict[str, type]:
+    """Key -> class that the configuration names, without those that are "none"."""
     return {
-        kind: resolve(registry, values[kind], kind)
-        for kind, registry in registries.items()
-        if not (kind in OPTIONAL and values[kind] == "none")
+        key: resolve(kind, values[key], key, trust)
+        for key, kind in registries.items()
+        if not (key in OPTIONAL and values[key] == "none")
     }
+
+
+def imported_names(env_class: type, env_args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Key and name of what environments with these arguments import themselves."""
+    keys: tuple[str, ...] = env_class.imports  # type: ignore[attr-defined]
+    return ((key, env_args[key]) for key in keys if key in env_args)
 
 
 def component_keys(registries: Registries) -> set[str]:
     """Keys of every registered component but environments, whose keys stand in ``env_args``."""
     return {
         key
-        for kind, registry in registries.items()
-        for name in registry
-        if kind != "env"
-        for key in config_keys(resolve(registry, name, kind))
+        for part, kind in registries.items()
+        for name in kind.known
+        if part != "env"
+        for key in config_keys(resolve(kind, name, part))
     }
 
 
-def make_config(layers: list[Layer], registries: Registries) -> tuple[Config, list[str]]:
+def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTHING) -> tuple[Config, list[str]]:
     """Check layered values against the framework's keys and the chosen components' constructors.
 
-    Returns the configuration and a sentence for every key that was set for nothing. Raises ConfigError or
-    RegistryError.
+    Returns the configuration, which trusts the names that the layers hold beside those of ``trust``, and a sentence for
+    every key that was set for nothing. Raises ConfigError or RegistryError.
     """
     values: dict[str, Any] = {}
     layers = for_regime(layers)
@@ -65,7 +72,8 @@ def make_config(layers: list[Layer], registries: Registries) -> tuple[Config, li
             raise ConfigError(f"configuration: the key '{key}' has no value. Set it in src/config/default.yaml.")
     for kind in registries:
         check_value(kind, values[kind], str, origin[kind])
-    classes = chosen_classes(values, registries)
+    trust = trust.also(values[kind] for kind in registries if ":" in values[kind])
+    classes = chosen_classes(values, registries, trust)
     env_class = classes.pop("env")
     read = {key: hint for cls in classes.values() for key, hint in config_keys(cls).items()}
     known = {*own, *read, *component_keys(registries), "env_args", "test_env_args"}
@@ -81,13 +89,15 @@ def make_config(layers: list[Layer], registries: Registries) -> tuple[Config, li
                 f"configuration: {', '.join(users)} needs the key '{key}'. Set it in src/config/algs or with {key}=..."
             )
     checked = {key: check_value(key, values[key], hint, origin[key]) for key, hint in {**own, **read}.items()}
+    env_args, test_env_args = (
+        check_env_args(env_class, values[key], origin[key], key) for key in ("env_args", "test_env_args")
+    )
     config = Config(
         **{key: checked[key] for key in own},
-        env_args=MappingProxyType(check_env_args(env_class, values["env_args"], origin["env_args"], "env_args")),
-        test_env_args=MappingProxyType(
-            check_env_args(env_class, values["test_env_args"], origin["test_env_args"], "test_env_args")
-        ),
+        env_args=MappingProxyType(env_args),
+        test_env_args=MappingProxyType(test_env_args),
         args=MappingProxyType({key: checked[key] for key in read}),
+        trust=trust.also(name for args in (env_args, test_env_args) for _, name in imported_names(env_class, args)),
     )
     for key, hint in config_keys(env_class).items():
         if key not in config.env_args:
@@ -117,8 +127,10 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError("configuration: evaluate=true plays loaded networks. Set checkpoint_path as well.")
 
 
-def config_from_dict(values: Mapping[str, Any], record: Mapping[str, Any] = MappingProxyType({})) -> Config:
-    """The configuration that `Config.to_dict` recorded.
+def config_from_dict(
+    values: Mapping[str, Any], record: Mapping[str, Any] = MappingProxyType({}), trust: Trust = NOTHING
+) -> Config:
+    """The configuration that `Config.to_dict` recorded, from which ``trust`` says what may be imported.
 
     ``record``: run.json or the checkpoint beside it, which knows the version for messages. Raises ConfigError when a
     key is missing.
@@ -134,6 +146,7 @@ def config_from_dict(values: Mapping[str, Any], record: Mapping[str, Any] = Mapp
         env_args=MappingProxyType(dict(values["env_args"])),
         test_env_args=MappingProxyType(dict(values["test_env_args"])),
         args=MappingProxyType(args),
+        trust=trust,
     )
 
 

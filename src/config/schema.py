@@ -10,9 +10,10 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
+from config.trust import NOTHING, Trust
 from utils.errors import InputError
 from utils.words import nearest
 
@@ -58,6 +59,8 @@ class Config:
     test_env_args: Mapping[str, Any]  # overrides of env_args for evaluation
     args: Mapping[str, Any]  # keys of the chosen components
 
+    trust: Trust = field(default=NOTHING, compare=False)  # never recorded
+
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, as recorded: component keys are flat beside the framework's own."""
         own = {key: getattr(self, key) for key in framework_keys()}
@@ -70,7 +73,7 @@ NESTED = ("env_args", "test_env_args", "args")
 def framework_keys() -> dict[str, Any]:
     """Key -> annotation of the flat keys of `Config`."""
     hints = typing.get_type_hints(Config)
-    return {key: hint for key, hint in hints.items() if key not in NESTED}
+    return {key: hint for key, hint in hints.items() if key not in (*NESTED, "trust")}
 
 
 def type_name(annotation: Any) -> str:

@@ -6,7 +6,7 @@ An environment is E parallel copies of one game, array-first. ``pytest tests/con
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class Env(ABC):
     """
 
     info: EnvInfo
+    imports: ClassVar[tuple[str, ...]] = ()  # keys of ``env_args`` whose values the constructor imports
 
     def __init__(self, n_envs: int, device: torch.device) -> None:
         if n_envs < 1:

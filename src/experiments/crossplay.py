@@ -13,6 +13,7 @@ import build
 from analysis.crossplay import STATS, Result
 from config.resolve import config_from_dict, env_values, with_env_args
 from config.schema import Config, ConfigError
+from config.trust import Trust
 from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
 from envs.battle.env import BattleEnv
@@ -44,12 +45,12 @@ class Player:
         return self.role[:2] == side[:2] and self.mac.agent.n_agents in (None, side.n_agents)
 
 
-def load_player(given: str, step: str, results: Path) -> Player:
+def load_player(given: str, step: str, results: Path, trust: Trust) -> Player:
     """A policy from a run (id or folder) or from a policy file. Raises CheckpointError."""
     path = Path(given)
     if path.suffix != ".pt":
         path = checkpoint.named_folder(checkpoint.find_run(given, results), step) / checkpoint.POLICY
-    mac = build.load_policy(path, CPU)
+    mac = build.load_policy(path, CPU, trust)
     state = checkpoint.load(path, CPU)
     config = config_from_dict({**state["config"], "use_cuda": False}, state)
     return Player(f"{config.name}:{given}", mac, config)

@@ -13,8 +13,9 @@ import torch
 import build
 from config.loader import merge, parse_overrides
 from config.registry import resolve
-from config.resolve import check_env_args, config_from_dict, env_values, with_env_args
+from config.resolve import check_env_args, config_from_dict, env_values, imported_names, with_env_args
 from config.schema import Config, ConfigError
+from config.trust import NOTHING, Trust
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
 from records import checkpoint
@@ -38,12 +39,14 @@ class Evaluation:
     seed: int
 
     @classmethod
-    def of_run(cls, run_dir: Path, step: str, overrides: list[str], episodes: int, seed: int) -> Evaluation:
+    def of_run(
+        cls, run_dir: Path, step: str, overrides: list[str], episodes: int, seed: int, trust: Trust
+    ) -> Evaluation:
         """The checkpoint ``step`` of a run, in its game with ``env_args`` overridden. Raises InputError."""
-        config = run_config(run_dir, overrides)
+        config = run_config(run_dir, overrides, trust)
         torch.set_num_threads(config.threads)
         folder = checkpoint.exact_folder(run_dir, step)
-        mac = build.load_policy(folder / checkpoint.POLICY, CPU)
+        mac = build.load_policy(folder / checkpoint.POLICY, CPU, trust)
         return cls(run_dir, config, folder, mac, episodes, seed)
 
     @property
@@ -67,17 +70,23 @@ class Evaluation:
         return found
 
 
-def run_config(run_dir: Path, overrides: list[str]) -> Config:
-    """The run's configuration, on the CPU, in its evaluation environments with some arguments overridden."""
+def run_config(run_dir: Path, overrides: list[str], trust: Trust = NOTHING) -> Config:
+    """The run's configuration, on the CPU, in its evaluation environments with some arguments overridden.
+
+    Names that ``overrides`` give are trusted beside those of ``trust``.
+    """
     given = parse_overrides(overrides).values
     unknown = [key for key in given if key != "env_args"]
     if unknown:
         raise ConfigError(f"command line: evaluation can change env_args only, not {', '.join(unknown)}.")
-    config = config_from_dict(*(read_json(run_dir / name) for name in ("config.json", "run.json")))
-    values = merge(env_values(config, test=True), given.get("env_args", {}))
-    env_class = resolve(build.REGISTRIES["env"], config.env, "env")
-    checked = check_env_args(env_class, values, "command line", "env_args")
-    return config_from_dict({**config.to_dict(), "use_cuda": False, "env_args": checked, "test_env_args": {}})
+    config = build.recorded_config(run_dir, trust)
+    env_class = resolve(build.REGISTRIES["env"], config.env, "env", trust)
+    changed = check_env_args(env_class, given.get("env_args", {}), "command line", "env_args")
+    env_args = check_env_args(env_class, merge(env_values(config, test=True), changed), f"{run_dir}", "env_args")
+    return config_from_dict(
+        {**config.to_dict(), "use_cuda": False, "env_args": env_args, "test_env_args": {}},
+        trust=trust.also(name for _, name in imported_names(env_class, changed)),
+    )
 
 
 def result_file(folder: Path, step: str, conditions: dict[str, Any]) -> Path:
@@ -105,7 +114,7 @@ def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:
         trained, given = getattr(mac.info, key), getattr(env.info, key)
         if trained != given:
             raise ConfigError(f"env_args: the policy was trained with {key} = {trained}, this environment has {given}.")
-    build.set_opponent(env, mac, greedy=True)
+    build.set_opponent(env, mac, greedy=True, trust=config.trust)
     return env
 
 

@@ -37,11 +37,13 @@ class Job:
     exit_code: int | None = None  # of the last attempt
 
     def command(self, index: RunIndex) -> list[str]:
-        """Continue from the newest checkpoint, or start."""
+        """Continue from the newest checkpoint, or start; what the experiment names may be imported either way."""
         folder = index.resumable(self.run.identity)
         arguments = self.run.arguments
         if folder is not None:
-            arguments = (f"--resume={folder}", "with", f"local_results_path={self.run.config.local_results_path}")
+            config = self.run.config
+            words = ("with", f"local_results_path={config.local_results_path}")
+            arguments = (f"--resume={folder}", *config.trust.words(), *words)
         return [sys.executable, str(MAIN), *arguments]
 
     def release(self) -> None:

@@ -9,8 +9,10 @@ import torch
 from tests.contract.checks import Case
 
 from config.loader import available, named_layer, parse_overrides
-from config.registry import RegistryError, config_keys, resolve
+from config.registry import Kind, RegistryError, config_keys, resolve
+from config.trust import EVERYTHING
 from envs import REGISTRY
+from envs.base import Env
 
 SMALL: dict[str, dict[str, Any]] = {  # arguments that make a registered environment quick to check
     "bar": {"n_agents": 7, "capacity": 4, "episode_limit": 5},
@@ -22,6 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {  # arguments that make a registered environ
     "spread": {"n_agents": 3, "episode_limit": 6},
     "pursuit": {"n_agents": 4, "episode_limit": 6},
 }
+KIND = Kind(Env, REGISTRY)
 SAME_START = ("matrix_game",)
 CASES = pytest.StashKey[list[Case]]()
 
@@ -49,11 +52,11 @@ def _cases(config: pytest.Config) -> list[Case]:
     name = config.getoption("--env", default=None)
     if name is None:
         return [
-            Case(name, resolve(REGISTRY, name, "env"), _yaml_args(name) | SMALL[name], device, name in SAME_START)
+            Case(name, resolve(KIND, name, "env"), _yaml_args(name) | SMALL[name], device, name in SAME_START)
             for name in REGISTRY
         ]
     try:
-        cls = resolve(REGISTRY, name, "--env")
+        cls = resolve(KIND, name, "--env", EVERYTHING)
     except RegistryError as error:
         raise pytest.UsageError(str(error)) from error
     args = _yaml_args(name) | parse_overrides(config.getoption("--env-args")).values

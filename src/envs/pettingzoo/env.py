@@ -37,6 +37,8 @@ class PettingZooEnv(TwoSidedEnv):
     Raises EnvError for environments whose spaces or endings do not fit.
     """
 
+    imports = ("entry",)
+
     def __init__(
         self,
         n_envs: int,

@@ -22,23 +22,30 @@ MASKED = {"observation", "action_mask"}  # PettingZoo's convention where not eve
 def make_parallel_env(entry: str, kwargs: dict[str, Any]) -> ParallelEnv:
     """Call ``module.parallel_env(**kwargs)``, or for ``module:callable`` that callable.
 
-    Raises EnvError when there is no such thing, when it refuses ``kwargs`` or when it makes something else.
+    Raises EnvError when there is no such thing, when it refuses ``kwargs`` or when it makes something else (a class
+    that would, before it is called).
     """
     module, _, attribute = entry.partition(":")
     try:
         factory = getattr(importlib.import_module(module), attribute or "parallel_env")
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise EnvError(
             f"env_args.entry: cannot import '{entry}' ({error}). Expected an installed module that holds parallel_env, "
             "such as mpe2.simple_spread_v3, or module:callable."
         ) from error
+    if isinstance(factory, type) and not issubclass(factory, ParallelEnv):
+        raise _no_parallel_env(entry, factory)
     try:
         env = factory(**kwargs)
     except TypeError as error:
         raise EnvError(f"env_args.kwargs: {entry} refuses {kwargs} ({error}).") from error
     if not isinstance(env, ParallelEnv):
-        raise EnvError(f"env_args.entry: expected '{entry}' to make a ParallelEnv, got {type(env).__name__}.")
+        raise _no_parallel_env(entry, type(env))
     return env
+
+
+def _no_parallel_env(entry: str, made: type) -> EnvError:
+    return EnvError(f"env_args.entry: expected '{entry}' to make a ParallelEnv, got {made.__name__}.")
 
 
 def split_teams(agents: list[str], team: str) -> tuple[list[str], list[str]]:

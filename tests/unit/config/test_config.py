@@ -216,10 +216,10 @@ def test_every_environment_file_is_valid(environment: str) -> None:
 
 def test_a_key_has_one_type_wherever_it_is_read() -> None:
     types: dict[str, Any] = {}
-    for kind, registry in build.REGISTRIES.items():
-        for name in registry if kind != "env" else ():
-            for key, hint in config_keys(resolve(registry, name, kind)).items():
-                assert types.setdefault(key, hint) == hint, f"{key} of {kind}={name}"
+    for part, kind in build.REGISTRIES.items():
+        for name in kind.known if part != "env" else ():
+            for key, hint in config_keys(resolve(kind, name, part)).items():
+                assert types.setdefault(key, hint) == hint, f"{key} of {part}={name}"
 
 
 def test_overrides_are_yaml() -> None:
