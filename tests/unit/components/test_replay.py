@@ -15,7 +15,7 @@ from config.loader import named_layer
 from envs.battle.env import BattleEnv
 
 CPU = torch.device("cpu")
-INFO = EnvInfo("test", 3, 4, (2,), torch.uint8, 0.5, 5, has_position=True)
+INFO = EnvInfo("test", 3, 4, (2,), torch.uint8, 0.5, 5, has_avail=True, has_position=True)
 
 
 def play(
@@ -32,7 +32,8 @@ def play(
         serial = torch.arange(n_envs)[:, None, None] + n_envs * t
         obs = (serial % 251).expand(n_envs, info.n_agents, *info.obs_shape).to(torch.uint8) * alive[..., None]
         reward = serial[..., 0].float().expand(n_envs, info.n_agents) * ~fresh[:, None]
-        step = Step(obs, alive, reward, ends & kind, ends & ~kind, {}, position=obs[..., :2].float())
+        avail = torch.rand(n_envs, info.n_agents, info.n_actions, generator=rng) < 0.7
+        step = Step(obs, alive, reward, ends & kind, ends & ~kind, {}, avail, obs[..., :2].float())
         action = torch.randint(info.n_actions, (n_envs, info.n_agents), generator=rng)
         group = torch.randint(2, (n_envs, info.n_agents), generator=rng).masked_fill(~alive, -1)
         yield step, action, group
@@ -64,8 +65,9 @@ def test_every_sampled_transition_is_one_that_was_played(rows: int, buffer_size:
         seen.add((t, e))
         torch.testing.assert_close(batch.obs[b], step.obs[e].float() * 0.5)
         torch.testing.assert_close(batch.next_obs[b], after.obs[e].float() * 0.5)
-        assert batch.position is not None
-        torch.testing.assert_close(batch.position[b], step.obs[e].float())
+        for name in ("avail", "position"):
+            assert torch.equal(getattr(batch, name)[b], getattr(step, name)[e]), name
+            assert torch.equal(getattr(batch, f"next_{name}")[b], getattr(after, name)[e]), name
         assert torch.equal(batch.alive[b], step.alive[e])
         assert torch.equal(batch.next_alive[b], after.alive[e])
         assert torch.equal(batch.action[b], action[e] * step.alive[e])
@@ -147,9 +149,7 @@ def test_sampling_from_nothing_is_refused() -> None:
 def test_nan_never_enters() -> None:
     replay, history = filled(3, 60)
     step, action, group = history[0]
-    broken = Step(
-        step.obs, step.alive, step.reward * torch.nan, step.terminated, step.truncated, {}, None, step.position
-    )
+    broken = replace(step, reward=step.reward * torch.nan)
     with pytest.raises(ReplayError, match="NaN or infinite; nothing was stored"):
         replay.insert(broken, action, group)
     assert replay.stored == 3

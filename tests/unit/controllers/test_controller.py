@@ -6,7 +6,8 @@ import torch
 from tests.support.factory import config_for
 
 import build
-from components.batch import decode_obs
+from components.batch import Memory, decode_obs
+from controllers.basic_controller import BasicMAC
 
 
 def test_decoded_observations_use_the_same_memory_again_and_are_right() -> None:
@@ -31,3 +32,12 @@ def test_observations_in_natural_units_are_handed_on() -> None:
     env = build.make_env(config, 2, test=False)
     row = env.reset(1)
     assert build.make_mac(config, env.info)._decode(row.obs) is row.obs
+
+
+def test_a_restart_forgets_what_was_before_in_the_environments_that_it_names() -> None:
+    memory = Memory(torch.tensor([5, 6]), torch.tensor([[3], [2]]), torch.zeros(2, 1), torch.ones(2, 1, 1))
+    after = BasicMAC.restart(memory, torch.tensor([True, False]))
+    assert after.age.tolist() == [0, 6]
+    assert after.prev_action.tolist() == [[-1], [2]]
+    assert after.hidden is not None
+    assert after.hidden.tolist() == [[[0.0]], [[1.0]]]

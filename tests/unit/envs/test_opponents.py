@@ -13,7 +13,7 @@ from build import build as build_system
 from components.batch import Step
 from config.loader import named_layer
 from controllers.policy import MACPolicy
-from envs.base import EnvError
+from envs.base import Env, EnvError
 from envs.battle.env import BattleEnv
 from envs.opponents import TwoSidedEnv
 
@@ -141,6 +141,32 @@ def test_a_policy_plays_any_number_of_enemies(algorithm: str, changes: dict[str,
     assert opponent.memory is not None
     assert opponent.memory.prev_action.shape == (system.config.batch_size_run, 4)
     assert opponent.memory.groups is None
+
+
+def repeats(env: Env) -> bool:
+    """Whether the opponent does the same again with other random numbers."""
+    assert isinstance(env, TwoSidedEnv)
+    assert env._policy is not None
+    env.reset(1)
+    step, _ = env._look_as_enemies()
+    first = torch.ones(env.n_envs, dtype=torch.bool)
+    one, other = (env._policy(step, first, torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    return torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("start", "finish"), [(0.0, 1.0), (1.0, 0.0)])
+def test_opponents_explore_in_training_alone_and_as_at_its_end(start: float, finish: float) -> None:
+    battle = {"n_agents": 6, "n_enemies": 6, "map_size": 20, "opponent": "self_play", **EQUAL}
+    epsilon = {"epsilon_start": start, "epsilon_finish": finish, "epsilon_anneal_time": 100}
+    system = build_system(config_for("iql", "battle", env_args=battle, **epsilon))
+    assert repeats(system.runner.env) == (finish == 0.0)
+    assert repeats(system.test_runner.env)
+
+
+def test_a_frozen_opponent_never_explores() -> None:
+    """It was trained with an epsilon that ends at 0.05."""
+    system = build_system(config_for("iql", "battle"))
+    assert repeats(system.runner.env)
 
 
 @pytest.mark.parametrize("changes", [{"share_params": False}, {"obs_agent_id": True}])

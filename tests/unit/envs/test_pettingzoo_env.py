@@ -83,6 +83,14 @@ class Roster(ParallelEnv):
         return self._see([*acted, *self.agents]), reward, terminated, truncated, {agent: {} for agent in acted}
 
 
+class Pension(Roster):
+    """Everybody earns 5, the dead too."""
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        seen, _, *rest = super().step(actions)
+        return seen, dict.fromkeys(self.possible_agents, 5.0), *rest  # type: ignore[return-value]
+
+
 def not_an_env() -> object:
     return object()
 
@@ -135,6 +143,12 @@ def test_every_action_reaches_its_agent_through_births_and_deaths() -> None:
         assert row.info["survivors"].tolist() == [sum(LIVES[t + 1])] * 2
     assert row.terminated.all()
     assert not row.alive.any()
+
+
+def test_the_dead_earn_nothing() -> None:
+    env = imported(f"{__name__}:Pension", {"end": [1, 3]})
+    env.reset(seed=0)
+    assert [env.step(actions(env, t)).reward.tolist() for t in range(3)] == [[[5.0, 5.0]], [[0.0, 5.0]], [[0.0, 5.0]]]
 
 
 def test_observations_keep_dtype_and_are_zero_for_the_absent() -> None:

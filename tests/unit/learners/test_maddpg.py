@@ -55,6 +55,17 @@ def test_gumbel_samples_are_one_hot_follow_the_softmax_and_carry_its_gradient() 
     assert (slope[1:] < 0).all()
 
 
+def test_the_temperature_divides_what_the_gradient_flows_through() -> None:
+    learner, alive = maddpg(gumbel_temperature=0.5), torch.ones(8, 3, dtype=torch.bool)
+    logits, weight = torch.randn(2, 8, 3, 4, generator=torch.Generator().manual_seed(0))
+    logits.requires_grad_(True)
+    state = learner.generator.get_state()
+    (found,) = torch.autograd.grad((weight * learner._sample(logits, None, alive)).sum(), logits)
+    noise = -torch.empty(8, 3, 4).exponential_(generator=learner.generator.set_state(state)).log()
+    (expected,) = torch.autograd.grad((weight * ((logits + noise) / 0.5).softmax(-1)).sum(), logits)
+    torch.testing.assert_close(found, expected)
+
+
 def test_unavailable_actions_are_never_sampled() -> None:
     learner = maddpg()
     logits = torch.zeros(500, 3, 4, requires_grad=True)

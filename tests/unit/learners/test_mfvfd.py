@@ -106,9 +106,12 @@ def mfvfd(**overrides: object) -> MFVFDLearner:
     return learner
 
 
+@pytest.mark.parametrize("neighbours", [0, 2])
 @pytest.mark.parametrize("double_q", [True, False])
-def test_loss_equals_a_loop(double_q: bool) -> None:
-    learner, batch = mfvfd(double_q=double_q), random_batch(INFO, 8)
+def test_loss_equals_a_loop(double_q: bool, neighbours: int) -> None:
+    """Everybody moves between t and t + 1, and has other neighbours then."""
+    learner, places = mfvfd(double_q=double_q, mf_neighbours=neighbours), (positions(8), 1 - positions(8) ** 3)
+    batch = replace(random_batch(INFO, 8), position=places[0], next_position=places[1])
     disturb_targets(learner)
     online, target = learner.mac.next_q_values(batch), learner.target_mac.next_q_values(batch)
     best = (online if double_q else target).argmax(-1)
@@ -116,12 +119,16 @@ def test_loss_equals_a_loop(double_q: bool) -> None:
     value, next_value = torch.zeros(8, 6), torch.zeros(8, 6)
     q = learner.mac.q_values(batch)
 
-    def living(flags: Tensor) -> Callable[[int], list[int]]:
-        return lambda agent: [j for j in range(6) if j != agent and flags[j] and flags[agent]]
+    def living(flags: Tensor, place: Tensor) -> Callable[[int], list[int]]:
+        def nearest(agent: int) -> list[int]:
+            others = [j for j in range(6) if j != agent and flags[j] and flags[agent]]
+            return sorted(others, key=lambda j: float((place[j] - place[agent]).norm()))[: neighbours or None]
+
+        return nearest
 
     for b in range(8):
-        now = slow_field(net, batch.obs[b], batch.action[b], living(batch.alive[b]))
-        later = slow_field(target_net, batch.next_obs[b], best[b], living(batch.next_alive[b]))
+        now = slow_field(net, batch.obs[b], batch.action[b], living(batch.alive[b], places[0][b]))
+        later = slow_field(target_net, batch.next_obs[b], best[b], living(batch.next_alive[b], places[1][b]))
         for k in range(6):
             value[b, k] = q[b, k, batch.action[b, k]] + now[k]
             next_value[b, k] = target[b, k, best[b, k]] + later[k]

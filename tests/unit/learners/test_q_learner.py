@@ -47,6 +47,18 @@ def test_double_q_choice_matters_here() -> None:
     assert iql(double_q=True).loss(batch, 0)[0] != iql(double_q=False).loss(batch, 0)[0]
 
 
+@pytest.mark.parametrize("algorithm", ["iql", "vdn"])
+def test_the_next_action_is_the_best_legal_one(algorithm: str) -> None:
+    learner = learner_for(config_for(algorithm, "bar", double_q=False, gamma=0.5), INFO)
+    batch = random_batch(INFO, 16, death_rate=0.0)
+    q_BNA = learner.target_mac.next_q_values(batch)
+    best_BN1 = q_BNA.argmax(-1, keepdim=True)
+    batch = replace(batch, next_avail=torch.ones(16, 4, 3, dtype=torch.bool).scatter(-1, best_BN1, False))
+    second_BN = q_BNA.topk(2).values[..., 1]
+    found = learner.outcomes(batch, 0)[0].next_value
+    torch.testing.assert_close(found, second_BN if algorithm == "iql" else second_BN.mean(-1, keepdim=True))
+
+
 def test_targets_of_the_dead_of_true_ends_and_of_time_limits() -> None:
     """One agent each: lives on, dies, lives when the episode truly ends; a truncated transition is not terminated."""
     batch = replace(
