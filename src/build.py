@@ -164,6 +164,16 @@ def _check_regime(config: Config, mac: BasicMAC, learner: Learner, regime: Regim
         )
 
 
+def _check_learns(config: Config, processes: Processes, regime: Regime[Any]) -> None:
+    """Raises ConfigError for a run that would end before its first update; ``t_max=1`` asks for no learning."""
+    first = regime.first_update(config.batch_size_run * processes.size)
+    if 1 < config.t_max < first and not config.evaluate:
+        raise ConfigError(
+            f"configuration: t_max = {config.t_max}, but the first update comes at step {first} of regime="
+            f"{config.regime}: nothing would be learned. Raise t_max to {first} or more; t_max=1 only plays."
+        )
+
+
 def _check_processes(config: Config, processes: Processes) -> None:
     """Raises ConfigError for what several processes cannot share."""
     for key, one, many in (("regime", "replay", "rollout"), ("evaluate", "true", "false")):
@@ -208,6 +218,7 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
 
     regime = make_regime(config)
     _check_regime(config, mac, learner, regime)
+    _check_learns(config, processes, regime)
     spec = row_spec(config, env, mac, learner)
     free = (
         torch.cuda.mem_get_info(spec.storage)[0] if spec.storage.type == "cuda" else psutil.virtual_memory().available

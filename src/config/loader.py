@@ -53,6 +53,10 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
         options, overrides = argv[:split], argv[split + 1 :]
     else:
         options, overrides = argv, []
+    given = [word.partition("=")[0] for word in options if word.startswith("--")]
+    for option in given:
+        if given.count(option) > 1:
+            raise ConfigError(f"command line: expected {option} once, got it {given.count(option)} times. Give one.")
     arguments, unknown = parser.parse_known_args(options)
     for word in unknown + arguments.overrides:
         name = word.lstrip("-").split("=", 1)[0]
@@ -92,7 +96,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def named_layer(folder: str, name: str, above: tuple[str, ...] = ()) -> Layer:
     """``src/config/<folder>/<name>.yaml`` (or a path ending in .yaml), laid over the file its ``base`` key names.
 
-    ``above``: the names of the files that lie over this one.
+    An algorithm's file without a ``name`` gives its own, not that of its base. ``above``: the names of the files that
+    lie over this one.
     """
     path = Path(name) if name.endswith(".yaml") else CONFIG_DIR / folder / f"{name}.yaml"
     if not path.exists():
@@ -102,6 +107,8 @@ def named_layer(folder: str, name: str, above: tuple[str, ...] = ()) -> Layer:
             ".yaml file of your own."
         )
     values = read_yaml(path)
+    if folder == "algs":
+        values.setdefault("name", path.stem)
     base = values.pop("base", None)
     if base is not None:
         if not isinstance(base, str) or base in (*above, name):

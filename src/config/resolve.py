@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from config.trust import NOTHING, Trust
 from utils.version import made_by
 from utils.words import nearest
 
+NAME = r"\w[\w .+-]*"  # of an algorithm, in tables, filters and paths
 OPTIONAL = ("mixer", "grouping")  # may be "none"
 RESUMABLE = (  # keys that may differ in a resumed run, because they do not change what is learned
     "t_max",
@@ -104,6 +106,8 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
             raise ConfigError(
                 f"configuration: env={config.env} needs env_args.{key} ({type_name(hint)}). Set it in its YAML."
             )
+    if not re.fullmatch(NAME, config.name):
+        raise ConfigError(f"{origin['name']}: name expects letters, digits and _ - + . or spaces, got {config.name!r}.")
     _check_ranges(config)
     idle = sorted(key for key in layers[-1].values if key not in {*own, *read, *NESTED})
     idle += sorted(key for key in layers[-2].values if key not in {*own, *read, *NESTED} and key not in idle)

@@ -39,6 +39,10 @@ class Regime(ABC, Generic[R]):
         """Environment steps after which updates are due, and how many then are."""
 
     @abstractmethod
+    def first_update(self, n_envs: int) -> int:
+        """Environment steps before which no update is due."""
+
+    @abstractmethod
     def kept(self, n_envs: int) -> int:
         """Joint transitions that ``rows`` keeps."""
 
@@ -90,6 +94,9 @@ class ReplayRegime(Regime[Replay]):
     def cycle(self, n_envs: int) -> tuple[int, int]:
         return self.train_interval, 1
 
+    def first_update(self, n_envs: int) -> int:
+        return self.learning_starts + self.train_interval
+
     def kept(self, n_envs: int) -> int:
         return self.buffer_size
 
@@ -139,6 +146,10 @@ class RolloutRegime(Regime[Rollout]):
 
     def cycle(self, n_envs: int) -> tuple[int, int]:
         return self.rollout_length * n_envs, self.epochs * self.minibatches
+
+    def first_update(self, n_envs: int) -> int:
+        """Once a row follows the last of the first rollout."""
+        return self.rollout_length * n_envs + 1
 
     def kept(self, n_envs: int) -> int:
         return n_envs * (self.rollout_length + 2)

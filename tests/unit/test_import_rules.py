@@ -123,7 +123,7 @@ def packages_after(program: str) -> set[str]:
 
 def test_a_battle_run_imports_no_package_of_other_tasks(tmp_path: Path) -> None:
     small = "n_agents=4 n_enemies=4 map_size=16 episode_limit=4 opponent=random"
-    words = ["t_max=2", "batch_size_run=2", "test_nepisode=2", "buffer_size=100", f"local_results_path={tmp_path}"]
+    words = ["t_max=1", "batch_size_run=2", "test_nepisode=2", "buffer_size=100", f"local_results_path={tmp_path}"]
     words += [f"env_args.{word}" for word in small.split()]
     argv = ["--config=iql", "--env-config=battle", "with", *words]
     packages = packages_after(f"import main\nassert main.main({argv}) == 0")

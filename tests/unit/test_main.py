@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.support import small_runs
 from tests.support.paths import SRC
 
 import build
+import main
 from envs.base import Env
 
 BROKEN = """
@@ -94,3 +96,50 @@ def test_threads_are_those_of_the_configuration_before_anything_computes(
     assert seen == [expected, expected]
     assert json.loads((run_dir / "config.json").read_text())["threads"] == expected
     assert json.loads((run_dir / "run.json").read_text())["host"]["torch_threads"] == expected
+
+
+@pytest.mark.parametrize("text", ["lr: 0.001\n", "base: vdn\n"], ids=["alone", "with a base"])
+def test_an_own_algorithm_without_a_name_has_its_files(text: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    _, *words = small_runs.command(tmp_path, "iql", "bar")
+    assert main.main([f"--config={tmp_path / 'mine.yaml'}", *words]) == 0
+    assert json.loads((tmp_path / "sacred" / "1" / "config.json").read_text())["name"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config=TWICE"], r"mine\.yaml: not valid YAML: expected every key once, got 'lr' twice; .* line 3"),
+        (["--config=iql", "--config=vdn"], r"command line: expected --config once, got it 2 times\. Give one\."),
+        (["--config=iql", "with", "name=a/b"], r"command line: name expects letters, .* got 'a/b'"),
+        (["--config=iql", "with", "name=''"], r"command line: name expects letters, .* got ''"),
+        (["--config=iql", "with", "env_args={n_agents: 3, n_agents: 4}"], r"cannot read the value of 'env_args"),
+        (
+            ["--config=iql", "with", "t_max=1003", "learning_starts=1000", "train_interval=4"],
+            r"t_max = 1003, but the first update comes at step 1004 of regime=replay: nothing would be learned\.",
+        ),
+        (
+            ["--config=iql", "with", "t_max=64", "regime=rollout", "rollout_length=16", "batch_size_run=4"],
+            r"t_max = 64, but the first update comes at step 65 of regime=rollout: .* Raise t_max to 65",
+        ),
+    ],
+)
+def test_what_would_be_silently_wrong_is_refused(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("lr: 0.001\nmixer: none\nlr: 0.01\n")
+    config, *rest = (word.replace("TWICE", str(tmp_path / "mine.yaml")) for word in words)
+    rest += [*([] if "with" in rest else ["with"]), f"local_results_path={tmp_path / 'results'}"]
+    assert main.main([config, "--env-config=bar", *rest]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("regime", "t_max"), [({}, 16), ({"regime": "rollout", "rollout_length": 6, "minibatches": 2}, 13), ({}, 1)]
+)
+def test_the_smallest_run_that_is_let_through_learns_or_says_that_it_does_not(
+    regime: dict[str, Any], t_max: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert small_runs.run(tmp_path, "iql", "bar", t_max=t_max, env_args={"episode_limit": 50}, **regime) == 0
+    assert ("  0 updates" in capsys.readouterr().out.splitlines()[-2]) == (t_max == 1)
