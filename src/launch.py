@@ -24,7 +24,7 @@ from records.files import read_json
 from records.mongo import MongoCopy, MongoStore
 from records.observer import FileObserver, check_writable
 from run import Record, Trainer, Unrecorded, evaluate_once
-from utils.cli import BAD_INPUT, FAILED, INTERRUPTED, RECORDING_FAILED, close_output, refuse, say
+from utils.cli import BAD_INPUT, COPY_INCOMPLETE, FAILED, INTERRUPTED, RECORDING_FAILED, close_output, refuse, say
 from utils.errors import InputError
 from utils.processes import Processes, ProcessLost
 from utils.signals import Stopped, StopRequest
@@ -81,16 +81,16 @@ class Resumed:
         return cls(folder, read_json(folder / "run.json").get("start_time"), state)
 
 
-def recorders(request: Request) -> tuple[FileObserver, list[RunObserver]]:
-    """The observer that records a run as files, and all observers: with a URL a copy in that database too.
+def recorders(request: Request) -> tuple[FileObserver, MongoCopy | None]:
+    """The observer that records a run as files, and with a URL that of the copy in that database.
 
     Raises RecordError for what is no MongoDB URL, and where no run could be recorded.
     """
     results = Path(request.config.local_results_path) / "sacred"
     copy = MongoCopy(MongoStore.at(request.mongo_url), results) if request.mongo_url else None
-    files = FileObserver(results, 1 if copy is None else copy.first_id())
+    files = FileObserver(results) if copy is None else FileObserver(results, copy.first_id(), copy.claim)
     check_writable(results)
-    return files, [files] if copy is None else [files, copy]
+    return files, copy
 
 
 def experiment(
@@ -193,7 +193,8 @@ def _how_to_continue(observer: FileObserver, n_processes: int, trust: Trust) -> 
 def launch(arguments: argparse.Namespace) -> int:
     """A whole run: 0, or 2 for bad input (one line, nothing written), 3 if recording failed, 130 if interrupted.
 
-    1 if it failed on the way: in one line what a person can mend, with a traceback a mistake in the code.
+    1 if it failed on the way: in one line what a person can mend, with a traceback a mistake in the code. 5 if all is
+    well but the copy in the database, which lacks a part of the run.
     """
     try:
         processes = Processes.join()
@@ -215,7 +216,8 @@ def launch(arguments: argparse.Namespace) -> int:
         return INTERRUPTED
     if found is None:
         return accompany(system, resumed)
-    observer, observers = found
+    observer, copy = found
+    observers: list[RunObserver] = [observer] if copy is None else [observer, copy]
     code = 0
     try:
         with StopRequest() as stop:  # from before there is a record until after its last word
@@ -234,4 +236,6 @@ def launch(arguments: argparse.Namespace) -> int:
         system.close()
         say(observer.summary())
         close_output()
-    return RECORDING_FAILED if observer.failed else code
+    if observer.failed:
+        return RECORDING_FAILED
+    return COPY_INCOMPLETE if copy is not None and not copy.complete and not code else code

@@ -62,12 +62,16 @@ def connect(url: str) -> Database[Any]:
 
 
 class MongoStore(RunStore):
-    """Collections ``runs`` and ``metrics``. Every method raises RecordError, also on an outage."""
+    """Collections ``runs``, ``metrics`` and ``ids``, the ids that were ever given to runs.
+
+    Every method raises RecordError, also on an outage.
+    """
 
     def __init__(self, database: Database[Any], name: str) -> None:
         self.name = name
         self._runs = database["runs"]
         self._metrics = database["metrics"]
+        self._ids = database["ids"]
 
     @classmethod
     def at(cls, url: str) -> MongoStore:
@@ -77,6 +81,15 @@ class MongoStore(RunStore):
     @reached()
     def ids(self) -> Sequence[int]:
         return sorted(document["_id"] for document in self._runs.find({}, {"_id": 1}))
+
+    @reached()
+    def claim(self, run_id: int) -> bool:
+        """Take an id for a run that starts; False when another one has it."""
+        try:
+            self._ids.insert_one({"_id": run_id})
+        except DuplicateKeyError:
+            return False
+        return True
 
     @reached()
     def get(self, run_id: int) -> RunRecord:
@@ -185,6 +198,7 @@ class MongoCopy(RunObserver):
         self._files = FileStore(results_dir)
         self._exit_wait = exit_wait
         self._run_id = 0
+        self._answers = True  # when it was asked for the first id
         self._sent: int | None = None  # bytes of metrics.jsonl that the database surely holds; None: ask it
         self._error: str | None = None
         self._wake = threading.Event()
@@ -196,12 +210,20 @@ class MongoCopy(RunObserver):
         try:
             return max(self._store.ids(), default=0) + 1
         except RecordError as error:
+            self._answers = False
             logger.warning(
                 "%s: %s The run goes on and is recorded as files; the copy follows when the database returns.",
                 self._store.name,
                 error,
             )
             return 1
+
+    def claim(self, run_id: int) -> bool:
+        """Return whether the run gets this id; always where the database does not answer."""
+        try:
+            return not self._answers or self._store.claim(run_id)
+        except RecordError:
+            return True
 
     def started_event(  # type: ignore[override]  # Sacred passes everything by name
         self, *, _id: int, **event: Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,15 @@ logger = logging.getLogger(__name__)
 LARGEST_ID = 2**31 - 1  # what Omniboard and MongoDB's int32 hold
 
 
-def create_run_folder(results_dir: Path, first_id: int = 1) -> int:
+def free(run_id: int) -> bool:
+    """Return that no one outside the results folder has the id."""
+    return True
+
+
+def create_run_folder(results_dir: Path, first_id: int = 1, claim: Callable[[int], bool] = free) -> int:
     """Make ``results_dir/<id>`` with the next free integer id from ``first_id`` on, never the same for two processes.
 
+    ``claim`` says for ids in turn whether the run gets it from the database that folders share.
     Raises RecordError when the folder cannot be written.
     """
     try:
@@ -44,12 +50,16 @@ def create_run_folder(results_dir: Path, first_id: int = 1) -> int:
         taken = [int(path.name) for path in results_dir.iterdir() if path.name.isdigit()]
         run_id = max([first_id - 1, *taken]) + 1
         while run_id <= LARGEST_ID:
+            folder = results_dir / str(run_id)
             try:
-                (results_dir / str(run_id)).mkdir()
+                folder.mkdir()
             except FileExistsError:
-                run_id += 1
+                pass
             else:
-                return run_id
+                if claim(run_id):
+                    return run_id
+                folder.rmdir()
+            run_id += 1
     except OSError as error:
         raise RecordError(
             f"results folder: cannot create a run in {results_dir} ({error.strerror}). "
@@ -88,10 +98,10 @@ class FileObserver(RunObserver):
 
     priority = 100  # first: this observer gives the id, a database takes it over
 
-    def __init__(self, results_dir: Path, first_id: int = 1) -> None:
-        """Write nothing yet; ``first_id`` is the lowest id to give, for a database that several folders share."""
+    def __init__(self, results_dir: Path, first_id: int = 1, claim: Callable[[int], bool] = free) -> None:
+        """Write nothing yet; for ``first_id``, the lowest id to give, and ``claim`` see `create_run_folder`."""
         self.results_dir = Path(results_dir)
-        self._first_id = first_id
+        self._first_id, self._claim = first_id, claim
         self.run_id: int | None = None
         self._lock = threading.Lock()  # the heartbeat thread may still be writing when the run stops
         self._entry: dict[str, Any] = {}  # run.json
@@ -159,7 +169,7 @@ class FileObserver(RunObserver):
     ) -> int:
         """Allocate the id and write config.json and run.json. Raises RecordError: no run starts unrecorded."""
         remove_leftovers(self.results_dir)
-        self.run_id = create_run_folder(self.results_dir, self._first_id)
+        self.run_id = create_run_folder(self.results_dir, self._first_id, self._claim)
         self._metrics_file = AppendFile(self.run_dir / METRICS)
         self._cout_file = AppendFile(self.run_dir / "cout.txt")
         self._appended = (self._metrics_file, self._cout_file)

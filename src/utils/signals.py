@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from types import FrameType, TracebackType
 
@@ -15,7 +17,7 @@ class Stopped(SacredInterrupt):
 
 
 class StopRequest:
-    """Within this context the first signal sets ``requested``; a second Ctrl-C interrupts at once."""
+    """Within this context signals set ``requested`` and nothing else: a second Ctrl-C waits for the save, too."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -31,6 +33,7 @@ class StopRequest:
             signal.signal(sig, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.requested and signum == signal.SIGINT:
-            raise KeyboardInterrupt
+        said = "still saving" if self.requested else "stopping: saving"
         self.requested = True
+        with contextlib.suppress(OSError):  # straight to the descriptor: the signal may have come amid a print
+            os.write(1, f"{said} ...\n".encode())

@@ -142,14 +142,13 @@ def test_the_result_is_the_last_evaluation(tmp_path: Path) -> None:
     assert ("test_return_mean", result, 60) in points
 
 
-def test_a_second_interrupt_is_immediate_and_handlers_are_put_back() -> None:
+def test_signals_are_a_request_and_handlers_are_put_back() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with StopRequest() as stop:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
         assert stop.requested
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -456,6 +455,32 @@ class Clock:
 
         monkeypatch.setattr(VectorRunner, "collect", collected)
         monkeypatch.setattr(VectorRunner, "evaluate", evaluated)
+
+
+def test_a_second_interrupt_waits_for_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C twice at one moment of training, and once more amid the save."""
+    learn, save = Trainer._learn, checkpoint.save
+
+    def interrupted(trainer: Trainer) -> None:
+        learn(trainer)
+        if trainer.counters.t_env == 32:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    def interrupted_save(path: Path, state: dict[str, Any]) -> None:
+        signal.raise_signal(signal.SIGINT)
+        save(path, state)
+
+    monkeypatch.setattr(Trainer, "_learn", interrupted)
+    monkeypatch.setattr(checkpoint, "save", interrupted_save)
+    assert run_main(tmp_path, "iql", "bar", t_max=40, save_model=False) == 130
+    said = capfd.readouterr().out.splitlines()
+    assert [line for line in said if "saving" in line] == ["stopping: saving ...", *["still saving ..."] * 2]
+    assert FileStore(tmp_path / "sacred").get(1).status == "INTERRUPTED"
+    state = checkpoint.load(tmp_path / "sacred" / "1" / "checkpoints" / checkpoint.RESUME, CPU)
+    assert state["counters"]["t_env"] == 32
 
 
 def test_cpu_seconds_of_training_are_recorded_also_of_an_interrupted_run_and_its_continuation(

@@ -16,11 +16,15 @@ from pymongo.database import Database
 from sacred import Experiment
 from sacred.observers import MongoObserver
 from sacred.run import Run
+from tests.support import small_runs
 
+import main
+from records import mongo as mongo_module
 from records.files import RecordError
 from records.mongo import MongoCopy, MongoStore, address, connect
 from records.observer import FileObserver
 from records.store import FileStore
+from utils.cli import COPY_INCOMPLETE
 
 if TYPE_CHECKING:
     from tests.support.mongo_server import Embedded, Server
@@ -90,6 +94,32 @@ def test_ids_go_on_where_the_database_stands(mongomock_server: Server, tmp_path:
     assert FileStore(tmp_path / "a").ids() == [1]
     assert FileStore(tmp_path / "b").ids() == [2]
     assert mongo.ids() == [1, 2]
+
+
+def test_folders_that_share_a_database_get_different_ids_at_one_instant(
+    mongomock_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each asks for the highest id before any of them has recorded its run."""
+    mongo = mongomock_server.fresh_store()
+    monkeypatch.setattr(MongoStore, "at", lambda url: mongo)
+    monkeypatch.setattr(MongoCopy, "first_id", lambda copy: 1)
+    for folder in ("a", "b"):
+        words = small_runs.command(tmp_path / folder, "iql", "bar")
+        assert main.main([f"--mongo-url={NOWHERE}", *words]) == 0
+    assert FileStore(tmp_path / "a" / "sacred").ids() == [1]
+    assert FileStore(tmp_path / "b" / "sacred").ids() == [2]
+    assert [path.name for path in (tmp_path / "b" / "sacred").glob("[0-9]*")] == ["2"]
+    assert mongo.ids() == [1, 2]
+
+
+def test_an_incomplete_copy_has_an_exit_code_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mongo_module, "TIMEOUT_MS", 100)
+    monkeypatch.setattr(MongoCopy.__init__, "__defaults__", (0.1,))  # seconds that it waits at the end
+    assert main.main([f"--mongo-url={NOWHERE}", *small_runs.command(tmp_path, "iql", "bar")]) == COPY_INCOMPLETE
+    assert "LACKS A PART OF RUN 1" in caplog.text
+    assert FileStore(tmp_path / "sacred").get(1).status == "COMPLETED"
 
 
 def test_a_foreign_run_of_the_same_id_is_never_overwritten(mongomock_server: Server, tmp_path: Path) -> None:
