@@ -15,18 +15,21 @@ from sacred.observers.base import RunObserver
 from sacred.run import Run
 
 import build
-from config.loader import layers, parse_overrides
-from config.resolve import make_config, with_run_keys
+from config.loader import Layer, for_regime, layers, parse_overrides
+from config.resolve import make_config, printed, with_run_keys
 from config.schema import Config
 from config.trust import Trust
 from records import checkpoint
 from records.files import read_json
+from records.index import RunIndex, task_key
 from records.mongo import MongoCopy, MongoStore
 from records.observer import FileObserver, check_writable
+from records.store import FileStore
 from run import Record, Trainer, Unrecorded, evaluate_once
 from utils.cli import BAD_INPUT, COPY_INCOMPLETE, FAILED, INTERRUPTED, RECORDING_FAILED, close_output, refuse, say
 from utils.errors import InputError
 from utils.processes import Processes, ProcessLost
+from utils.progress import clock
 from utils.signals import Stopped, StopRequest
 
 SETTINGS.CAPTURE_MODE = "sys"  # "fd" loses the end of the output
@@ -46,17 +49,21 @@ class Request:
     notes: list[str]  # for the person
     resume_from: Path | None  # folder of the run to continue
     mongo_url: str | None  # of the copy
+    layers: list[Layer]  # where the configuration comes from
 
     @classmethod
     def read(cls, arguments: argparse.Namespace) -> Request:
         """The request of `config.loader.parse_command_line`. Raises InputError for what cannot be run."""
         if arguments.resume is None:
             stack = layers(arguments.config, arguments.env_config, arguments.overrides)
-            return cls(*make_config(stack, build.REGISTRIES, arguments.trust), None, arguments.mongo_url)
-        overrides = parse_overrides(arguments.overrides).values
-        run_dir = checkpoint.resumable_run(arguments.resume, Path(overrides.get("local_results_path", "results")))
-        recorded = build.recorded_config(run_dir, arguments.trust)
-        return cls(with_run_keys(recorded, overrides), [], run_dir, arguments.mongo_url)
+            return cls(
+                *make_config(stack, build.REGISTRIES, arguments.trust), None, arguments.mongo_url, for_regime(stack)
+            )
+        given = parse_overrides(arguments.overrides)
+        run_dir = checkpoint.resumable_run(arguments.resume, Path(given.values.get("local_results_path", "results")))
+        config, notes = with_run_keys(build.recorded_config(run_dir, arguments.trust), given.values)
+        recorded = Layer(str(run_dir / "config.json"), read_json(run_dir / "config.json"))
+        return cls(config, notes, run_dir, arguments.mongo_url, [recorded, given])
 
 
 @dataclass(frozen=True)
@@ -103,24 +110,17 @@ def experiment(
 ) -> Experiment:
     """The Sacred experiment of one run, which says ``notes`` first and is recorded by ``observers`` until ``stop``."""
     config = system.config
-    ex = Experiment("hmf", save_git_info=False)
+    ex = Experiment(f"{config.name} {config.env}", save_git_info=False)  # what lists of runs show
     ex.logger = logging.getLogger("hmf")  # type: ignore[assignment]
     ex.add_config(config.to_dict())
     ex.observers.extend(observers)
-
-    n_processes = system.processes.size
-    together = "at once" if n_processes == 1 else f"at once in each of {n_processes} processes"
 
     @ex.main
     def main(_run: Run) -> float | None:
         for note in notes:
             say(note)
         info = system.mac.info
-        say(
-            f"{config.name} on {info.name}: {info.n_agents} agents, {info.n_actions} actions, observations "
-            f"{tuple(info.obs_shape)}, {config.batch_size_run} environments {together}, seed {config.seed}, "
-            f"{sum(parameter.numel() for parameter in system.learner.parameters):,} parameters, on {system.device}"
-        )
+        say(headline(system))
         say(f"run {_run._id}: {observer.run_dir}")
         observer.add_info(
             resolved={
@@ -128,7 +128,7 @@ def experiment(
                 "n_agents": info.n_agents,
                 "n_actions": info.n_actions,
                 "replay_ratio": system.regime.replay_ratio,
-                "processes": n_processes,
+                "processes": system.processes.size,
             }
         )
         try:
@@ -151,6 +151,44 @@ def experiment(
         return trainer.train()
 
     return ex
+
+
+def headline(system: build.System) -> str:
+    """The line that says what is trained."""
+    config, info, n_processes = system.config, system.mac.info, system.processes.size
+    together = "at once" if n_processes == 1 else f"at once in each of {n_processes} processes"
+    return (
+        f"{config.name} on {info.name}: {info.n_agents} agents, {info.n_actions} actions, observations "
+        f"{tuple(info.obs_shape)}, {config.batch_size_run} environments {together}, seed {config.seed}, "
+        f"{sum(parameter.numel() for parameter in system.learner.parameters):,} parameters, on {system.device}"
+    )
+
+
+def announced(request: Request, system: build.System) -> list[str]:
+    """What a person should know before the run."""
+    notes = [*request.notes, *system.notes]
+    if request.config.save_replay == "running" and not request.config.evaluate:
+        notes.append("once complete it cannot be trained further; save_replay=always keeps what --resume needs")
+    return notes
+
+
+def preview(arguments: argparse.Namespace) -> None:
+    """Say what would be run, and write nothing. Raises InputError for what cannot be."""
+    request = Request.read(arguments)
+    config = request.config
+    if arguments.print_config:
+        print(printed(config, request.layers))
+        return
+    system = build.build(config, request.resume_from is not None)
+    try:
+        for line in (*announced(request, system), headline(system)):
+            say(line)
+    finally:
+        system.close()
+    results = Path(config.local_results_path) / "sacred"
+    seconds = RunIndex(FileStore(results)).seconds_per_step().get(task_key(config.to_dict()))
+    cost = "no recorded run tells how long that takes" if seconds is None else f"about {clock(seconds * config.t_max)}"
+    say(f"nothing was started or written; it would be {config.t_max:,} steps ({cost}), recorded in {results}")
 
 
 def started(system: build.System, record: Record, resumed: Resumed | None, stop: StopRequest) -> Trainer:
@@ -221,7 +259,7 @@ def launch(arguments: argparse.Namespace) -> int:
     code = 0
     try:
         with StopRequest() as stop:  # from before there is a record until after its last word
-            ex = experiment(system, [*request.notes, *system.notes], observer, observers, resumed, stop)
+            ex = experiment(system, announced(request, system), observer, observers, resumed, stop)
             ex.run(options={"--beat-interval": BEAT_SECONDS})
         if request.config.save_replay != "always" and not observer.failed:  # only now does the record say COMPLETED
             checkpoint.remove_resume(observer.run_dir / "checkpoints")

@@ -6,18 +6,23 @@ import os
 import sys
 
 from config.loader import parse_command_line
-from utils.cli import BAD_INPUT, refuse
+from utils.cli import BAD_INPUT, exit_code, refuse
 from utils.errors import InputError
 
 
 def main(argv: list[str]) -> int:
-    """Train, or continue a run; the exit code (`launch.launch`), or BAD_INPUT for what cannot be understood."""
+    """Train, continue a run, or show what would be run.
+
+    The exit code: that of `launch.launch`, or BAD_INPUT for what cannot be understood.
+    """
     try:
         arguments = parse_command_line(argv)
     except InputError as error:
         return refuse(error) if os.environ.get("RANK", "0") == "0" else BAD_INPUT  # once, of torchrun's processes
-    from launch import launch  # torch takes seconds: help and mistakes come at once
+    from launch import launch, preview  # torch takes seconds: help and mistakes come at once
 
+    if arguments.print_config or arguments.dry_run:
+        return exit_code(lambda: preview(arguments))
     return launch(arguments)
 
 

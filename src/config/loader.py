@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from config.schema import ConfigError
 from utils.words import from_yaml, nearest
 
 CONFIG_DIR = Path(__file__).parent
+PRINT_CONFIG = "print_config"  # a word that users of Sacred know
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,18 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_command_line(argv: list[str]) -> argparse.Namespace:
-    """``main.py --config=A --env-config=E [--resume=ID] [--mongo-url=U] [--trust] [with key=value ...]``.
+    """``main.py [print_config] --config=A --env-config=E [--resume=ID] [OPTION ...] [with key=value ...]``.
 
     Raises ConfigError for anything else, with the right spelling.
     """
-    parser = _Parser(prog="main.py", allow_abbrev=False)
+    parser = _Parser(
+        prog="main.py",
+        usage="main.py [print_config] --config=ALGORITHM --env-config=ENVIRONMENT [OPTION ...] [with key=value ...]",
+        description="Train, or continue a run. print_config: print the configuration, and where each value is set.",
+        epilog=_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--config", metavar="ALGORITHM", help="a file of src/config/algs")
     parser.add_argument("--env-config", metavar="ENVIRONMENT", help="a file of src/config/envs")
     parser.add_argument("--resume", metavar="RUN", help="id or folder of a run to continue exactly")
@@ -47,7 +56,8 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
         help="also record to this MongoDB (default: $MONGO_URL)",
     )
     trust.add_option(parser)
-    parser.add_argument("overrides", nargs="*", metavar="with key=value", help="after the word with")
+    parser.add_argument("--dry-run", action="store_true", help="build everything, say what would run, write nothing")
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     if "with" in argv:
         split = argv.index("with")
         options, overrides = argv[:split], argv[split + 1 :]
@@ -58,7 +68,8 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
         if given.count(option) > 1:
             raise ConfigError(f"command line: expected {option} once, got it {given.count(option)} times. Give one.")
     arguments, unknown = parser.parse_known_args(options)
-    for word in unknown + arguments.overrides:
+    arguments.print_config = PRINT_CONFIG in arguments.words
+    for word in unknown + [word for word in arguments.words if word != PRINT_CONFIG]:
         name = word.lstrip("-").split("=", 1)[0]
         if "=" in word:
             raise ConfigError(f"command line: '{word}' is not an option. Write: with {name}={word.split('=', 1)[1]}")
@@ -66,10 +77,29 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
     arguments.overrides = overrides
     if arguments.resume is None and not (arguments.config and arguments.env_config):
         raise ConfigError(
-            "command line: expected --config=ALGORITHM and --env-config=ENVIRONMENT (or --resume=RUN). "
-            f"Algorithms: {', '.join(available('algs'))}. Environments: {', '.join(available('envs'))}."
+            "command line: expected --config=ALGORITHM and --env-config=ENVIRONMENT (or --resume=RUN), such as: "
+            "python src/main.py --config=hmf --env-config=battle. --help lists what there is."
         )
     return arguments
+
+
+def _help() -> str:
+    """What there is to choose from, where it is explained, and examples."""
+    parts = {
+        "algorithms (docs/algorithms.md)": ", ".join(available("algs")),
+        "environments": ", ".join(available("envs")),
+        "keys": "src/config/default.yaml explains those that most runs share, docs/algorithms.md those of algorithms, "
+        "src/config/envs/ENVIRONMENT.yaml those of env_args; print_config shows all of one run.",
+    }
+    listed = "\n\n".join(f"{name}:\n{textwrap.indent(textwrap.fill(text, 96), '  ')}" for name, text in parts.items())
+    return f"""{listed}
+
+examples:
+  python src/main.py --config=hmf --env-config=battle with seed=2 lr=3e-4 env_args.n_agents=100
+  python src/main.py print_config --config=hmf --env-config=battle with regime=rollout
+  python src/main.py --config=hmf --env-config=battle --dry-run
+  python src/main.py --resume=7                       # exactly where run 7 stopped
+  python src/main.py --resume=7 with t_max=1e6        # and further than it was meant to go"""
 
 
 def available(folder: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +15,7 @@ from config.schema import NESTED, Config, ConfigError, check_value, framework_ke
 from config.since import WITHOUT
 from config.trust import NOTHING, Trust
 from utils.version import made_by
-from utils.words import nearest
+from utils.words import nearest, to_yaml
 
 NAME = r"\w[\w .+-]*"  # of an algorithm, in tables, filters and paths
 OPTIONAL = ("mixer", "grouping")  # may be "none"
@@ -154,6 +154,22 @@ def config_from_dict(
     )
 
 
+def printed(config: Config, layers: Sequence[Layer]) -> str:
+    """Write the configuration as YAML, with the layer that set each value behind it, for `loader.named_layer`."""
+    return "\n".join(_printed(config.to_dict(), [(layer.where, layer.values) for layer in layers], ""))
+
+
+def _printed(values: Mapping[str, Any], layers: Sequence[tuple[str, Any]], indent: str) -> Iterator[str]:
+    for key, value in values.items():
+        above = [(where, given[key]) for where, given in layers if isinstance(given, Mapping) and key in given]
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{key}:"
+            yield from _printed(value, above, f"{indent}  ")
+        else:
+            where = above[-1][0] if above else "older than this key"
+            yield f"{f'{indent}{key}: {to_yaml(value)}':40}  # {where}"
+
+
 def env_values(config: Config, test: bool) -> dict[str, Any]:
     """env_args of the training or the evaluation environments."""
     return {**config.env_args, **(config.test_env_args if test else {})}
@@ -164,21 +180,23 @@ def with_env_args(config: Config, **env_args: Any) -> Config:
     return replace(config, env_args=MappingProxyType({**config.env_args, **env_args}))
 
 
-def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> Config:
-    """A resumed run's configuration: only keys that do not change the experiment may differ. Raises ConfigError."""
-    hints = framework_keys()
+def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """A resumed run's configuration, and a sentence where that changes what is learned.
+
+    Only keys that do not change the experiment may differ. Raises ConfigError.
+    """
+    hints, t_max = framework_keys(), config.t_max
     for key, value in overrides.items():
         if key not in RESUMABLE:
             raise ConfigError(
                 f"command line: {key} cannot change when a run is resumed (allowed: {', '.join(RESUMABLE)}). "
                 "For a different experiment, start a new run with checkpoint_path=..."
             )
-        if key == "t_max" and config.args["lr_finish"] != 1.0 and value != config.t_max:
-            raise ConfigError(
-                f"command line: t_max expects the run's own value ({config.t_max}) when it is resumed, because its "
-                f"learning rate falls until then (lr_finish = {config.args['lr_finish']}), got {value}. To train on, "
-                "start a new run with checkpoint_path=..."
-            )
         config = replace(config, **{key: check_value(key, value, hints[key], "command line")})
     _check_ranges(config)
-    return config
+    if config.t_max == t_max or config.args["lr_finish"] == 1.0:
+        return config, []
+    return config, [
+        f"note: from here on the learning rate falls until the new t_max, {config.t_max:,}, to lr_finish = "
+        f"{config.args['lr_finish']}; until here it fell until {t_max:,}."
+    ]

@@ -147,9 +147,9 @@ def resumable_run(run: str, results: Path) -> Path:
     checkpoints = run_dir / "checkpoints"
     if not (checkpoints / RESUME).exists():
         raise CheckpointError(
-            f"--resume: expected {checkpoints / RESUME}, it does not exist. A run that completed, or ran with "
-            "save_replay=never, cannot be resumed exactly; start a new run with checkpoint_path="
-            f"{checkpoints}."
+            f"--resume: expected {checkpoints / RESUME}, it does not exist. A run that completed needs "
+            "save_replay=always from its start to be trained further, one with save_replay=never cannot be resumed; "
+            f"start a new run with checkpoint_path={checkpoints}."
         )
     return run_dir
 

@@ -18,6 +18,8 @@ from tests.support.paths import SRC
 
 import build
 import main
+from config.loader import available, layers
+from config.resolve import make_config
 from envs.base import Env
 
 BROKEN = """
@@ -61,6 +63,46 @@ def test_a_mistake_in_the_code_shows_its_traceback_and_what_a_person_can_mend_on
     entry = json.loads((tmp_path / "sacred" / "1" / "run.json").read_text())
     assert entry["status"] == "FAILED"
     assert entry["fail_trace"]
+
+
+def test_print_config_shows_every_value_and_where_it_is_set_and_can_be_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config=hmf", "--env-config=bar", "with", "lr=1e-3", "env_args.capacity=30", "regime=rollout"]
+    assert main.main(["print_config", *words]) == 0
+    printed = capsys.readouterr().out
+    lines = {line.partition(":")[0].strip(): line.split("  # ")[-1] for line in printed.splitlines()}
+    where = ["command line", "command line", "src/config/algs/hmf.yaml", "src/config/envs/bar.yaml"]
+    assert [lines[key] for key in ("lr", "capacity", "mixer", "gamma")] == where
+    assert lines["lr_finish"] == lines["threads"] == "src/config/default.yaml"
+    (tmp_path / "mine.yaml").write_text(printed)
+    copies = [layers("hmf", "bar", words[3:]), layers(str(tmp_path / "mine.yaml"), "bar", [])]
+    assert make_config(copies[0], build.REGISTRIES)[0] == make_config(copies[1], build.REGISTRIES)[0]
+
+
+def test_a_dry_run_builds_everything_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = small_runs.command(tmp_path, "iql", "bar")
+    assert main.main(["--dry-run", *words]) == 0
+    said = capsys.readouterr().out
+    assert "iql on bar: 6 agents, 2 actions" in said
+    assert "nothing was started or written; it would be 24 steps (no recorded run tells how long that takes)" in said
+    assert not list(tmp_path.iterdir())
+    assert main.main(words) == 0
+    capsys.readouterr()
+    assert main.main(["--dry-run", *words]) == 0
+    assert "it would be 24 steps (about 0:00:0" in capsys.readouterr().out
+    assert main.main(["--dry-run", "--resume=1", "with", f"local_results_path={tmp_path}"]) == 2
+    assert "needs save_replay=always from its start to be trained further" in capsys.readouterr().err
+    assert len(list((tmp_path / "sacred").glob("*/run.json"))) == 1
+
+
+def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main.main(["--help"])
+    words = capsys.readouterr().out.replace(",", " ").split()
+    assert {*available("algs"), *available("envs")} <= set(words)
+    assert main.main([]) == 2
+    assert "such as: python src/main.py --config=hmf --env-config=battle. --help" in capsys.readouterr().err
 
 
 def test_notes_are_part_of_the_output_that_is_recorded(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from learners.base import Learner, Metrics
 from learners.hmf_learner import HMFLearner
 from learners.q_learner import QLearner
 from records import checkpoint
+from records.files import read_json
 from run import Trainer
 from utils.signals import Stopped
 
@@ -248,15 +249,17 @@ def test_a_run_interrupted_in_a_rollout_goes_on_exactly(algorithm: str, tmp_path
         assert torch.equal(one, other)
 
 
-def test_a_falling_learning_rate_holds_a_resumed_run_to_its_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Another t_max would be another schedule from the start."""
-    assert run(tmp_path, "iql", "bar", **ROLLOUT, save_replay="always") == 0
-    words = ["--resume=1", "with", f"local_results_path={tmp_path}"]
-    assert main.main([*words, "t_max=48"]) == 2
-    assert "command line: t_max expects the run's own value (24) when it is resumed" in capsys.readouterr().err
-    assert main.main([*words, "t_max=24"]) == 0
+def test_a_complete_run_is_trained_longer_and_its_learning_rate_falls_until_the_new_end(tmp_path: Path) -> None:
+    keys = {**ROLLOUT, "save_replay": "always", "save_model_interval": 12, "keep_checkpoints": 4, "lr": 1.0}
+    assert run(tmp_path, "iql", "bar", **keys) == 0
+    assert main.main(["--resume=1", "with", f"local_results_path={tmp_path}", "t_max=48"]) == 0
+    said = (tmp_path / "sacred" / "2" / "cout.txt").read_text()
+    assert "falls until the new t_max, 48, to lr_finish = 0.05; until here it fell until 24." in said
+    for run_id, saved, updated, t_max in ((1, 12, 12, 24), (2, 36, 32, 48)):  # a rollout is whole at 12, 22, 32, 42
+        folder = tmp_path / "sacred" / str(run_id) / "checkpoints" / str(saved)
+        state = checkpoint.load(folder / checkpoint.LEARNER, CPU)
+        assert state["optimiser"]["param_groups"][0]["lr"] == pytest.approx(1 - 0.95 * updated / t_max)
+    assert read_json(tmp_path / "sacred" / "2" / "config.json")["t_max"] == 48
 
 
 # ------------------------------------------------------------------------------------------------- averaged policies
