@@ -97,6 +97,25 @@ def make_env(config: Config, n_envs: int, test: bool) -> Env:
     return make(env_class, values, {"n_envs": n_envs, "device": device_of(config)})
 
 
+def check_same_game(trained: EnvInfo, played: EnvInfo, key: str) -> None:
+    """Raise ConfigError, naming ``key``, where a policy of one environment would play another game in the other.
+
+    Policies of versions that did not record ``meaning`` are compared without it.
+    """
+    pairs = [
+        (f"{field} = {getattr(trained, field)}", f"{field} = {getattr(played, field)}")
+        for field in ("n_agents", "n_actions", "obs_shape", "obs_dtype", "obs_scale", "has_avail", "has_position")
+    ]
+    if trained.meaning:
+        pairs.append((", ".join(trained.meaning), ", ".join(played.meaning)))
+    for expected, got in pairs:
+        if expected != got:
+            raise ConfigError(
+                f"{key}: the policy is trained with {expected}, this environment has {got}. Change only what "
+                "leaves the population, observations and actions as they are."
+            )
+
+
 def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
     """Controller with its network, exploration and grouping."""
     classes = chosen_classes(config.to_dict(), REGISTRIES, config.trust)
@@ -209,6 +228,7 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
         processes.use_gpu()
     env = make_env(config, config.batch_size_run, test=False)
     test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), test=True)
+    check_same_game(env.info, test_env.info, "test_env_args")
 
     torch.manual_seed(seeding.derive_seed(config.seed, "networks"))  # initial weights; nothing else is global
     mac = make_mac(config, env.info).to(device)

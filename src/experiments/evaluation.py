@@ -110,10 +110,7 @@ def sides(config: Config) -> dict[str, Config]:
 def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:
     """Evaluation environments with their opponent. Raises ConfigError when ``mac`` was trained on others."""
     env = build.make_env(config, n_envs, test=True)
-    for key in ("n_agents", "n_actions", "obs_shape"):
-        trained, given = getattr(mac.info, key), getattr(env.info, key)
-        if trained != given:
-            raise ConfigError(f"env_args: the policy was trained with {key} = {trained}, this environment has {given}.")
+    build.check_same_game(mac.info, env.info, "env_args")
     build.set_opponent(env, mac, greedy=True, trust=config.trust)
     return env
 

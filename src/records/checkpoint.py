@@ -212,7 +212,7 @@ def best_step(folder: Path) -> int | None:
         return None
     try:
         return int(json.loads(path.read_text())["step"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"checkpoint: {path} cannot be read ({one_line(error)}). Remove it; the next best evaluation makes another."
         ) from error

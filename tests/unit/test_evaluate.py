@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def test_a_run_by_its_id(bar: Path) -> None:
         (["with", "env_args.capacity=big"], "env_args.capacity expects int, got 'big'"),
         (
             ["with", "env_args.n_agents=5"],
-            "env_args: the policy was trained with n_agents = 6, this environment has 5.",
+            "env_args: the policy is trained with n_agents = 6, this environment has n_agents = 5.",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -273,3 +274,34 @@ def test_attention_is_that_of_the_values_acted_on(algorithm: str, keys: dict[str
             torch.testing.assert_close(weight, expected)
             row, memory = env.step(action), following
     env.close()
+
+
+def test_a_mark_of_the_best_that_is_no_file(bar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_dir = tmp_path / "1"
+    shutil.copytree(bar, run_dir)
+    mark = run_dir / "checkpoints" / checkpoint.BEST
+    mark.unlink()
+    mark.mkdir()
+    assert evaluate.main(["--run", str(run_dir), "--step", "best"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: checkpoint: {mark} cannot be read (IsADirectoryError")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("speed", 3, "n_actions = 21, this environment has n_actions = 37"),
+        ("view_radius", 7, "obs_shape = (13, 13, 5), this environment has obs_shape = (15, 15, 5)"),
+        ("view_radius", 6.2, "view_radius = 6, speed = 2, attack_radius = 1.5, this environment has view_radius = 6.2"),
+        ("n_agents", 5, "n_agents = 6, this environment has n_agents = 5"),
+    ],
+)
+def test_another_game_is_refused_where_it_is_played(
+    key: str, value: float, message: str, battle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the evaluation of a training, before anything is written, and as that of a record."""
+    words = {f"test_env_args.{key}": value}
+    assert run(tmp_path, "hmf", "battle_symmetric", **words) == 2
+    assert f"error: test_env_args: the policy is trained with {message}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert evaluate.main(["--run", str(battle), "with", f"env_args.{key}={value}"]) == 2
+    assert f"error: env_args: the policy is trained with {message}" in capsys.readouterr().err

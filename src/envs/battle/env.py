@@ -223,6 +223,7 @@ class BattleEnv(TwoSidedEnv):
             stats=STATS,
             has_position=True,
             compact_dim=self._views[0].compact_dim,
+            meaning=tuple(f"{key} = {getattr(unit, key):g}" for key in ("view_radius", "speed", "attack_radius")),
         )
         self._swap_sides = swap_sides
         self._episode_stream = torch.Generator()
