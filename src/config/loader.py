@@ -129,12 +129,17 @@ def named_layer(folder: str, name: str, above: tuple[str, ...] = ()) -> Layer:
     An algorithm's file without a ``name`` gives its own, not that of its base. ``above``: the names of the files that
     lie over this one.
     """
-    path = Path(name) if name.endswith(".yaml") else CONFIG_DIR / folder / f"{name}.yaml"
-    if not path.exists():
-        names = available(folder)
+    names, own = available(folder), name.endswith(".yaml")
+    path = Path(name) if own else CONFIG_DIR / folder / f"{name}.yaml"
+    if not (path.exists() if own else name in names):
         raise ConfigError(
             f"no {folder} configuration '{name}'.{nearest(name, names)} Known: {', '.join(names)}; or a path to a "
             ".yaml file of your own."
+        )
+    place = path.resolve().parent
+    if place.is_relative_to(CONFIG_DIR.resolve()) and place != (CONFIG_DIR / folder).resolve():
+        raise ConfigError(
+            f"{path}: expected a file of src/config/{folder}, or one of your own, got one of {place.name}."
         )
     values = read_yaml(path)
     if folder == "algs":

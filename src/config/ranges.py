@@ -19,7 +19,8 @@ class Range(NamedTuple):
     def __contains__(self, value: object) -> bool:
         if not isinstance(value, int | float):
             return False
-        return (value > self.low if self.above else value >= self.low) and value <= self.high and math.isfinite(value)
+        in_order = (value > self.low if self.above else value >= self.low) and value <= self.high
+        return in_order and abs(value) != math.inf
 
     def __str__(self) -> str:
         start = f"{'above' if self.above else 'at least'} {self.low}"

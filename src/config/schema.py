@@ -116,10 +116,12 @@ def check_value(key: str, value: Any, annotation: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise _wrong_type(key, value, annotation, where)
         return dict(value)
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
     if annotation is int and isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
+    if annotation in (int, float) and type(value) is int:
+        if abs(value) >= 2**63:
+            raise ConfigError(f"{where}: {key} expects a number below 2^63, got one of {value.bit_length()} bits.")
+        return annotation(value)
     if type(value) is not annotation:
         raise _wrong_type(key, value, annotation, where)
     return value

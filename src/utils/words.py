@@ -40,7 +40,12 @@ for _side in (_Loader, _Dumper):
 
 def from_yaml(text: str) -> Any:
     """Return the plain value that YAML ``text`` holds; 1e-3 is a number. Raises yaml.YAMLError."""
-    return yaml.load(text, _Loader)
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:  # without the cause, whose thousand frames say nothing more
+        raise yaml.YAMLError("values within values, too deep to read") from None
+    except ValueError as error:  # of a day that no month has, or a number of thousands of digits
+        raise yaml.YAMLError(str(error)) from error
 
 
 def to_yaml(value: Any) -> str:

@@ -77,7 +77,13 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
         ("t_max=2.5", r"t_max expects int, got 2\.5 \(float\)\.$"),
         ("t_max=.inf", r"t_max expects int, got inf \(float\)\.$"),
         ("seed=-1", r"seed expects at least 0 and at most 4294967295, got -1"),
-        ("seed=99999999999999999999999", r"seed expects at least 0 and at most"),
+        ("seed=999999999999", r"seed expects at least 0 and at most"),
+        ("seed=99999999999999999999999", r"seed expects a number below 2\^63, got one of 77 bits"),
+        ("lr=" + "9" * 400, r"lr expects a number below 2\^63, got one of 1329 bits"),
+        ("t_max=1e30", r"t_max expects a number below 2\^63, got one of 100 bits"),
+        ("lr=" + "9" * 5000, r"cannot read the value of 'lr=9+' as YAML"),
+        ("lr=2001-99-99", r"cannot read the value of 'lr=2001-99-99' as YAML"),
+        ("lr=" + "{a: " * 3000, r"cannot read the value of 'lr=\{a: .*' as YAML"),
         ("lr=-1", r"lr expects above 0, got -1\.0"),
         ("gamma=1.5", r"gamma expects at least 0 and at most 1, got 1\.5"),
         ("target_update_tau=0", r"target_update_tau expects above 0 and at most 1, got 0"),
@@ -152,6 +158,13 @@ def test_bad_command_lines_are_explained(argv: list[str], message: str) -> None:
         parse_command_line(argv)
 
 
+@pytest.mark.parametrize("name", ["../envs/bar", str(loader.CONFIG_DIR / "envs" / "bar.yaml"), "../default"])
+def test_a_file_of_another_folder_is_no_algorithm(name: str) -> None:
+    """Nor is it one that default.yaml's values would complete, under default.yaml's name."""
+    with pytest.raises(ConfigError, match=r"no algs configuration|expected a file of src/config/algs, .* one of envs"):
+        make(name, "bar")
+
+
 def test_missing_files_name_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"no algs configuration 'hfm'\. Did you mean 'hmf'\?"):
         make("hfm", "bar")
@@ -165,6 +178,7 @@ def test_missing_files_name_the_nearest() -> None:
         ("a: [", "not valid YAML: while parsing a flow node"),
         ("just words", "expected 'key: value'"),
         ("1: 2", "expected words as keys, got 1"),
+        ("a: " + "{a: " * 3000 + "}" * 3000, "not valid YAML: values within values, too deep to read"),
     ],
 )
 def test_broken_yaml_is_explained(tmp_path: Path, text: str, message: str) -> None:
