@@ -211,4 +211,4 @@ def _for_regime(layer: Layer, chosen: Any) -> dict[str, Any]:
     regimes = values.pop("regimes", {})
     if not isinstance(regimes, Mapping) or not all(isinstance(part, Mapping) for part in regimes.values()):
         raise ConfigError(f"{layer.where}: regimes expects keys and values for each regime, got {regimes!r}.")
-    return merge(values, regimes.get(chosen, {}))
+    return merge(values, regimes.get(chosen, {}) if isinstance(chosen, str) else {})

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import itertools
-import os
 from pathlib import Path
 
 import pytest
 import torch
 from tests.support import process
+from tests.support.full_disk import refuse
 from tests.support.small_runs import eventful, points
 
 import main
@@ -19,18 +17,6 @@ from records.files import read_json
 from utils.cli import RECORDING_FAILED
 
 CPU = torch.device("cpu")
-
-
-def refuse(patch: pytest.MonkeyPatch, calls: range) -> None:
-    """Let these calls of fsync, counted from 0, find a full disk."""
-    fsync, count = os.fsync, itertools.count()
-
-    def wrapped(descriptor: int) -> None:
-        if next(count) in calls:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        fsync(descriptor)
-
-    patch.setattr(os, "fsync", wrapped)
 
 
 @pytest.fixture

@@ -240,3 +240,9 @@ def test_overrides_are_yaml() -> None:
     assert parse_overrides(["a=true", "b.c=[1, 2]", "d=null", "e=text"]) == Layer(
         "command line", {"a": True, "b": {"c": [1, 2]}, "d": None, "e": "text"}
     )
+
+
+def test_a_regime_that_is_no_name_is_explained() -> None:
+    """It is looked up in every layer's ``regimes`` before types are checked."""
+    with pytest.raises(ConfigError, match=r"regime expects str, got \[0\]"):
+        make_config(layers("iql", "bar", ["regime=[0]"]), build.REGISTRIES)
