@@ -201,15 +201,15 @@ MUTANTS = (
     Mutant(
         "an evaluation's opponent explores",
         "build.py",
-        "set_opponent(test_env, learner.acting(), greedy=True)",
-        "set_opponent(test_env, learner.acting(), greedy=False)",
+        "set_opponent(test_env, learner.acting(), greedy=True, ",
+        "set_opponent(test_env, learner.acting(), greedy=False, ",
         OPPONENT,
     ),
     Mutant(
         "a frozen opponent explores",
         "build.py",
-        "mac.device), greedy=True))",
-        "mac.device), greedy=False))",
+        "mac.device, trust), greedy=True))",
+        "mac.device, trust), greedy=False))",
         OPPONENT,
     ),
     Mutant(
