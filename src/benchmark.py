@@ -12,18 +12,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.figures import write
-from analysis.page import check, fill
-from performance.cases import config_for, measured
-from performance.compare import comparison
-from performance.tables import picture, population_table, split_table
-from performance.targets import measured_targets
-from utils.cli import exit_code
+from utils.cli import command_parser, exit_code
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Options, and what follows the word ``with``."""
-    parser = argparse.ArgumentParser(prog="benchmark.py", description=(__doc__ or "").split("\n")[0])
+    parser = command_parser(
+        "benchmark",
+        __doc__,
+        "--agents 20 200 --seconds 2",
+        "--config hmf --env-config spread --agents 100 with use_cuda=true",
+    )
     parser.add_argument("--config", nargs="+", default=["iql", "hmf"], metavar="ALGORITHM")
     parser.add_argument("--env-config", default="battle", metavar="ENVIRONMENT")
     parser.add_argument("--agents", nargs="+", type=int, default=[20, 64, 200, 500, 1000, 2000], metavar="N")
@@ -53,6 +52,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def benchmark(argv: Sequence[str]) -> None:
     """Measure every algorithm at every population, each in a process of its own; write and print the tables."""
     arguments = parse(argv)
+    from analysis.figures import write
+    from analysis.page import check, fill
+    from performance.cases import config_for, measured
+    from performance.compare import comparison
+    from performance.tables import picture, population_table, split_table
+    from performance.targets import measured_targets
+
     if arguments.compare:
         print(*comparison(arguments.compare), sep="\n")
         return

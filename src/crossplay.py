@@ -11,16 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.crossplay import write
-from analysis.figures import make_folder
 from config import trust
-from experiments.crossplay import load_player, play
-from utils.cli import exit_code, say
+from utils.cli import command_parser, exit_code, say
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="crossplay.py", description=__doc__, allow_abbrev=False)
+    parser = command_parser("crossplay", __doc__, "1 2 opponents/battle.pt", "3 4 --step best --episodes 32")
     parser.add_argument("players", nargs="+", metavar="RUN_OR_POLICY", help="id or folder of a run, or a policy.pt")
     parser.add_argument("--episodes", type=int, default=16, help="on either side (default: %(default)s)")
     parser.add_argument("--step", default="newest", help="which checkpoint of runs: nearest to a step, best or newest")
@@ -37,6 +34,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def crossplay(argv: Sequence[str]) -> None:
     """Play everything, print and write the results. Raises InputError for what cannot be played."""
     arguments = parse(argv)
+    from analysis.crossplay import write
+    from analysis.figures import make_folder
+    from experiments.crossplay import load_player, play
+
     names = dict.fromkeys(arguments.players)
     players = [load_player(name, arguments.step, arguments.results, arguments.trust) for name in names]
     make_folder(arguments.out)  # before anything is played

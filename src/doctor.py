@@ -11,11 +11,12 @@ import sys
 from collections.abc import Sequence
 
 from performance.checks import examine
+from utils.cli import command_parser
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="doctor.py", description=__doc__, allow_abbrev=False)
+    parser = command_parser("doctor", __doc__, "", "--config=hmf --env-config=battle with use_cuda=true")
     parser.add_argument("--config", metavar="ALGORITHM", help="a file of src/config/algs")
     parser.add_argument("--env-config", metavar="ENVIRONMENT", help="a file of src/config/envs")
     parser.add_argument("--mongo-url", metavar="URL", default=os.environ.get("MONGO_URL"), help="default: $MONGO_URL")

@@ -11,10 +11,8 @@ import sys
 from pathlib import Path
 
 from config import trust
-from experiments.evaluation import Evaluation
-from experiments.video import COLOURS, film
-from records.checkpoint import find_run
-from utils.cli import exit_code
+from pictures import COLOURS
+from utils.cli import command_parser, exit_code
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -23,7 +21,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if "with" in argv:
         split = argv.index("with")
         options, overrides = argv[:split], argv[split + 1 :]
-    parser = argparse.ArgumentParser(prog="evaluate.py", description=__doc__)
+    parser = command_parser(
+        "evaluate",
+        __doc__,
+        "--run 3",
+        "--run 3 --step best --video --colour group",
+        "--run 3 --episodes 32 with env_args.opponent=random",
+    )
     parser.add_argument("--run", required=True, help="id or folder of a recorded run")
     parser.add_argument("--step", default="newest", help="step of a checkpoint, best or newest")
     parser.add_argument("--episodes", type=int, default=16, help="greedy episodes a side")
@@ -52,6 +56,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def evaluate(argv: list[str]) -> None:
     """Write the video, print and save statistics. Raises InputError for what cannot be played."""
     arguments = parse(argv)
+    from experiments.evaluation import Evaluation
+    from experiments.video import film
+    from records.checkpoint import find_run
+
     run_dir = find_run(arguments.run, arguments.results)
     chosen = Evaluation.of_run(
         run_dir, arguments.step, arguments.overrides, arguments.episodes, arguments.seed, arguments.trust

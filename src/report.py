@@ -11,18 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis import report as reports
-from analysis.speed import REFERENCE
-from experiments.plan import completed_runs
-from records.mongo import MongoStore
-from records.query import parse_condition
-from records.store import FileStore
-from utils.cli import exit_code
+from analysis import REFERENCE
+from utils.cli import command_parser, exit_code
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="report.py", description=__doc__, allow_abbrev=False)
+    parser = command_parser("report", __doc__, "--experiment smoke", "'env=bar' 'n_groups>2' --reference hmf")
     parser.add_argument("filters", nargs="*", metavar="FILTER", help="'env=bar' 'name=hmf' ..., as in runs.py ls")
     parser.add_argument(
         "--experiment", action="append", default=[], metavar="NAME", help="only its runs; may be repeated"
@@ -60,6 +55,12 @@ def _level(text: str) -> str:
 def report(argv: Sequence[str]) -> None:
     """Write the report and print its tables. Raises RecordError or ConfigError with one clear message."""
     arguments = parse(argv)
+    from analysis import report as reports
+    from experiments.plan import completed_runs
+    from records.mongo import MongoStore
+    from records.query import parse_condition
+    from records.store import FileStore
+
     url, reference = arguments.mongo_url, arguments.reference
     store = MongoStore.at(url) if url else FileStore(arguments.results / "sacred")
     where = [parse_condition(text) for text in arguments.filters]

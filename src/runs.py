@@ -7,21 +7,29 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analysis.curves import picture
 from records.files import RecordError
 from records.listing import overview
-from records.mongo import MongoStore
 from records.query import differing_keys, parse_condition
 from records.store import STATUSES, FileStore, RunStore
-from utils.cli import exit_code
+from utils.cli import command_parser, exit_code
 from utils.words import table
+
+if TYPE_CHECKING:
+    from records.mongo import MongoStore
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line; ``command`` is the function to call."""
-    parser = argparse.ArgumentParser(prog="runs.py", description=__doc__, allow_abbrev=False)
+    parser = command_parser(
+        "runs",
+        __doc__,
+        "ls 'env=battle' 'test_return_mean>2'",
+        "show 3",
+        "plot 3 5 --metric test_return_mean --output curves.png",
+        "rm 4",
+    )
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--results-dir", default="results/sacred", metavar="DIR", help="default: %(default)s")
     where.add_argument("--mongo-url", metavar="URL", help="this MongoDB instead of files; push and pull: or $MONGO_URL")
@@ -69,6 +77,8 @@ def mongo_store(url: str | None) -> MongoStore:
     """Raises RecordError without a URL."""
     if not url:
         raise RecordError("MongoDB: expected --mongo-url or $MONGO_URL, such as mongodb://127.0.0.1:27017/sacred.")
+    from records.mongo import MongoStore
+
     return MongoStore.at(url)
 
 
@@ -119,6 +129,8 @@ def diff(arguments: argparse.Namespace) -> None:
 
 def plot(arguments: argparse.Namespace) -> None:
     """curves of metrics, one line per run, as a picture"""
+    from analysis.curves import picture
+
     store = chosen_store(arguments)
     names = arguments.metric or ["test_return_mean"]
     records = [store.get(run_id) for run_id in arguments.ids]

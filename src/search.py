@@ -10,16 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import optuna
-
-from experiments.search import Search, load_space
 from experiments.workers import n_cores
-from utils.cli import exit_code
+from utils.cli import command_parser, exit_code, require
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="search.py", description=__doc__, allow_abbrev=False)
+    parser = command_parser("search", __doc__, "space.yaml --trials 20 --workers 4")
     parser.add_argument("space", metavar="SPACE.yaml", help="algorithms, environment, seeds, metric, space, overrides")
     parser.add_argument("--trials", type=int, required=True, help="of every method, those of earlier calls included")
     parser.add_argument("--workers", type=int, default=n_cores(), help="runs at once (default: the cores)")
@@ -34,6 +31,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def search(argv: Sequence[str]) -> None:
     """Every trial, then the best ones. Raises ConfigError with one clear message."""
     arguments = parse(argv)
+    require("optuna", "./install_dependencies.sh --dev")
+    import optuna
+
+    from experiments.search import Search, load_space
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = arguments.results / "sweeps" / Path(arguments.space).stem
     studies = Search(load_space(arguments.space), arguments.space, arguments.results, folder)

@@ -10,19 +10,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.plan import load_experiment, plan
-from experiments.sweep import Sweep, forecast, say
 from experiments.workers import LocalWorkers, RayWorkers, Workers, n_cores
-from records.index import RunIndex
-from records.store import FileStore
-from utils.cli import exit_code
+from utils.cli import command_parser, exit_code
 
 LEFT_OUT = 4  # exit code, beside those of utils.cli
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="sweep.py", description=__doc__, allow_abbrev=False)
+    parser = command_parser("sweep", __doc__, "smoke --dry-run", "smoke --workers 4", "my_experiment.yaml")
     parser.add_argument("experiment", help="name of a file of src/config/experiments, or a path ending in .yaml")
     parser.add_argument("--workers", type=int, help="runs at once (default: the cores)")
     parser.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster; auto: the one of this machine")
@@ -37,6 +33,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def sweep(argv: Sequence[str]) -> int:
     """Exit code of a whole sweep: 0, 1 when runs failed, LEFT_OUT when other processes run what is not finished."""
     arguments = parse(argv)
+    from experiments.plan import load_experiment, plan
+    from experiments.sweep import Sweep, forecast, say
+    from records.index import RunIndex
+    from records.store import FileStore
+
     experiment, where = load_experiment(arguments.experiment)
     runs = plan(experiment, where, arguments.results)
     index = RunIndex(FileStore(arguments.results / "sacred"))

@@ -12,6 +12,10 @@ if ! command -v npm >/dev/null; then
   echo "error: Omniboard needs Node.js 18 or newer with npm; found no npm. Install it, or use: python src/runs.py" >&2
   exit 1
 fi
+if [ -z "${MONGO_URL:-}" ] && ! "$python" -c 'import nx_27017' 2>/dev/null; then
+  echo "error: Omniboard without \$MONGO_URL needs the package nx-27017; install it: ./install_dependencies.sh --dev" >&2
+  exit 1
+fi
 if [ ! -d "$cache/node_modules/omniboard" ]; then
   npm install --prefix "$cache" --no-audit --no-fund --loglevel=error omniboard@2.16.1
 fi

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis import REFERENCE
 from analysis.collect import Task, matched
 from analysis.comparison import FEW_SEEDS, INTERVAL, IQM, described
 from analysis.statistics import estimate
 from analysis.tables import Cell, Table
 from records.files import Curve, RecordError
 
-REFERENCE = "reference"
 NEVER = math.inf
 
 

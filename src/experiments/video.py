@@ -23,8 +23,6 @@ from pictures.render import render, write_video
 from records import checkpoint
 from utils import seeding
 
-COLOURS = ("side", "group", "attention")
-
 
 class Painter:
     """What colours a video: nothing but sides, groups, or the attention that the mixer pays as well."""

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,19 @@ def check_rendering() -> Finding:
         for name in ("video.gif", "video.mp4"):
             imageio.mimwrite(f"{folder}/{name}", frames)  # type: ignore[arg-type]
     return ok("PNG, GIF and MP4 written")
+
+
+def check_extras() -> Finding:
+    """What some commands need and training does not."""
+    users = {"optuna": "src/search.py", "nx_27017": "tools/omniboard.sh", "mpe2": "the examples of docs/pettingzoo.md"}
+    lacks = [f"{package} ({user})" for package, user in users.items() if find_spec(package) is None]
+    cures = ["run ./install_dependencies.sh --dev"] if lacks else []
+    if shutil.which("npm") is None:
+        lacks.append("Node.js with npm (tools/omniboard.sh)")
+        cures.append("install Node.js 18 or newer")
+    if not lacks:
+        return ok(f"{', '.join(users)} and npm are there")
+    return warn(f"not installed: {', '.join(lacks)}. If you want them: {'; '.join(cures)}.")
 
 
 def check_disk(results: Path, kept: RowArguments | None) -> Finding:
@@ -230,5 +244,6 @@ def examine(
         yield "configuration", fail(str(error))
     yield "memory", survived(check_memory, kept)
     yield "disk", survived(check_disk, Path(config.local_results_path if config else "results"), kept)
+    yield "extras", survived(check_extras)
     yield "gpu", survived(check_gpu, config is not None and config.use_cuda)
     yield "database", survived(check_database, mongo_url)

@@ -1,1 +1,3 @@
 """Pictures and videos of environments, which import nothing of it."""
+
+COLOURS = ("side", "group", "attention")  # what a learner's colour shows

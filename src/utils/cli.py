@@ -5,10 +5,12 @@ Bad input and Ctrl-C are one line and an exit code; a mistake in the code keeps 
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from utils.errors import InputError
 
@@ -52,6 +54,24 @@ def refuse(error: InputError) -> int:
         traceback.print_exception(error)
     print(f"error: {error}", file=sys.stderr)
     return BAD_INPUT
+
+
+def command_parser(name: str, description: str | None, *examples: str) -> argparse.ArgumentParser:
+    """Return the parser of ``src/<name>.py``, whose help ends with ``examples``: what follows the file's name."""
+    shown = "\n".join(f"  python src/{name}.py {words}".rstrip() for words in examples)
+    return argparse.ArgumentParser(
+        prog=f"{name}.py",
+        description=description,
+        epilog=f"examples:\n{shown}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def require(package: str, cure: str) -> None:
+    """Raise InputError where ``package`` is not installed; ``cure`` is the command that installs it."""
+    if find_spec(package) is None:
+        raise InputError(f"expected the package {package}, it is not installed. Install it: {cure}")
 
 
 def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted") -> int:

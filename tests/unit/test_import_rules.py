@@ -121,6 +121,19 @@ def packages_after(program: str) -> set[str]:
     return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_ends_with_examples_and_waits_for_no_heavy_package(name: str) -> None:
+    program = f"import contextlib, io, {name}\nwith contextlib.suppress(SystemExit), "
+    program += f"contextlib.redirect_stdout(io.StringIO()) as said:\n    {name}.main(['--help'])\n"
+    program += f"assert 'examples:\\n  python src/{name}.py' in said.getvalue()"
+    assert not {"torch", "numpy", "scipy", "numba", "matplotlib", "sacred", "pymongo"} & packages_after(program)
+
+
+def test_lists_of_runs_wait_for_no_heavy_package(tmp_path: Path) -> None:
+    program = f"import runs\nassert runs.main(['ls', '--results-dir', {str(tmp_path)!r}]) == 0"
+    assert not {"torch", "numpy", "matplotlib", "sacred", "pymongo"} & packages_after(program)
+
+
 def test_a_battle_run_imports_no_package_of_other_tasks(tmp_path: Path) -> None:
     small = "n_agents=4 n_enemies=4 map_size=16 episode_limit=4 opponent=random"
     words = ["t_max=1", "batch_size_run=2", "test_nepisode=2", "buffer_size=100", f"local_results_path={tmp_path}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,15 @@ def test_forms_of_a_space() -> None:
 def test_a_faulty_entry_says_what_is_expected(given: object) -> None:
     with pytest.raises(ConfigError, match=r"here: space.lr expects a list of values or \{low, high\}"):
         distribution("lr", given, "here")
+
+
+def test_without_optuna_one_line_names_the_cure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(["space.yaml", "--trials", "1"]) == 2
+    said = "error: expected the package optuna, it is not installed. Install it: ./install_dependencies.sh --dev\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(

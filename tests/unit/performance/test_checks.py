@@ -27,9 +27,19 @@ def no_database(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sound_machine_has_only_good_findings(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.main(["--config", "hmf", "--env-config", "bar"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    names = ["python", "packages", "engine", "rendering", "memory", "disk", "gpu", "database"]
+    names = ["python", "packages", "engine", "rendering", "memory", "disk", "extras", "gpu", "database"]
     assert [line[1] for line in lines] == names
     assert "fail" not in [line[0] for line in lines]
+
+
+def test_what_is_not_in_the_default_installation_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert checks.check_extras() == Finding(
+        "warn",
+        "not installed: optuna (src/search.py), Node.js with npm (tools/omniboard.sh). If you want them: "
+        "run ./install_dependencies.sh --dev; install Node.js 18 or newer.",
+    )
 
 
 @pytest.fixture
