@@ -70,6 +70,11 @@ class Grouping(nn.Module, ABC):
     def checked(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
         """Call `assign` and check its labels. Raises GroupingError."""
         assignment, alive = self.assign(features, generator), features.alive
+        if not isinstance(assignment, Assignment):
+            raise GroupingError(
+                f"grouping={type(self).__name__}: expected assign() to return an Assignment, got a "
+                f"{type(assignment).__name__}. Return Assignment(group)."
+            )
         group = assignment.group
         if group.shape != alive.shape or group.dtype != torch.int64:
             raise GroupingError(

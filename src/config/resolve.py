@@ -181,11 +181,11 @@ def with_env_args(config: Config, **env_args: Any) -> Config:
 
 
 def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> tuple[Config, list[str]]:
-    """A resumed run's configuration, and a sentence where that changes what is learned.
+    """A resumed run's configuration, and a sentence where that changes what is learned, or when it is evaluated.
 
     Only keys that do not change the experiment may differ. Raises ConfigError.
     """
-    hints, t_max = framework_keys(), config.t_max
+    hints, before, notes = framework_keys(), config, list[str]()
     for key, value in overrides.items():
         if key not in RESUMABLE:
             raise ConfigError(
@@ -194,9 +194,14 @@ def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> tuple[Config,
             )
         config = replace(config, **{key: check_value(key, value, hints[key], "command line")})
     _check_ranges(config)
-    if config.t_max == t_max or config.args["lr_finish"] == 1.0:
-        return config, []
-    return config, [
-        f"note: from here on the learning rate falls until the new t_max, {config.t_max:,}, to lr_finish = "
-        f"{config.args['lr_finish']}; until here it fell until {t_max:,}."
-    ]
+    if config.t_max != before.t_max and config.args["lr_finish"] != 1.0:
+        notes.append(
+            f"note: from here on the learning rate falls until the new t_max, {config.t_max:,}, to lr_finish = "
+            f"{config.args['lr_finish']}; until here it fell until {before.t_max:,}."
+        )
+    if config.test_interval != before.test_interval:
+        notes.append(
+            f"note: test_interval was {before.test_interval:,}; from here on evaluations come at multiples of "
+            f"{config.test_interval:,} steps."
+        )
+    return config, notes

@@ -70,6 +70,7 @@ class TorchEnv(Env):
         first = self._state["done"]
         played, reward, terminated = self._play(self._state, action)
         new = self._start()
+        self._check_played(new, played, reward, terminated)
         t = torch.where(first, 0, self._state["t"] + 1)
         terminated = terminated & ~first
         truncated = (t >= self.info.episode_limit) & ~terminated
@@ -102,6 +103,22 @@ class TorchEnv(Env):
             info=self._stats(state),
             position=self._position(state),
         )
+
+    def _check_played(self, start: State, played: State, reward: Tensor, terminated: Tensor) -> None:
+        """Raise EnvError for what `_play` forgot, or made of another shape."""
+        missing = start.keys() - played.keys()
+        if missing:
+            raise EnvError(
+                f"{self.info.name}: expected _play() to return every key of _start(), got none for "
+                f"{', '.join(sorted(missing))}. Return them all, also those that stay."
+            )
+        shapes = {"rewards": (reward, (self.n_envs, self.info.n_agents)), "terminated": (terminated, (self.n_envs,))}
+        for name, (tensor, expected) in shapes.items():
+            if tuple(tensor.shape) != expected:
+                raise EnvError(
+                    f"{self.info.name}: expected {name} of shape {expected} from _play() (environments, agents), got "
+                    f"{tuple(tensor.shape)}."
+                )
 
     def _check(self, action: Tensor) -> None:
         name, expected = self.info.name, (self.n_envs, self.info.n_agents)

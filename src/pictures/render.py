@@ -215,7 +215,7 @@ def write_video(frames: Iterable[np.ndarray], path: Path, fps: int = 12) -> None
 
     A sheet shows every frame at half size, SHEET_COLUMNS beside one another.
 
-    Raises EnvError for another suffix, for no frames and for frames of different sizes.
+    Raises EnvError for another suffix, for no frames, for frames of different sizes and for a place that refuses them.
     """
     options: dict[str, dict[str, Any]] = {
         ".gif": {"duration": 1000 / fps, "loop": 0},
@@ -226,18 +226,24 @@ def write_video(frames: Iterable[np.ndarray], path: Path, fps: int = 12) -> None
             f"{path}: expected .gif, .mp4, .png for one sheet, or no suffix for a folder of PNG files, "
             f"got '{path.suffix}'."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".png":
-        imageio.imwrite(path, sheet([halved(frame) for frame in _of_one_size(frames, path)]))
-    elif path.suffix == "":
-        path.mkdir(exist_ok=True)
-        for index, frame in enumerate(_of_one_size(frames, path)):
-            imageio.imwrite(path / f"{index:05d}.png", frame)
-    else:
-        writer: Any
-        with imageio.get_writer(path, mode="I", **options[path.suffix]) as writer:
-            for frame in _of_one_size(frames, path):
-                writer.append_data(frame)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".png":
+            imageio.imwrite(path, sheet([halved(frame) for frame in _of_one_size(frames, path)]))
+        elif path.suffix == "":
+            path.mkdir(exist_ok=True)
+            for index, frame in enumerate(_of_one_size(frames, path)):
+                imageio.imwrite(path / f"{index:05d}.png", frame)
+        else:
+            writer: Any
+            with imageio.get_writer(path, mode="I", **options[path.suffix]) as writer:
+                for frame in _of_one_size(frames, path):
+                    writer.append_data(frame)
+    except OSError as error:
+        reason = error.strerror or error
+        raise EnvError(
+            f"{path}: expected a place for a video, cannot write it ({reason}). Give another one."
+        ) from error
 
 
 def halved(frame: np.ndarray) -> np.ndarray:

@@ -84,7 +84,7 @@ class MongoStore(RunStore):
 
     @reached()
     def claim(self, run_id: int) -> bool:
-        """Take an id for a run that starts; False when another one has it."""
+        """Add an id that a run starts with; return False when another run has it."""
         try:
             self._ids.insert_one({"_id": run_id})
         except DuplicateKeyError:

@@ -57,10 +57,10 @@ def _cases(config: pytest.Config) -> list[Case]:
         ]
     try:
         cls = resolve(KIND, name, "--env", EVERYTHING)
+        wanted = config_keys(cls)
     except RegistryError as error:
         raise pytest.UsageError(str(error)) from error
     args = _yaml_args(name) | parse_overrides(config.getoption("--env-args")).values
-    wanted = config_keys(cls)
     if args.keys() != wanted.keys():
         raise pytest.UsageError(
             f"{name}: expected the env_args {sorted(wanted)}, got {sorted(args)}. Write them in a file of "

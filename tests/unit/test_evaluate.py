@@ -221,6 +221,17 @@ def pictures(battle: Path, path: Path, colour: str) -> np.ndarray:
     return np.stack([np.asarray(frame)[..., :3] for frame in imageio.mimread(path)])
 
 
+def test_a_video_in_a_place_that_cannot_be_written_is_one_line(
+    battle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for place in ("file/x.gif", "file/x.png", "file/frames"):
+        assert evaluate.main(["--run", str(battle), "--episodes", "1", "--video", str(tmp_path / place)]) == 2
+        message = capsys.readouterr().err
+        assert message.startswith(f"error: {tmp_path / place}: expected a place for a video, cannot write it (")
+        assert message.count("\n") == 1
+
+
 def test_a_video_without_a_path_lies_beside_the_statistics(battle: Path) -> None:
     evaluated(battle, "--episodes", "1", "--every", "2", "--video")
     assert {path.suffix for path in (battle / "evaluations").iterdir()} == {".json", ".gif"}

@@ -14,13 +14,17 @@ from typing import Any
 import pytest
 import torch
 from tests.support import small_runs
+from tests.support.guard import Guard
 from tests.support.paths import SRC
+from torch import Tensor
 
 import build
 import main
+from components.grouping import GroupingInput, RandomGrouping
 from config.loader import available, layers
 from config.resolve import make_config
 from envs.base import Env
+from envs.torch_env import State
 
 BROKEN = """
 from learners.base import LearningError
@@ -31,6 +35,28 @@ class Broken(QLearner):
         raise {error}
 """
 SMALL = "t_max=40 batch_size=8 learning_starts=8 buffer_size=100 test_nepisode=2"
+
+
+class FlatReward(Guard):
+    """Adds the agents' rewards up."""
+
+    def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
+        new, reward, terminated = super()._play(state, action)
+        return new, reward.sum(dim=1), terminated
+
+
+class Forgetful(Guard):
+    """Forgets who is alive."""
+
+    def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
+        return {}, *super()._play(state, action)[1:]
+
+
+class BareLabels(RandomGrouping):
+    """Returns labels that nothing holds."""
+
+    def assign(self, features: GroupingInput, generator: torch.Generator) -> Any:
+        return super().assign(features, generator).group
 
 
 def run_with_broken_learner(error: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -185,3 +211,37 @@ def test_the_smallest_run_that_is_let_through_learns_or_says_that_it_does_not(
 ) -> None:
     assert small_runs.run(tmp_path, "iql", "bar", t_max=t_max, env_args={"episode_limit": 50}, **regime) == 0
     assert ("  0 updates" in capsys.readouterr().out.splitlines()[-2]) == (t_max == 1)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "words", "message"),
+    [
+        ("iql", ["env=tests.unit.test_main:FlatReward"], r"guard: expected rewards of shape \(2, 2\) .* got \(2,\)\."),
+        ("iql", ["env=tests.unit.test_main:Forgetful"], r"guard: expected _play\(\) to return .* got none for alive\."),
+        (
+            "hmf",
+            ["env=tests.support.guard:Guard", "grouping=tests.unit.test_main:BareLabels"],
+            r"grouping=BareLabels: expected assign\(\) to return an Assignment, got a Tensor\.",
+        ),
+    ],
+)
+def test_a_new_users_class_that_returns_something_else_is_one_line(
+    algorithm: str, words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("env_args: {episode_limit: 5}")
+    small = [word for word in small_runs.command(tmp_path, algorithm, "bar")[3:] if not word.startswith("env_args.")]
+    assert main.main([f"--config={algorithm}", f"--env-config={tmp_path / 'mine.yaml'}", "with", *small, *words]) == 1
+    assert re.fullmatch(rf"error: {message}.*\n", capsys.readouterr().err)
+
+
+def test_a_resumed_run_says_that_evaluations_come_at_other_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {"t_max": 40, "test_interval": 20, "save_replay": "always"}
+    assert small_runs.run(tmp_path, "iql", "bar", env_args={"episode_limit": 50}, **keys) == 0
+    words = ["test_interval=30", "t_max=100", f"local_results_path={tmp_path}"]
+    assert main.main(["--resume=1", "with", *words]) == 0
+    note = "note: test_interval was 20; from here on evaluations come at multiples of 30 steps."
+    assert note in capsys.readouterr().out.splitlines()
+    steps = [step for step, _ in small_runs.points(tmp_path, 2)["test_return_mean"]]
+    assert steps == [0, 20, 40, 60, 90, 100]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests.contract import checks
 from tests.contract.checks import CHECKS, Case
+from tests.support.paths import ROOT
 from torch import Tensor
 
 from components.batch import Step
@@ -213,3 +218,19 @@ def test_broken_environment_is_noticed(check: Callable[[Case], None], broken: ty
 def test_every_check_has_a_broken_environment() -> None:
     marks = [mark for mark in test_broken_environment_is_noticed.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
     assert {row[0] for row in marks[0].args[1]} == set(CHECKS)
+
+
+def test_a_class_that_the_suite_cannot_read_is_one_line(tmp_path: Path) -> None:
+    text = "from envs.base import Env\nclass Mine(Env):\n    def __init__(self, n_envs, device, *, size): pass\n"
+    (tmp_path / "mine.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/contract", "--env=mine:Mine"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: Mine: the keyword-only parameter size is a configuration key" in done.stderr
+    assert "INTERNALERROR" not in done.stdout + done.stderr
