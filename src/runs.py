@@ -31,7 +31,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "rm 4",
     )
     where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--results-dir", default="results/sacred", metavar="DIR", help="default: %(default)s")
+    where.add_argument("--results", type=Path, default="results", metavar="DIR", help="default: %(default)s")
     where.add_argument("--mongo-url", metavar="URL", help="this MongoDB instead of files; push and pull: or $MONGO_URL")
     commands = parser.add_subparsers(required=True, metavar="ls|show|diff|plot|push|pull|rm")
 
@@ -50,7 +50,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add(diff, "+")
     plotting = add(plot, "+")
     plotting.add_argument("--metric", action="append", help="default: test_return_mean; may be repeated")
-    plotting.add_argument("--output", default="runs.png", type=Path, metavar="FILE", help="default: %(default)s")
+    plotting.add_argument(
+        "--output", default="results/tmp/runs.png", type=Path, metavar="FILE", help="default: %(default)s"
+    )
     add(push, "*")
     add(pull, "*")
     add(rm, "+").add_argument("--yes", action="store_true", help="do not ask")
@@ -59,7 +61,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def file_store(arguments: argparse.Namespace) -> FileStore:
     """The runs recorded as files."""
-    return FileStore(Path(arguments.results_dir))
+    return FileStore(arguments.results / "sacred")
 
 
 def existing_files(arguments: argparse.Namespace) -> FileStore:
@@ -67,8 +69,8 @@ def existing_files(arguments: argparse.Namespace) -> FileStore:
     store = file_store(arguments)
     if not store.results_dir.is_dir():
         raise RecordError(
-            f"--results-dir: expected the folder that holds runs by their id, there is no folder '{store.name}'. "
-            "Correct it, or record a first run with src/main.py."
+            f"--results: expected a folder of results, whose runs are in its folder sacred; there is no "
+            f"'{store.name}'. Correct it, or record a first run with src/main.py."
         )
     return store
 
@@ -136,6 +138,7 @@ def plot(arguments: argparse.Namespace) -> None:
     records = [store.get(run_id) for run_id in arguments.ids]
     figure = picture(records, [store.metrics(record.id, names) for record in records], names)
     try:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(arguments.output, dpi=150)
     except (OSError, ValueError) as error:
         raise RecordError(f"--output: cannot write {arguments.output} ({error}).") from error

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Omniboard on this machine only:  tools/omniboard.sh [results/sacred]
+# Omniboard on this machine only:  tools/omniboard.sh [results]
 # Shows the MongoDB behind $MONGO_URL; without it, a fresh embedded server that is given the recorded files.
 # $PORT: where to listen (9000).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-results=$(realpath -m "${1:-$root/results/sacred}")
+results=$(realpath -m "${1:-$root/results}")
 cache=$root/results/tmp/omniboard
 python=$root/.venv/bin/python
 
@@ -31,7 +31,7 @@ if [ -z "${MONGO_URL:-}" ]; then
     sleep 0.1
   done
   export MONGO_URL=mongodb://127.0.0.1:$mongo_port/sacred
-  "$python" "$root/src/runs.py" push --results-dir "$results" || true
+  "$python" "$root/src/runs.py" push --results "$results" || true
   echo "Runs started with MONGO_URL=$MONGO_URL appear while they train."
 fi
 

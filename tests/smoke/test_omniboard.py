@@ -81,7 +81,7 @@ def omniboard(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     }
     config = {f"key_{index}": index for index in range(100)}
     curve = Curve([0, 100, 200], [0.0, 1.0, 4.0], [now] * 3)
-    FileStore(tmp_path / "runs").put(RunRecord(1, entry, config, {}), {"test_return_mean": curve}, "")
+    FileStore(tmp_path / "runs" / "sacred").put(RunRecord(1, entry, config, {}), {"test_return_mean": curve}, "")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -274,7 +274,7 @@ def database_away(folder: Path, rng: random.Random) -> str:
         said = "complete at the end"
         if code != 0 or "runs.py push" in log.read_text():
             said = "completed by push"
-            words = ["push", "1", f"--results-dir={folder / 'sacred'}", f"--mongo-url={url}"]
+            words = ["push", "1", f"--results={folder}", f"--mongo-url={url}"]
             assert ended(begun(lambda: runs.main(words), log)) == 0, log.read_text()
         curves = MongoStore.at(url).metrics(1)
         copied = {name: list(zip(curve.steps, curve.values, strict=True)) for name, curve in curves.items()}

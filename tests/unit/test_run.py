@@ -261,7 +261,7 @@ def test_a_run_resumed_elsewhere_is_joined_with_no_stranger(
     for _ in range(2):
         assert main.main([f"--resume={source}", "with", f"local_results_path={new}", "t_max=48"]) == 0
     assert f"note: that run is in {source.parent}" in capsys.readouterr().out
-    folder = f"--results-dir={new / 'sacred'}"
+    folder = f"--results={new}"
     assert runs.main(["ls", folder, "--metric=test_return_mean"]) == 0
     assert runs.main(["show", "1", "2", folder]) == 0
     assert runs.main(["plot", "1", "2", folder, f"--output={tmp_path / 'a.png'}"]) == 0

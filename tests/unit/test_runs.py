@@ -108,6 +108,8 @@ def test_diff_shows_differing_keys_only(capsys: pytest.CaptureFixture[str]) -> N
 def test_plot_writes_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "plot", "1", "2", "--output", "a.png") == "a.png\n"
     assert imread("a.png").shape[:2] == (660, 1200)  # a line of the legend for each run
+    assert printed(capsys, "plot", "1") == "results/tmp/runs.png\n"
+    assert imread("results/tmp/runs.png").shape[1] == 1200
 
 
 def test_the_picture_has_a_line_per_run_and_a_legend_of_differing_keys(files: FileStore) -> None:
@@ -173,8 +175,8 @@ def test_push_and_pull_carry_runs_through_mongodb(
     assert printed(capsys, "push").count("results/sacred -> 127.0.0.1") == 3
     assert printed(capsys, "ls", "--mongo-url", url) == printed(capsys, "ls")
     assert printed(capsys, "pull", "1") == "run 1: already in results/sacred\n"
-    assert printed(capsys, "pull", "--results-dir", "other").count("-> other") == 3
-    copied = FileStore(Path("other"))
+    assert printed(capsys, "pull", "--results", "other").count("-> other/sacred") == 3
+    copied = FileStore(Path("other/sacred"))
     for run_id in files.ids():
         assert copied.get(run_id).is_same_run(files.get(run_id))
         assert copied.get(run_id).config == files.get(run_id).config
@@ -188,7 +190,10 @@ def test_push_and_pull_carry_runs_through_mongodb(
         (["diff", "2"], "diff: expected two or more ids, got 2 alone. Add the run to compare with."),
         (["diff", "1", "9"], "run 9: not in results/sacred, the nearest is 3."),
         (["plot", "1", "--metric", "test_return"], "run 1: no metric 'test_return'. Did you mean 'test_return_mean'?"),
-        (["plot", "1", "--output", "no/such.png"], "--output: cannot write no/such.png"),
+        (
+            ["plot", "1", "--output", "results/sacred/1/run.json/a.png"],
+            "--output: cannot write results/sacred/1/run.json/a.png",
+        ),
         (
             ["ls", "evn=battle"],
             "filter 'evn': no run has a configuration key or a metric of this name. Did you mean 'env'?",
@@ -201,11 +206,11 @@ def test_push_and_pull_carry_runs_through_mongodb(
         (["ls", "env=bar", "lr<ten"], "filter 'lr<ten': lr is a number in every run, expected one, got the text"),
         (["ls", "env>3"], "filter 'env>3': env is a text in every run, expected one, got the number 3."),
         (
-            ["ls", "--results-dir", "none"],
-            "--results-dir: expected the folder that holds runs by their id, there is no folder 'none'. "
+            ["ls", "--results", "none"],
+            "--results: expected a folder of results, whose runs are in its folder sacred; there is no 'none/sacred'. "
             "Correct it, or record a first run with src/main.py.",
         ),
-        (["push", "--results-dir", "none", "--mongo-url", "mongodb://x"], "there is no folder 'none'"),
+        (["push", "--results", "none", "--mongo-url", "mongodb://x"], "there is no 'none/sacred'"),
         (["ls", "--metric", "test_retrn_mean"], "none of these runs logged it. Did you mean 'test_return_mean'?"),
         (["ls", "battle"], "filter 'battle': expected key=value"),
         (["ls", "--status", "RUNING"], "Did you mean 'RUNNING'?"),
@@ -219,8 +224,8 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[st
 
 
 def test_there_are_no_runs_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("empty").mkdir()
-    assert printed(capsys, "ls", "--results-dir", "empty", "env=battle").split()[0] == "id"
+    Path("empty/sacred").mkdir(parents=True)
+    assert printed(capsys, "ls", "--results", "empty", "env=battle").split()[0] == "id"
 
 
 def test_no_run_may_meet_a_filter(capsys: pytest.CaptureFixture[str]) -> None:
