@@ -20,7 +20,7 @@ from components import grouping as groupings
 from components import selectors
 from components.batch import EnvInfo
 from components.rows import Rows, RowSpec
-from config.registry import Kind, Registries, make, resolve
+from config.registry import Kind, Registries, RegistryError, make, resolve
 from config.resolve import chosen_classes, config_from_dict, env_values, imported_names
 from config.schema import Config, ConfigError, type_name
 from config.trust import NOTHING, Trust
@@ -39,6 +39,7 @@ from runners.vector_runner import VectorRunner
 from utils import seeding
 from utils.allocator import keep_freed_memory
 from utils.errors import InputError
+from utils.memory import check_fits
 from utils.processes import ALONE, Processes
 from utils.version import made_by
 
@@ -121,19 +122,24 @@ def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
     classes = chosen_classes(config.to_dict(), REGISTRIES, config.trust)
     values = config.args
     mac_class = classes["mac"]
-    given: dict[str, Any] = {
-        "info": info,
-        "obs_shape": info.obs_shape,
-        "n_agents": info.n_agents,
-        "n_actions": info.n_actions,
-        "extra_dim": mac_class.extra_dim(info, values["obs_last_action"]),  # type: ignore[attr-defined]
-    }
+    given = _shapes(config, info, mac_class)
     for kind in ("agent", "selector", "grouping"):
         if kind in classes:
             given[kind] = make(classes[kind], values, given)
     if "grouping" not in given and "grouping" in inspect.signature(mac_class).parameters:
         raise ConfigError(f"configuration: mac={config.mac} needs a grouping. Set grouping=contiguous, for example.")
     return make(mac_class, values, given)
+
+
+def _shapes(config: Config, info: EnvInfo, mac_class: type) -> dict[str, Any]:
+    """What decides the sizes of networks."""
+    return {
+        "info": info,
+        "obs_shape": info.obs_shape,
+        "n_agents": info.n_agents,
+        "n_actions": info.n_actions,
+        "extra_dim": mac_class.extra_dim(info, config.args["obs_last_action"]),  # type: ignore[attr-defined]
+    }
 
 
 def make_learner(config: Config, mac: BasicMAC, processes: Processes = ALONE) -> Learner:
@@ -153,6 +159,38 @@ def make_learner(config: Config, mac: BasicMAC, processes: Processes = ALONE) ->
         mixer: nn.Module = make(classes["mixer"], config.args, given)
         given["mixer"] = mixer.to(mac.device)
     return make(classes["learner"], config.args, given)
+
+
+def _check_networks_fit(config: Config, info: EnvInfo, device: torch.device) -> None:
+    """Raise MemoryLimit for an agent and a mixer that do not fit with their targets, gradients and optimiser.
+
+    They are made without memory to be counted. Own parts that read values while they are made, or need more than
+    shapes, are not.
+    """
+    classes = chosen_classes(config.to_dict(), REGISTRIES, config.trust)
+    given = {**_shapes(config, info, classes["mac"]), "obs_dim": math.prod(info.obs_shape)}
+    try:
+        with torch.device("meta"):
+            parts: list[nn.Module] = [
+                make(classes[kind], config.args, given) for kind in ("agent", "mixer") if kind in classes
+            ]
+    except RegistryError:
+        return
+    except RuntimeError as error:
+        if "overflow" not in str(error).lower():
+            return
+        raise ConfigError(f"configuration: networks expect sizes that can be counted ({error}).") from error
+    count = sum(parameter.numel() for part in parts for parameter in part.parameters())
+    check_fits(
+        f"networks of {count:,} parameters, each with its target, its gradient and two moments,",
+        5 * 4 * count,
+        "Lower hidden_dims and other sizes of layers, or share_params=true.",
+        _free_bytes(device),
+    )
+
+
+def _free_bytes(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def make_regime(config: Config) -> Regime[Any]:
@@ -230,6 +268,7 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
     test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), test=True)
     check_same_game(env.info, test_env.info, "test_env_args")
 
+    _check_networks_fit(config, env.info, device)
     torch.manual_seed(seeding.derive_seed(config.seed, "networks"))  # initial weights; nothing else is global
     mac = make_mac(config, env.info).to(device)
     learner = make_learner(config, mac, processes)
@@ -240,10 +279,7 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
     _check_regime(config, mac, learner, regime)
     _check_learns(config, processes, regime)
     spec = row_spec(config, env, mac, learner)
-    free = (
-        torch.cuda.mem_get_info(spec.storage)[0] if spec.storage.type == "cuda" else psutil.virtual_memory().available
-    )
-    memory = spec.check_memory(regime.name, regime.kept(spec.n_envs), free)
+    memory = spec.check_memory(regime.name, regime.kept(spec.n_envs), _free_bytes(spec.storage))
     start = seeding.derive_seed(config.seed, "environment", processes.rank)
 
     def stream(name: str, device: torch.device | None = None) -> torch.Generator:

@@ -15,6 +15,8 @@ from components.clustering import RunningMoments, farthest_first, lloyd, match_i
 from components.mean_field import group_mean, membership
 from utils.errors import InputError
 
+MAX_GROUPS = 2**15  # rows keep groups as int16
+
 
 class GroupingError(InputError):
     """A grouping that gives no valid groups."""
@@ -51,6 +53,10 @@ class Grouping(nn.Module, ABC):
             raise GroupingError(
                 f"grouping={type(self).__name__}: expected the class attribute dynamic, which says whether members "
                 "differ between episodes, it is missing. Add dynamic = True or dynamic = False."
+            )
+        if n_groups > MAX_GROUPS:
+            raise GroupingError(
+                f"n_groups: expected at most {MAX_GROUPS:,}, which is what a row can number, got {n_groups:,}."
             )
         if not 1 <= n_groups <= info.n_agents:
             raise GroupingError(

@@ -18,6 +18,8 @@ from torch import Tensor
 from components.batch import Batch, EnvInfo, Step, Window, decode_obs
 from utils.errors import InputError
 
+MAX_ACTIONS = 2**15  # rows keep actions as int16
+
 
 class ReplayError(InputError):
     """A replay that does not fit or cannot be loaded."""
@@ -34,6 +36,14 @@ class RowSpec:
     with_position: bool = False
     window: tuple[int, int] | None = None  # (burn-in rows, learned transitions) of sequences, for recurrent agents
     observations: Callable[[Tensor], Tensor] | None = None  # `Env.observations`, of environments with compact rows
+
+    def __post_init__(self) -> None:
+        """Raise ReplayError for more actions than a row can number."""
+        if self.info.n_actions > MAX_ACTIONS:
+            raise ReplayError(
+                f"{self.info.name}: expected at most {MAX_ACTIONS:,} actions, which is what a row can number, got "
+                f"{self.info.n_actions:,}. Choose env_args that give fewer."
+            )
 
     @property
     def row_bytes(self) -> int:

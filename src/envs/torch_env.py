@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from components.batch import EnvInfo, Step
 from envs.base import Env, EnvError
+from utils.memory import check_fits
 
 State = dict[str, Tensor]  # every tensor begins with the axis E
 
@@ -32,6 +34,11 @@ class TorchEnv(Env):
         super().__init__(n_envs, device)
         require_at_least("n_agents", info.n_agents, 1)
         require_at_least("episode_limit", info.episode_limit, 1)
+        check_fits(
+            f"{info.name}: observations of {info.n_agents:,} agents in {n_envs:,} environments",
+            4 * n_envs * info.n_agents * math.prod(info.obs_shape),
+            "Lower env_args.n_agents or batch_size_run.",
+        )
         self.info = info
         self._generator = torch.Generator(device)
         self._state: State = {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.support import small_runs
 from tests.support.factory import config_for
 
 import build
@@ -51,6 +54,67 @@ def built(**overrides: Any) -> build.System:
 def test_parts_that_do_not_fit(overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         built(**overrides)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "environment", "words", "message"),
+    [
+        ("iql", "battle", {"env_args": {"map_size": 40000}}, "env_args.map_size: expected at most 32,768, whose cells"),
+        (
+            "iql",
+            "battle",
+            {"env_args": {"episode_limit": 2**40}},
+            "battle: 2 environments of 1,099,511,627,776 steps of 12 agents on 16 x 16 cells would take 98,304.0 GiB",
+        ),
+        (
+            "iql",
+            "battle",
+            {"env_args": {"map_size": 400, "view_radius": 90, "speed": 90, "attack_radius": 90}},
+            "battle: expected at most 32,768 actions, which is what a row can number, got 50,8",
+        ),
+        (
+            "iql",
+            "battle",
+            {"env_args": {"n_agents": 10**11}},
+            "battle: 2 environments of 6 steps of 100,000,000,006 agents on 16 x 16 cells would take",
+        ),
+        (
+            "iql",
+            "bar",
+            {"env_args": {"n_agents": 10**12, "capacity": 3}},
+            "bar: observations of 1,000,000,000,000 agents in 2 environments would take 7,450.6 GiB",
+        ),
+        ("iql", "spread", {"batch_size_run": 10**12}, "spread: observations of 3 agents in 1,000,000,000,000 envir"),
+        (
+            "hmf",
+            "bar",
+            {"hidden_dims": [10**6, 10**6]},
+            r"networks of [\d,]+ parameters, each with its target, its gradient and two moments, would take [\d,.]+ ",
+        ),
+        ("hmf", "bar", {"gmf_hidden_dims": [10**6, 10**6]}, r"networks of [\d,]+ parameters, each with"),
+        ("iql", "bar", {"hidden_dims": [2**62, 2**62]}, "networks expect sizes that can be counted"),
+        (
+            "hmf",
+            "bar",
+            {"env_args": {"n_agents": 40000}, "n_groups": 40000},
+            "n_groups: expected at most 32,768, which is what a row can number, got 40,000",
+        ),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_into_rows_or_memory_is_refused_at_once(
+    algorithm: str,
+    environment: str,
+    words: dict[str, Any],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert small_runs.run(tmp_path, algorithm, environment, **words) == 2
+    refusal = capsys.readouterr().err
+    assert re.match(f"error: (configuration: )?{message}", refusal)
+    assert refusal.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without CUDA")

@@ -20,10 +20,13 @@ from envs.battle.views import OBS_SCALE, Views
 from envs.battle.worlds import MAX_SEED, GridWorld, Rewards, Side, UnitType, circle_offsets
 from envs.opponents import Opponent, Role, TwoSidedEnv
 from envs.scenes import BattleScene
+from utils.memory import check_fits
 from utils.seeding import generator
 
 SPACING = 2  # cells from one agent of a block to the next
 GAP = 6  # cells kept free between the blocks
+MAX_MAP = 2**15  # `views.COMPACT` numbers cells as int16
+ENGINE_BYTES = 16  # of a cell of the engine's map, at least
 
 STATS = ("kills", "deaths", "survivors", "enemy_survivors", "win", "annihilation")
 
@@ -200,6 +203,16 @@ class BattleEnv(TwoSidedEnv):
         for key, value in (("n_agents", n_agents), ("n_enemies", n_enemies), ("episode_limit", episode_limit)):
             if value < 1:
                 raise EnvError(f"env_args.{key}: expected at least 1, got {value}.")
+        if map_size > MAX_MAP:
+            raise EnvError(
+                f"env_args.map_size: expected at most {MAX_MAP:,}, whose cells a row can number, got {map_size:,}."
+            )
+        check_fits(
+            f"battle: {n_envs:,} environments of {episode_limit:,} steps of {n_agents + n_enemies:,} agents on "
+            f"{map_size:,} x {map_size:,} cells",
+            n_envs * (4 * episode_limit * (n_agents + n_enemies) + ENGINE_BYTES * map_size**2),
+            "Lower env_args.episode_limit, the population, env_args.map_size or batch_size_run.",
+        )
         facing_blocks(map_size, n_agents, n_enemies)
         unit = UnitType(view_radius, speed, attack_radius, hp, damage, step_recover)
         enemy = UnitType(

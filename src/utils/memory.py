@@ -1,0 +1,22 @@
+"""What is refused because the memory that is free would not hold it."""
+
+from __future__ import annotations
+
+import psutil
+
+from utils.errors import InputError
+
+SHARE = 0.8  # of the free memory that one thing may take
+
+
+class MemoryLimit(InputError):
+    """Something that does not fit into memory."""
+
+
+def check_fits(what: str, n_bytes: float, cure: str, free: float | None = None) -> None:
+    """Raise MemoryLimit when ``n_bytes`` exceed SHARE of the ``free`` ones, by default of this machine's memory."""
+    free = psutil.virtual_memory().available if free is None else free
+    if n_bytes > SHARE * free:
+        raise MemoryLimit(
+            f"{what} would take {n_bytes / 2**30:,.1f} GiB, but only {free / 2**30:,.1f} GiB are free. {cure}"
+        )
