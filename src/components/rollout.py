@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from components.batch import Batch
+from components.batch import Batch, Step
 from components.rows import Rows, RowSpec
+from components.sparse import SparseObs, joined
 
 
 class Rollout(Rows):
@@ -15,6 +16,26 @@ class Rollout(Rows):
     def __init__(self, spec: RowSpec, rollout_length: int, generator: torch.Generator) -> None:
         super().__init__(spec, rollout_length + 2, generator)
         self.rollout_length = rollout_length
+        self._lists: list[SparseObs | None] = [None] * self.rows  # observations of the rows, where they came as lists
+        self._joined: SparseObs | None = None
+
+    def insert(self, step: Step, action: Tensor, group: Tensor) -> None:
+        """Store a row, as `Rows.insert` does; on a CPU also the lists that its observations may be."""
+        head = self.head
+        super().insert(step, action, group)
+        self._lists[head] = None
+        if isinstance(step.obs, SparseObs) and self.device.type == "cpu":
+            self._lists[head] = step.obs.decoded(self.info.obs_scale)
+        self._joined = None
+
+    def _decoded(self, row: Tensor, env: Tensor) -> Tensor:
+        """Decode what was stored, unless the lists that were acted on are still there (they are no part of a state)."""
+        if self._joined is None:
+            lists = [row_lists for row_lists in self._lists if row_lists is not None]
+            if len(lists) < self.rows:
+                return super()._decoded(row, env)
+            self._joined = joined(lists)
+        return self._joined.pick(self._index(row, env))
 
     @property
     def ready(self) -> bool:

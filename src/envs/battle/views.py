@@ -126,11 +126,14 @@ class Views:
         column, value = np.empty((len(rows), most), np.int32), np.empty((len(rows), most), np.uint8)
         world = self.n_own, self._ground, self.margin, self._cell, self._place
         share(cut_views, len(rows), 1 + WORTH_A_THREAD // most, rows, *world, count, column, value)
-        begin = np.zeros(count.size + 1, np.int64)
-        count.cumsum(out=begin[1:])
-        filled = count.sum(1)
-        shape = (len(rows), self.n_own, *self.obs_shape)
-        return SparseObs(torch.from_numpy(begin), _packed(column, filled), _packed(value, filled), shape)
+        end, filled = count.cumsum(), count.sum(1)
+        return SparseObs(
+            begin=torch.from_numpy(end - count.ravel()),
+            end=torch.from_numpy(end),
+            column=_packed(column, filled),
+            value=_packed(value, filled),
+            shape=(len(rows), self.n_own, *self.obs_shape),
+        )
 
     def gather(self, rows: Tensor) -> Tensor:
         """Gather the views of (R, 3, n) int16 as stored, uint8, in whole tensors: nothing waits for an accelerator."""

@@ -8,13 +8,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.factory import config_for
 from tests.support.rows import Row, goes_on, random_rows
 from torch import Tensor
 
+import build
 from components.batch import EnvInfo, Step
 from components.replay import Replay
 from components.rollout import Rollout
 from components.rows import RowSpec
+from components.sparse import SparseObs
 
 CPU = torch.device("cpu")
 INFO = EnvInfo("test", 3, 4, (1,), torch.float32, 1.0, 5, has_position=True)
@@ -138,3 +141,23 @@ def test_a_saved_rollout_goes_on_as_if_nothing_had_happened(stored: int) -> None
             for field in ("obs", "next_obs", "action", "prev_action", "reward", "alive", "group", "weight"):
                 assert torch.equal(getattr(one, field), getattr(other, field)), field
     assert torch.equal(torch.rand(3, generator=second.generator), torch.rand(3, generator=whole.generator))
+
+
+def test_the_lists_that_were_acted_on_are_what_is_decoded_from_storage() -> None:
+    """Battle with deaths; a resumed rollout has no lists."""
+    small = {"n_agents": 12, "n_enemies": 12, "map_size": 20, "opponent": "random", "hp": 1, "episode_limit": 30}
+    system = build.build(config_for("iql", "battle", regime="rollout", batch_size_run=2, env_args=small))
+    rows = system.rows
+    assert isinstance(rows, Rollout)
+    for _ in range(2 * rows.rows):
+        system.runner.collect(0, rows)
+    resumed = Rollout(rows.spec, rows.rollout_length, torch.Generator())
+    resumed.load_state_dict(rows.state_dict())
+    start = rows.valid.nonzero()[::3]
+    kept, decoded = (memory.gather(start[:, 0], start[:, 1]) for memory in (rows, resumed))
+    assert isinstance(kept.obs, SparseObs)
+    assert not kept.alive.all()
+    for name in ("obs", "next_obs"):
+        kept_obs, obs = getattr(kept, name), getattr(decoded, name)
+        assert torch.equal(kept_obs.dense, obs.dense)
+        assert torch.equal(kept_obs.end - kept_obs.begin, obs.end - obs.begin)

@@ -51,7 +51,7 @@ def look(world: GridWorld, side: int) -> tuple[np.ndarray, np.ndarray]:
     assert torch.equal(views.gather(compact), obs)
     assert torch.equal(views(compact.flatten(1)), decode_obs(obs, OBS_SCALE))
     rows = obs.flatten(0, 1).flatten(1)
-    assert lists.begin.diff().tolist() == rows.count_nonzero(1).tolist()
+    assert (lists.end - lists.begin).tolist() == rows.count_nonzero(1).tolist()
     assert lists.column.tolist() == rows.nonzero()[:, 1].tolist()
     return obs.numpy(), position
 

@@ -41,7 +41,7 @@ def lists_of(stored: Tensor) -> SparseObs:
         value += row[filled].tolist()
         begin.append(len(column))
     columns, values = torch.tensor(column, dtype=torch.int32), torch.tensor(value, dtype=stored.dtype)
-    return SparseObs(torch.tensor(begin), columns, values, stored.shape)
+    return SparseObs(torch.tensor(begin[:-1]), torch.tensor(begin[1:]), columns, values, stored.shape)
 
 
 @st.composite
