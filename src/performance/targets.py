@@ -16,6 +16,8 @@ from performance.tasks import MPE2, task_speeds, two_cores
 
 ROLLOUTS = (2, 8, 32)  # battles at once
 TASKS = 1000  # copies of a batched task at once
+TRAINED = (64, 200, 1000)  # agents
+OVERHEAD = "share of training that is neither engine nor networks"
 DISTANCES = (100 / 6) ** 2  # what O(N^2) distances cost at N = 100 over N = 6
 
 
@@ -35,15 +37,13 @@ class Target:
 
 
 def of_training(rows: Sequence[Measurement]) -> list[Target]:
-    """What training at N = 64, 200 and 1000 is asked for, by every algorithm that was measured there."""
+    """What training in the replay regime is asked for, by every algorithm that was measured at N = 64, 200 and 1000."""
     at = {(row.algorithm, row.n_agents): row for row in rows}
     found = []
     for (name, n), row in at.items():
         if n == 200:
             found += [
-                Target(
-                    f"{name}: share of training that is neither engine nor networks, N = 200", row.overhead, 0.2, True
-                ),
+                Target(f"{name}: {OVERHEAD}, replay, N = 200", row.overhead, 0.2, True),
                 Target(f"{name}: update over its networks' arithmetic, N = 200", row.update_ratio, 1.25, True),
             ]
         if n == 1000 and (small := at.get((name, 64))):
@@ -116,8 +116,19 @@ def table(targets: Sequence[Target]) -> Table:
     return Table("Targets, all measured in this run.", ["ratio", "asked", "measured", ""], rows)
 
 
-def measured_targets(rows: Sequence[Measurement], seconds: float) -> dict[str, Table]:
-    """Measure what targets ask for beside ``rows`` of training; the tables of tasks, of exchanges, of targets."""
+def of_shares(rows: Sequence[Measurement]) -> list[Target]:
+    """What training in the rollout regime is asked for."""
+    return [Target(f"{row.algorithm}: {OVERHEAD}, rollout, N = 200", row.overhead, 0.25, True) for row in rows]
+
+
+def measured_targets(seconds: float) -> dict[str, Table]:
+    """Measure what is asked for; the tables of tasks, of exchanges, of targets."""
+
+    def training(regime: str, populations: Sequence[int]) -> list[Measurement]:
+        cases = [config_for(name, "battle", n, [f"regime={regime}"]) for name in ("iql", "hmf") for n in populations]
+        return measured(cases, "battle", seconds)
+
+    replay, rollout = training("replay", TRAINED), training("rollout", [200])
     rollouts = measured([rollout_config(n_envs) for n_envs in ROLLOUTS], "battle_symmetric", seconds)
     speeds = task_speeds(TASKS, seconds)
     both_cores = two_cores(config_for("iql", "battle_symmetric", 64, []), 2.0, 5)
@@ -125,5 +136,11 @@ def measured_targets(rows: Sequence[Measurement], seconds: float) -> dict[str, T
     pairs = [pair(config_for(name, "battle", n, ["regime=rollout"]), 4, 3) for name, n in EXCHANGES]
     gain = {(pair.algorithm, pair.both.n_agents): pair.gain for pair in pairs}["iql", 1000]
     learning.append(Target("two processes over one, iql, rollout, N = 1000", gain, 1.7, False))
-    asked = [*learning, *of_rollouts(rollouts), *of_training(rows), *of_tasks(speeds, both_cores)]
+    asked = [
+        *learning,
+        *of_shares(rollout),
+        *of_rollouts(rollouts),
+        *of_training(replay),
+        *of_tasks(speeds, both_cores),
+    ]
     return {"tasks": tasks_table(speeds, TASKS), "exchange": exchange_table(pairs), "targets": table(asked)}

@@ -143,7 +143,7 @@ def test_the_bare_engine_makes_whole_observations() -> None:
 
 
 def test_a_measurement_is_complete_and_consistent() -> None:
-    config = config_for("hmf", "battle", env_args=BATTLE, train_interval=4, n_groups=2)
+    config = config_for("hmf", "battle", env_args=BATTLE, regime="replay", train_interval=4, n_groups=2)
     row = measure(config.to_dict(), "battle", seconds=0.2)
     assert (row.algorithm, row.n_agents, row.n_envs, row.steps_per_cycle) == ("hmf", 6, 2, 2.0)
     assert set(row.split) == set(SECTIONS)
@@ -161,7 +161,7 @@ def test_the_command_writes_tables_and_a_picture(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- file: benchmark.md -->\n<!-- end -->\n")
     options = ["--config", "iql", "--agents", "4", "--seconds", "0.1", "--out", str(tmp_path), "--page", str(page)]
-    assert benchmark.main([*options, "with", "batch_size=8", "hidden_dims=[8]"]) == 0
+    assert benchmark.main([*options, "with", "regime=replay", "batch_size=8", "hidden_dims=[8]"]) == 0
     with (tmp_path / "benchmark.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["algorithm"], row["env"], row["N"]) for row in rows] == [("iql", "battle", "4")]
@@ -195,8 +195,11 @@ def test_targets_by_hand() -> None:
     ]
     training = {target.what: target for target in targets.of_training(rows)}
     expected = {
-        "iql: share of training that is neither engine nor networks, N = 200": (0.125, True),  # 1 - (2 x 2 + 10) / 16
-        "hmf: share of training that is neither engine nor networks, N = 200": (16 / 30, False),
+        "iql: share of training that is neither engine nor networks, replay, N = 200": (
+            0.125,
+            True,
+        ),  # 1 - (2 x 2 + 10) / 16
+        "hmf: share of training that is neither engine nor networks, replay, N = 200": (16 / 30, False),
         "iql: update over its networks' arithmetic, N = 200": (1.2, True),
         "hmf: update over its networks' arithmetic, N = 200": (1.8, False),
         "iql: rollout per agent step, N = 1000 over N = 64": (1.6, False),  # 100 / 4 x 64 / 1000
@@ -208,6 +211,9 @@ def test_targets_by_hand() -> None:
     for what, (measured, met) in expected.items():
         assert training[what].measured == pytest.approx(measured), what
         assert training[what].met is met, what
+
+    (share,) = targets.of_shares([measurement("hmf", 200, training=20.0)])
+    assert (share.measured, share.met) == (pytest.approx(0.3), False)  # 1 - (2 x 2 + 10) / 20
 
     (rollout,) = targets.of_rollouts([measurement("iql", 64, n_envs=8)])
     assert "8 battles at once" in rollout.what
