@@ -14,6 +14,7 @@ from config.schema import Config
 from learners.base import Learner
 
 SMALL: dict[str, Any] = {
+    "regime": "replay",  # on every task, whatever its own is
     "hidden_dims": [16],
     "gmf_hidden_dims": [16],
     "batch_size": 8,

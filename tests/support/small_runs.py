@@ -12,6 +12,7 @@ from config.loader import named_layer
 from records.store import FileStore
 
 LEARNING = {
+    "regime": "replay",  # on every task, whatever its own is
     "t_max": 24,
     "batch_size_run": 2,
     "learning_starts": 8,
