@@ -16,8 +16,15 @@ from modules import sparse
 from performance.tasks import CPU, task_config
 from performance.timing import alternate, clock
 
-# The replay regime of version 0.1.0: no average, every view dense; small replays cost the same per update.
-BEFORE = {"regime": "replay", "average_decay": 0.0, "buffer_size": 2048}
+# Battle's preset in version 0.1.0: no average, every view dense; small replays cost the same per update.
+BEFORE = {
+    "regime": "replay",
+    "average_decay": 0.0,
+    "batch_size": 32,
+    "batch_size_run": 2,
+    "hidden_dims": [256, 128],
+    "buffer_size": 2048,
+}
 GROWTH = (64, 2000)  # agents
 
 
