@@ -20,6 +20,7 @@ from components import grouping as groupings
 from components import selectors
 from components.batch import EnvInfo
 from components.rows import Rows, RowSpec
+from config.loader import available, named_layer
 from config.registry import Kind, Registries, RegistryError, make, resolve
 from config.resolve import chosen_classes, config_from_dict, env_values, imported_names
 from config.schema import Config, ConfigError, type_name
@@ -93,8 +94,10 @@ def make_env(config: Config, n_envs: int, test: bool) -> Env:
     """Training or evaluation environments, without their opponent. Raises TrustError before anything is imported."""
     values = env_values(config, test)
     env_class = resolve(REGISTRIES["env"], config.env, "env", config.trust)
+    shipped = named_layer("envs", config.env).values["env_args"] if config.env in available("envs") else {}
     for key, name in imported_names(env_class, values):
-        config.trust.require(f"env_args.{key}", name)
+        if name != shipped.get(key):
+            config.trust.require(f"env_args.{key}", name)
     return make(env_class, values, {"n_envs": n_envs, "device": device_of(config)})
 
 

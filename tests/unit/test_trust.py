@@ -132,9 +132,12 @@ def test_a_name_on_the_command_line_is_trusted_whatever_the_record_says(
 ) -> None:
     """It is imported, and then found not to be what the key wants."""
     run_dir = recorded(tmp_path, "pettingzoo")
+    assert evaluate.main(["--run", str(run_dir), "--episodes=1"]) == 0, "a name of this project's own YAML"
+    entry = json.loads((run_dir / "config.json").read_text())["env_args"]
+    change_config(run_dir, {"env_args": {**entry, "entry": f"{foreign}:Own"}})
     assert evaluate.main(["--run", str(run_dir)]) == 2
     assert "env_args.entry: expected a name of this project" in capsys.readouterr().err
-    assert evaluate.main(["--run", str(run_dir), "--episodes=1", "--trust=mpe2.simple_spread_v3"]) == 0
+    assert not ran(tmp_path, foreign)
     assert evaluate.main(["--run", str(run_dir), "with", f"env_args.entry={foreign}:Own"]) == 2
     assert ran(tmp_path, foreign)
     assert f"env_args.entry: expected '{foreign}:Own' to make a ParallelEnv, got Own." in capsys.readouterr().err
