@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from records.files import RecordError
-from records.listing import overview
+from records.listing import Listing, overview
 from records.query import differing_keys, parse_condition
 from records.store import STATUSES, FileStore, RunStore
 from utils.cli import command_parser, exit_code
-from utils.words import table
+from utils.words import columns_within, table
 
 if TYPE_CHECKING:
     from records.mongo import MongoStore
@@ -26,6 +28,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "runs",
         __doc__,
         "ls 'env=battle' 'test_return_mean>2'",
+        "ls --columns name,seed,lr --metric test_return_mean --sort=-test_return_mean --last 20",
         "show 3",
         "plot 3 5 --metric test_return_mean --output curves.png",
         "rm 4",
@@ -46,6 +49,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     listing.add_argument("filters", nargs="*", metavar="FILTER", help="'env=battle' 'test_return_mean>3' ...")
     listing.add_argument("--status", help="|".join(STATUSES))
     listing.add_argument("--metric", action="append", default=[], help="show its last value; may be repeated")
+    listing.add_argument("--columns", type=names, default=[], metavar="KEY,...", help="these instead of the usual ones")
+    listing.add_argument("--sort", metavar="KEY", help="by any column; --sort=-KEY: the largest first")
+    listing.add_argument("--last", type=count, metavar="N", help="only the N newest")
     add(show, "+")
     add(diff, "+")
     plotting = add(plot, "+")
@@ -57,6 +63,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add(pull, "*")
     add(rm, "+").add_argument("--yes", action="store_true", help="do not ask")
     return parser.parse_args(argv)
+
+
+def names(text: str) -> list[str]:
+    """Split names with commas between them. Raises ArgumentTypeError when one is empty."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"expected names such as seed,lr, got '{text}'")
+    return found
+
+
+def count(text: str) -> int:
+    """Read a number of 1 or more. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of 1 or more, got '{text}'")
+    return int(text)
 
 
 def file_store(arguments: argparse.Namespace) -> FileStore:
@@ -90,9 +111,17 @@ def chosen_store(arguments: argparse.Namespace) -> RunStore:
 
 
 def ls(arguments: argparse.Namespace) -> None:
-    """list runs, with the configuration keys in which they differ"""
+    """list runs, with the keys that were set and in which they differ"""
     where = [parse_condition(text) for text in arguments.filters]
-    print(table(overview(chosen_store(arguments), where, arguments.status, arguments.metric)))
+    chosen = (arguments.status, arguments.metric, arguments.columns, arguments.sort, arguments.last)
+    rows = overview(chosen_store(arguments), Listing(where, *chosen))
+    everything = len(rows[0])
+    wide = shutil.get_terminal_size((sys.maxsize, 0)).columns  # a file and a pipe have room for all
+    shown = everything if arguments.columns else columns_within(rows, wide)
+    print(table([row[:shown] for row in rows]))
+    if shown < everything:
+        note = f"{everything - shown} columns left out; --columns KEY,... chooses: {', '.join(rows[0][shown:])}"
+        print(textwrap.fill(note, wide))
 
 
 def show(arguments: argparse.Namespace) -> None:

@@ -1,42 +1,97 @@
-"""An overview of recorded runs: their state, the keys in which they differ, last values of metrics."""
+"""An overview of recorded runs: their state, the keys in which they differ and that were set, values of metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from records.files import RecordError
-from records.query import ALWAYS_SHOWN, Condition, telling_keys
-from records.store import RunStore
+from records.presets import set_keys
+from records.query import ALWAYS_SHOWN, Condition
+from records.store import RunRecord, RunStore
 from utils.words import nearest
 
+FACTS = ("id", "status", "started", "duration", "resumes")  # of a run, beside configuration and metrics
+HEADS = {"started": "started (UTC)"}
 
-def overview(
-    store: RunStore, where: Sequence[Condition], status: str | None, metrics: Sequence[str]
-) -> list[list[Any]]:
-    """Give a head and a row for every run that meets ``where`` and has the ``status``.
 
-    Shown besides the keys in which the runs differ: last values of ``metrics`` and of those that ``where`` names.
-    Raises RecordError for conditions and metrics that fit no run.
+@dataclass(frozen=True)
+class Listing:
+    """Which runs to list, and how. Columns are names of FACTS, configuration keys and metrics."""
+
+    where: Sequence[Condition] = ()
+    status: str | None = None
+    metrics: Sequence[str] = ()  # columns beside the usual ones
+    columns: Sequence[str] = ()  # instead of the usual ones
+    sort: str | None = None  # a column; a leading - puts the largest first
+    last: int | None = None  # only so many of the newest runs
+
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """Option and name of every column that was asked for."""
+        sort = [] if self.sort is None else [self.sort.removeprefix("-")]
+        options = {"--metric": self.metrics, "--columns": self.columns, "--sort": sort}
+        return [(option, name) for option, names in options.items() for name in names]
+
+
+def overview(store: RunStore, listing: Listing) -> list[list[Any]]:
+    """Give a head and a row for every run of ``listing``, by id unless it is to be sorted.
+
+    Usual columns: FACTS, the metrics asked for and those that a condition names, the keys in which runs differ and that
+    were set. Raises RecordError for conditions and columns that fit no run.
     """
-    records = store.list(where, status)
+    records = store.list(listing.where, listing.status)
     if not records and (everything := store.list()):
-        check_kinds(where, [record.flat_config for record in everything])
+        check_kinds(listing.where, [record.flat_config for record in everything])
+    records = records[-(listing.last or 0) :]
     configs = [record.flat_config for record in records]
-    config_keys = {key for config in configs for key in config}
-    metrics = [*metrics, *(condition.key for condition in where if condition.key not in config_keys)]
-    keys = [key for key in ALWAYS_SHOWN if key in config_keys]
-    keys += [key for key in telling_keys(configs) if key not in keys]
-    last = [store.last_values(record) if metrics else {} for record in records]
-    for name in metrics:
-        if records and not any(name in found for found in last):
-            raise RecordError(f"--metric '{name}': none of these runs logged it.{nearest(name, set().union(*last))}")
-    rows: list[list[Any]] = [["id", "status", "started (UTC)", "duration", *keys, *metrics]]
-    for record, config, found in zip(records, configs, last, strict=True):
-        values = [config.get(key, "") for key in keys]
-        values += [found.get(name, "") for name in metrics]
-        rows.append([record.id, record.status, f"{record.started:%Y-%m-%d %H:%M}", record.duration, *values])
-    return rows
+    plain = {*FACTS, *(key for config in configs for key in config)}
+    metrics = [*listing.metrics, *(condition.key for condition in listing.where if condition.key not in plain)]
+    logged = any(name not in plain for name in [*metrics, *(name for _, name in listing.named)])
+    last = [store.last_values(record) if logged else {} for record in records]
+    for option, name in listing.named:
+        known = plain.union(*last)
+        if records and name not in known:
+            raise RecordError(
+                f"{option} '{name}': none of these runs has a configuration key or a metric of this name."
+                f"{nearest(name, known)}"
+            )
+    found: list[Mapping[str, Any]] = [
+        {**logs, **config, **facts(record)} for record, config, logs in zip(records, configs, last, strict=True)
+    ]
+    if listing.sort is not None:
+        found = ordered(found, listing.sort)
+    usual = [fact for fact in FACTS if fact != "resumes" or any(record.resumed for record in records)]
+    usual += [key for key in ALWAYS_SHOWN if key in plain]
+    shown = ["id", *listing.columns, *metrics] if listing.columns else [*usual, *metrics, *set_keys(configs)]
+    shown = list(dict.fromkeys(shown))
+    return [[HEADS.get(name, name) for name in shown], *([values.get(name, "") for name in shown] for values in found)]
+
+
+def facts(record: RunRecord) -> dict[str, Any]:
+    """Return the FACTS of a run; ``resumes`` is the run that it continues."""
+    parent = "" if record.resumed is None else record.resumed.id
+    started = f"{record.started:%Y-%m-%d %H:%M}"
+    return dict(zip(FACTS, (record.id, record.status, started, record.duration, parent), strict=True))
+
+
+def ordered(rows: Sequence[Mapping[str, Any]], sort: str) -> list[Mapping[str, Any]]:
+    """Sort rows by a column, from the largest on after a leading ``-``; texts after numbers, rows without it last."""
+    name = sort.removeprefix("-")
+
+    def is_missing(row: Mapping[str, Any]) -> bool:
+        value = row.get(name, "")
+        return value == "" or (isinstance(value, float) and math.isnan(value))
+
+    def place(row: Mapping[str, Any]) -> tuple[bool, float, str]:
+        value = row[name].total_seconds() if isinstance(row[name], timedelta) else row[name]
+        return (False, value, "") if isinstance(value, int | float) else (True, 0, str(value))
+
+    present = sorted((row for row in rows if not is_missing(row)), key=place, reverse=sort.startswith("-"))
+    return [*present, *(row for row in rows if is_missing(row))]
 
 
 def check_kinds(conditions: Sequence[Condition], configs: Sequence[dict[str, Any]]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import yaml
+
+GAP = "  "  # between the columns of a table
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,7 +69,19 @@ def word(key: str, value: Any) -> str:
 
 def table(rows: Sequence[Sequence[Any]]) -> str:
     """Align rows of cells in columns, as text; the first row is the head."""
-    texts = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in texts)
+    texts, widths = _texts(rows)
+    lines = (GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in texts)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def columns_within(rows: Sequence[Sequence[Any]], width: int) -> int:
+    """Count the columns of `table` that fit into ``width`` characters, from the left; at least one."""
+    _, widths = _texts(rows)
+    ends = itertools.accumulate(widths, lambda end, column: end + len(GAP) + column)
+    return max(1, sum(end <= width for end in ends))
+
+
+def _texts(rows: Sequence[Sequence[Any]]) -> tuple[list[list[str]], list[int]]:
+    """Return the cells of rows as text, and the width of each column."""
+    texts = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    return texts, [max(map(len, column)) for column in zip(*texts, strict=True)]

@@ -6,17 +6,18 @@ import io
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from matplotlib.image import imread
 
 import build
 import runs
-from analysis.curves import legend_keys, picture
+from analysis.curves import picture
 from config.loader import layers
 from config.resolve import make_config
 from records.files import Curve
+from records.presets import set_keys
 from records.query import flatten, telling_keys
 from records.store import FileStore, RunRecord, utc_now
 
@@ -81,7 +82,70 @@ def test_ls_filters_and_shows_the_metric_it_filters_on(capsys: pytest.CaptureFix
     assert head.split()[-1] == "test_return_mean"
     assert row.split()[0] == "1"
     assert row.split()[-1] == "1"
-    assert printed(capsys, "ls", "--metric", "test_return_mean").splitlines()[3].split()[-1] == "3"
+    head, *_, row = printed(capsys, "ls", "--metric", "test_return_mean").splitlines()
+    assert head.split()[-2:] == ["test_return_mean", "lr"]  # what was asked for first: a narrow terminal drops the rest
+    assert row.split()[-2:] == ["3", "0.1"]
+
+
+def put(files: FileStore, run_id: int, info: dict[str, Any] | None = None, **config: Any) -> None:
+    """A run like run 1 but for these values."""
+    like = files.get(1)
+    files.put(replace(like, id=run_id, config={**like.config, **config}, info=info or {}), files.metrics(1), "")
+
+
+def test_ls_is_as_wide_as_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, files: FileStore
+) -> None:
+    monkeypatch.setenv("COLUMNS", "72")
+    short = printed(capsys, "ls")
+    assert "left out" not in short
+    put(files, 4, name="x" * 20)
+    lines = printed(capsys, "ls").splitlines()
+    assert lines[0].split()[-1] == "env"
+    assert lines[-1] == "2 columns left out; --columns KEY,... chooses: seed, lr"
+    assert len(lines) == 6
+    assert max(map(len, lines)) <= 72
+    monkeypatch.setenv("COLUMNS", "1")
+    assert [line.split() for line in printed(capsys, "ls").splitlines()[:5]] == [["id"], ["1"], ["2"], ["3"], ["4"]]
+    monkeypatch.delenv("COLUMNS")  # a pipe has room for all
+    assert printed(capsys, "ls").splitlines()[0].split()[-1] == "lr"
+
+
+def test_ls_shows_the_columns_asked_for_in_the_order_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "ls", "--columns", "lr,gamma", "--metric", "test_return_mean", "--sort=-test_return_mean")
+    assert [line.split() for line in text.splitlines()] == [
+        ["id", "lr", "gamma", "test_return_mean"],
+        ["3", "0.1", "0.9", "3"],
+        ["2", "0.2", "0.9", "2"],
+        ["1", "0.1", "0.9", "1"],
+    ]
+
+
+def order(capsys: pytest.CaptureFixture[str], *argv: str) -> list[str]:
+    """Ids in the order of the list."""
+    return [line.split()[0] for line in printed(capsys, "ls", *argv).splitlines()[1:]]
+
+
+def test_ls_sorts_by_any_column_and_keeps_the_newest(capsys: pytest.CaptureFixture[str], files: FileStore) -> None:
+    put(files, 10, lr=0.05, seed=10, extra="a")
+    put(files, 11, lr=float("nan"), seed=2)
+    assert order(capsys) == ["1", "2", "3", "10", "11"]
+    assert order(capsys, "--sort", "lr") == ["10", "1", "3", "2", "11"]  # no number is no place
+    assert order(capsys, "--sort=-lr") == ["2", "1", "3", "10", "11"]
+    assert order(capsys, "--sort=-id") == ["11", "10", "3", "2", "1"]  # as numbers
+    assert order(capsys, "--sort=-duration")[-1] == "3"
+    assert order(capsys, "--sort=extra") == ["10", "1", "2", "3", "11"]
+    assert order(capsys, "--last", "2") == ["10", "11"]
+    assert order(capsys, "--last", "9", "--sort=env") == ["3", "1", "2", "10", "11"]
+    assert order(capsys, "env=battle", "--last", "1") == ["11"]
+
+
+def test_ls_marks_resumed_runs(capsys: pytest.CaptureFixture[str], files: FileStore) -> None:
+    assert "resumes" not in printed(capsys, "ls")
+    put(files, 4, {"resumed_from": 2, "resumed_at": 50, "resumed_start": files.get(2).entry["start_time"]})
+    rows = [line.split() for line in printed(capsys, "ls", "--columns", "resumes").splitlines()]
+    assert rows == [["id", "resumes"], ["1"], ["2"], ["3"], ["4", "2"]]
+    assert "resumes" in printed(capsys, "ls").splitlines()[0]
 
 
 def test_show_names_configuration_metrics_commit_and_trace(capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,17 +187,25 @@ def test_the_picture_has_a_line_per_run_and_a_legend_of_differing_keys(files: Fi
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("t_env (environment steps)", name)
 
 
-def test_the_legend_leaves_out_what_an_algorithms_name_implies() -> None:
+def test_keys_that_follow_from_the_names_of_algorithm_and_environment_are_left_out() -> None:
     """But not what a run sets itself, nor keys of an algorithm that has no file."""
-    iql, hmf, tuned = (
-        make_config(layers(algorithm, "bar", words), build.REGISTRIES)[0]
-        for algorithm, words in (("iql", ["seed=1"]), ("hmf", ["seed=2"]), ("hmf", ["seed=2", "lr=0.5"]))
+    iql, hmf, tuned, battle, rollout = (
+        flatten(make_config(layers(algorithm, environment, words), build.REGISTRIES)[0].to_dict())
+        for algorithm, environment, words in (
+            ("iql", "bar", ["seed=1"]),
+            ("hmf", "bar", ["seed=2"]),
+            ("hmf", "bar", ["seed=2", "lr=0.5"]),
+            ("hmf", "battle", ["seed=2"]),
+            ("hmf", "bar", ["seed=2", "regime=rollout"]),
+        )
     )
-    flat = [flatten(config.to_dict()) for config in (iql, hmf, tuned)]
-    assert {"mac", "learner", "mixer"} <= set(telling_keys(flat[:2]))
-    assert set(legend_keys(flat[:2])) == {"name", "seed"}
-    assert legend_keys(flat) == ["name", "seed", "lr"]
-    assert {"mac", "learner", "mixer"} <= set(legend_keys([flat[0], {**flat[1], "name": "mine"}]))
+    assert {"mac", "learner", "mixer"} <= set(telling_keys([iql, hmf]))
+    assert set(set_keys([iql, hmf])) == {"name", "seed"}
+    assert set_keys([iql, hmf, tuned]) == ["name", "seed", "lr"]
+    assert {"mac", "learner", "mixer"} <= set(set_keys([iql, {**hmf, "name": "mine"}]))
+    assert {"t_max", "gamma"} <= set(telling_keys([hmf, battle]))
+    assert set_keys([hmf, battle]) == ["env"]
+    assert set_keys([hmf, rollout]) == ["regime"]
 
 
 @pytest.mark.filterwarnings("error")
@@ -211,7 +283,12 @@ def test_push_and_pull_carry_runs_through_mongodb(
             "Correct it, or record a first run with src/main.py.",
         ),
         (["push", "--results", "none", "--mongo-url", "mongodb://x"], "there is no 'none/sacred'"),
-        (["ls", "--metric", "test_retrn_mean"], "none of these runs logged it. Did you mean 'test_return_mean'?"),
+        (["ls", "--metric", "test_retrn_mean"], "a metric of this name. Did you mean 'test_return_mean'?"),
+        (["ls", "--columns", "lr,sed"], "--columns 'sed': none of these runs has a configuration key or a metric of"),
+        (
+            ["ls", "--sort=-sed"],
+            "--sort 'sed': none of these runs has a configuration key or a metric of this name. Did",
+        ),
         (["ls", "battle"], "filter 'battle': expected key=value"),
         (["ls", "--status", "RUNING"], "Did you mean 'RUNNING'?"),
         (["push"], "MongoDB: expected --mongo-url or $MONGO_URL"),
@@ -221,6 +298,19 @@ def test_push_and_pull_carry_runs_through_mongodb(
 )
 def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[str], message: str) -> None:
     assert message in refused(capsys, *argv)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--last", "0"], "expected a number of 1 or more, got '0'"),
+        (["--columns", "lr,,seed"], "expected names such as seed,lr, got 'lr,,seed'"),
+    ],
+)
+def test_bad_options_of_ls_are_refused(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        runs.main(["ls", *words])
+    assert message in capsys.readouterr().err
 
 
 def test_there_are_no_runs_yet(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from records.files import Curve, RecordError, read_json
-from records.listing import overview
+from records.listing import Listing, overview
 from records.query import Condition, differing_keys, flatten, parse_condition, telling_keys
 from records.store import FileStore, RunRecord, RunStore, join_curves, utc_now
 
@@ -255,4 +255,4 @@ def test_metrics_that_cannot_be_read_cost_one_run_and_not_the_listing(
     (tmp_path / "1" / "metrics.jsonl").write_text("nonsense\n")
     assert listed(store, "loss>0") == [2]
     assert "run 1: its metrics are left out: " in caplog.text
-    assert [row[-1] for row in overview(store, [], None, ["loss"])[1:]] == ["", 1.25]
+    assert [row[-1] for row in overview(store, Listing(metrics=["loss"]))[1:]] == ["", 1.25]

@@ -1,0 +1,45 @@
+"""What a run's algorithm and environment give it by their names, and what was set beside that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from config.loader import CONFIG_DIR, Layer, available, for_regime, merge, named_layer, read_yaml
+from records.query import ALWAYS_SHOWN, flatten, telling_keys
+
+
+def set_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """List the telling keys of flat configurations, algorithm, environment and seed first.
+
+    Left out are those whose value follows in every run from the files of its algorithm and environment.
+    """
+    known = {path: preset(*path) for path in {_names(config) for config in configs}}
+    given = [known[_names(config)] for config in configs]
+    missing = object()
+    keys = [
+        key
+        for key in telling_keys(configs)
+        if key in ALWAYS_SHOWN
+        or any(config[key] != values.get(key, missing) for config, values in zip(configs, given, strict=True))
+    ]
+    return sorted(keys, key=lambda key: key not in ALWAYS_SHOWN)
+
+
+def preset(env: str | None, name: str | None, regime: str | None) -> dict[str, Any]:
+    """Lay the files of ``src/config`` that have these names over the default, flat; names without a file give nothing.
+
+    An environment's variants (bar_80) are recorded under its name (bar), whose file counts.
+    """
+    stack = [Layer("", read_yaml(CONFIG_DIR / "default.yaml"))]
+    for folder, file in (("envs", env), ("algs", name)):
+        if file in available(folder):
+            stack.append(named_layer(folder, str(file)))
+    values: dict[str, Any] = {}
+    for layer in for_regime([*stack, Layer("", {"regime": regime})])[:-1]:
+        values = merge(values, layer.values)
+    return flatten(values)
+
+
+def _names(config: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+    return config.get("env"), config.get("name"), config.get("regime")
