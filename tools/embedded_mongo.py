@@ -2,8 +2,9 @@
 
     python tools/embedded_mongo.py FOLDER PORT
 
-nx-27017, started through its classes (its own command leaves a pid file behind when killed), with three repairs:
-dates survive, Omniboard's old driver is accepted, and Omniboard's collections lose the dots that nx-27017 refuses.
+nx-27017, started through its classes (its own command leaves a pid file behind when killed), with four repairs:
+dates survive, runs are sorted by the numbers that their ids are, Omniboard's old driver is accepted, and Omniboard's
+collections lose the dots that nx-27017 refuses.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from nx_27017 import NeoSQLiteHandler, handler, run_server
 
 EPOCH = datetime(1970, 1, 1)
 MILLISECOND = timedelta(milliseconds=1)
+NUMBER = "id_as_number"
 TIMES = ("start_time", "stop_time", "heartbeat", "timestamps")  # the fields of Sacred that hold dates
 
 
@@ -34,14 +36,24 @@ class Handler(NeoSQLiteHandler):
 
 
 def repaired(msg: dict[str, Any]) -> dict[str, Any]:
-    """Dates as numbers; a collection's name is the value of a command's first key."""
+    """Dates as numbers, ids sorted as numbers; a collection's name is the value of a command's first key."""
     sections = [(kind, without_dates(content)) for kind, content in msg["sections"]]
     for kind, content in sections:
         if kind == "body":
             command, target = next(iter(content.items()))
             if isinstance(target, str) and target.startswith("omniboard."):
                 content[command] = target.replace(".", "_")
+            if (command, target) == ("aggregate", "runs"):
+                content["pipeline"] = [part for stage in content["pipeline"] for part in sorted_by_number(stage)]
     return {**msg, "sections": sections}
+
+
+def sorted_by_number(stage: dict[str, Any]) -> list[dict[str, Any]]:
+    """Stages that sort runs by the number of their id: SQLite without JSONB (before 3.45) keeps text."""
+    if "_id" not in stage.get("$sort", {}):
+        return [stage]
+    keys = {NUMBER if key == "_id" else key: direction for key, direction in stage["$sort"].items()}
+    return [{"$addFields": {NUMBER: {"$toInt": "$_id"}}}, {"$sort": keys}, {"$project": {NUMBER: 0}}]
 
 
 def without_dates(value: Any) -> Any:

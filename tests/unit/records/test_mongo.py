@@ -23,7 +23,7 @@ from records import mongo as mongo_module
 from records.files import RecordError
 from records.mongo import MongoCopy, MongoStore, address, connect
 from records.observer import FileObserver
-from records.store import FileStore
+from records.store import FileStore, RunRecord
 from utils.cli import COPY_INCOMPLETE
 
 if TYPE_CHECKING:
@@ -82,6 +82,27 @@ def test_one_real_run_is_copied_and_read_back(server: Server, tmp_path: Path) ->
     assert mongo.get(1).entry["result"] == 1.5
     assert mongo.metrics(1)["loss"].steps == list(range(50))
     assert_equal_runs(FileStore(tmp_path), mongo, 1)
+
+
+def test_the_newest_run_is_on_top_where_omniboard_sorts(server: Server) -> None:
+    """By number, not as text (9 above 10), with the stages that Omniboard's server sends."""
+    database = server.fresh()
+    store = MongoStore(database, "the test server")
+    for run_id in range(8, 13):
+        entry = {"status": "COMPLETED", "start_time": NOW.isoformat()}
+        store.put(RunRecord(run_id, entry, {"lr": run_id / 10}, {}), {}, "")
+    columns, page = {"$project": {"_id": 1, "config": 1}}, [{"$skip": 1}, {"$limit": 3}]
+    for stages in ([], [columns]):
+        found = list(database["runs"].aggregate([*stages, {"$sort": {"_id": -1}}, *page]))
+        assert [int(run["_id"]) for run in found] == [11, 10, 9]
+        assert found[0].keys() <= {"_id", *documented(database)}
+
+
+def documented(database: Database[Any]) -> set[str]:
+    """The fields of a run's document as they are stored."""
+    document = database["runs"].find_one({})
+    assert document is not None
+    return set(document)
 
 
 def test_ids_go_on_where_the_database_stands(mongomock_server: Server, tmp_path: Path) -> None:
