@@ -30,7 +30,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "ls 'env=battle' 'test_return_mean>2'",
         "ls --columns name,seed,lr --metric test_return_mean --sort=-test_return_mean --last 20",
         "show 3",
-        "plot 3 5 --metric test_return_mean --output curves.png",
+        "plot 3 5 --metric test_return_mean --smooth 5 --output curves.png",
         "rm 4",
     )
     where = argparse.ArgumentParser(add_help=False)
@@ -56,6 +56,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add(diff, "+")
     plotting = add(plot, "+")
     plotting.add_argument("--metric", action="append", help="default: test_return_mean; may be repeated")
+    plotting.add_argument("--smooth", type=count, default=1, metavar="N", help="moving mean of a run's last N points")
+    plotting.add_argument("--each", action="store_true", help="one line per run, also where only the seed differs")
     plotting.add_argument(
         "--output", default="results/tmp/runs.png", type=Path, metavar="FILE", help="default: %(default)s"
     )
@@ -159,13 +161,14 @@ def diff(arguments: argparse.Namespace) -> None:
 
 
 def plot(arguments: argparse.Namespace) -> None:
-    """curves of metrics, one line per run, as a picture"""
+    """curves of metrics as a picture; runs that differ only in the seed are one line with its interval"""
     from analysis.curves import picture
 
     store = chosen_store(arguments)
     names = arguments.metric or ["test_return_mean"]
     records = [store.get(run_id) for run_id in arguments.ids]
-    figure = picture(records, [store.metrics(record.id, names) for record in records], names)
+    curves = [store.metrics(record.id, names) for record in records]
+    figure = picture(records, curves, names, arguments.each, arguments.smooth)
     try:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(arguments.output, dpi=150)

@@ -1,12 +1,16 @@
-"""Curves of single runs."""
+"""Curves of runs that are chosen by hand."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from analysis.collect import grouped
+from analysis.figures import draw
+from analysis.statistics import Array
 from records.files import Curve
 from records.presets import set_keys
 from records.store import RunRecord
@@ -14,24 +18,56 @@ from records.store import RunRecord
 LEGEND_WIDTH = 100  # characters
 
 
-def picture(records: Sequence[RunRecord], curves: Sequence[dict[str, Curve]], names: Sequence[str]) -> Figure:
-    """Draw one panel per metric with one line per run, and the legend below all of them."""
+def picture(
+    records: Sequence[RunRecord],
+    curves: Sequence[dict[str, Curve]],
+    names: Sequence[str],
+    each: bool = False,
+    smooth: int = 1,
+) -> Figure:
+    """Draw one panel per metric with one line per group of `over_seeds`, and the legend below all of them.
+
+    Runs are averaged over ``smooth`` points each, before the IQM over seeds. ``each``: a line per run.
+    """
+    groups = [[record] for record in records] if each else over_seeds(records)
     keys = set_keys([record.flat_config for record in records])
-    labels = [textwrap.fill(label(record, keys), LEGEND_WIDTH, subsequent_indent="    ") for record in records]
-    n_lines = sum(len(text.splitlines()) for text in labels)
+    labels = [textwrap.fill(label(group, keys), LEGEND_WIDTH, subsequent_indent="    ") for group in groups]
+    title = "IQM over seeds with its 95 % bootstrap interval" if any(len(group) > 1 for group in groups) else None
+    n_lines = sum(len(text.splitlines()) for text in labels) + (title is not None)
+    found = {record.id: own for record, own in zip(records, curves, strict=True)}
     figure = Figure(figsize=(8, 4 * len(names) + 0.2 * n_lines), layout="constrained")
     for row, name in enumerate(names, start=1):
         axis = figure.add_subplot(len(names), 1, row)
-        for text, found in zip(labels, curves, strict=True):
-            curve = found[name]
-            mark = "o" if len(curve.steps) == 1 else None  # a single point has no line
-            axis.plot(curve.steps, curve.values, label=text, marker=mark)
-        axis.set(xlabel="t_env (environment steps)", ylabel=name)
-    figure.legend(handles=axis.lines, loc="outside lower left", fontsize="small")
+        for index, (text, group) in enumerate(zip(labels, groups, strict=True)):
+            own = [found[record.id][name] for record in group]
+            runs = [(curve.steps, smoothed(curve.values, smooth)) for curve in own]
+            draw(axis, runs, f"C{index}", longest=0).set_label(text)
+        axis.set(
+            xlabel="t_env (environment steps)", ylabel=name if smooth == 1 else f"{name}\n(mean of {smooth} points)"
+        )
+    figure.legend(handles=axis.lines, loc="outside lower left", fontsize="small", title=title, title_fontsize="small")
     return figure
 
 
-def label(record: RunRecord, keys: Iterable[str]) -> str:
-    """Name a run and its values of the differing keys."""
-    values = ", ".join(f"{key}={record.flat_config.get(key, '(none)')}" for key in keys)
-    return f"run {record.id}: {values}" if values else f"run {record.id}"
+def over_seeds(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Group runs that differ in nothing but the seed; where a seed comes twice, each run stands alone."""
+    groups = []
+    for group in grouped(records, lambda key: key not in ("seed", "local_results_path")):
+        seeds = {record.config.get("seed") for record in group}
+        groups += [group] if len(seeds) == len(group) else [[record] for record in group]
+    return groups
+
+
+def smoothed(values: Sequence[float], n_points: int) -> Array:
+    """Average every value with those before it, ``n_points`` in all and fewer at the start: (n,) -> (n,)."""
+    return np.array([np.mean(values[max(0, end - n_points) : end]) for end in range(1, len(values) + 1)])
+
+
+def label(group: Sequence[RunRecord], keys: Iterable[str]) -> str:
+    """Name the runs of a line, and their values of the differing keys that they share."""
+    configs = [record.flat_config for record in group]
+    values = ", ".join(
+        f"{key}={configs[0][key]}" for key in keys if all(config[key] == configs[0][key] for config in configs)
+    )
+    runs = f"run{'s' * (len(group) > 1)} {', '.join(str(record.id) for record in group)}"
+    return f"{runs}: {values}" if values else runs

@@ -52,7 +52,9 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
     return captioned(figure, caption)
 
 
-def draw(axis: Axes, runs: Sequence[tuple[Sequence[float], Sequence[float]]], colour: Any, longest: float) -> Line2D:
+def draw(
+    axis: Axes, runs: Sequence[tuple[Sequence[float], Sequence[float] | Array]], colour: Any, longest: float
+) -> Line2D:
     """Draw the IQM of runs, (x, values) each, with its interval; a level if they are far shorter than ``longest``."""
     x, values = on_common_steps(runs)
     middle, low, high = curve_band(values)

@@ -19,6 +19,7 @@ Statistic = Callable[[Sequence[Array]], Any]
 
 RESAMPLES = 2000
 LEVEL = 0.95
+BAND_POINTS = 256  # of a curve that are resampled at a time: all draws of all points would fill the memory
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def area_under_curve(steps: Sequence[float], values: Sequence[float]) -> float:
     return float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
 
 
-def on_common_steps(curves: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[Array, Array]:
+def on_common_steps(curves: Sequence[tuple[Sequence[float], Sequence[float] | Array]]) -> tuple[Array, Array]:
     """Interpolate curves of one metric, (steps, values) each, linearly where all of them have data.
 
     Returns steps (n_points,) of the curve with the fewest points, and values (n_curves, n_points).
@@ -102,9 +103,16 @@ def on_common_steps(curves: Sequence[tuple[Sequence[float], Sequence[float]]]) -
 
 
 def curve_band(values: Array) -> tuple[Array, Array, Array]:
-    """Compute the IQM over seeds and both ends of its interval at each point: (n_seeds, n_points) -> (n_points,)."""
-    low, high = interval(resampled([values], pooled_iqm))
-    return iqm(values), low, high
+    """Compute the IQM over seeds and both ends of its interval at each point: (n_seeds, n_points) -> (n_points,).
+
+    A single seed has no interval: both ends are its values.
+    """
+    middle = iqm(values)
+    if len(values) == 1:
+        return middle, middle, middle
+    parts = np.array_split(values, -(-values.shape[1] // BAND_POINTS), axis=1)
+    bands = [interval(resampled([part], pooled_iqm)) for part in parts]
+    return middle, np.concatenate([low for low, _ in bands]), np.concatenate([high for _, high in bands])
 
 
 def min_max_scaled(per_method: dict[str, Array]) -> dict[str, Array]:

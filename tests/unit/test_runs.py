@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 import build
@@ -24,6 +27,7 @@ from records.store import FileStore, RunRecord, utc_now
 if TYPE_CHECKING:
     from tests.support.mongo_server import Embedded
 
+NOW = utc_now().isoformat()
 pytest_plugins = ["tests.support.mongo_server"]
 
 
@@ -87,10 +91,13 @@ def test_ls_filters_and_shows_the_metric_it_filters_on(capsys: pytest.CaptureFix
     assert row.split()[-2:] == ["3", "0.1"]
 
 
-def put(files: FileStore, run_id: int, info: dict[str, Any] | None = None, **config: Any) -> None:
-    """A run like run 1 but for these values."""
+def put(
+    files: FileStore, run_id: int, info: dict[str, Any] | None = None, values: Sequence[float] = (0.0,), **config: Any
+) -> None:
+    """A run like run 1 but for its configuration, and what it logged."""
     like = files.get(1)
-    files.put(replace(like, id=run_id, config={**like.config, **config}, info=info or {}), files.metrics(1), "")
+    curves = {"test_return_mean": Curve([100 * i for i in range(len(values))], [*values], [NOW] * len(values))}
+    files.put(replace(like, id=run_id, config={**like.config, **config}, info=info or {}), curves, "")
 
 
 def test_ls_is_as_wide_as_the_terminal(
@@ -185,6 +192,46 @@ def test_the_picture_has_a_line_per_run_and_a_legend_of_differing_keys(files: Fi
     assert axis.get_legend() is None
     assert [text.get_text() for text in figure.legends[0].texts] == ["run 1: lr=0.1", "run 2: lr=0.2"]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("t_env (environment steps)", name)
+
+
+def lines(figure: Figure) -> dict[str, list[float]]:
+    """Label -> values of the lines of the only panel."""
+    return {str(line.get_label()): list(np.asarray(line.get_ydata())) for line in figure.axes[0].lines}
+
+
+def test_runs_that_differ_only_in_the_seed_are_one_line_with_an_interval(files: FileStore) -> None:
+    name = "test_return_mean"
+    put(files, 4, seed=2, values=[4.0, 9.0])
+    put(files, 5, seed=3, values=[1.0, 2.0])
+    records = [files.get(run_id) for run_id in (1, 2, 4, 5)]
+    curves = [files.metrics(record.id) for record in records]
+    together = picture(records, curves, [name])
+    assert lines(together) == {"runs 1, 4, 5: lr=0.1": pytest.approx([5 / 3, 4]), "run 2: seed=1, lr=0.2": [0, 2]}
+    (band,) = together.axes[0].collections
+    heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
+    assert (heights.min(), heights.max()) == (0, 9)  # of three seeds: from the worst to the best
+    assert together.legends[0].get_title().get_text() == "IQM over seeds with its 95 % bootstrap interval"
+    apart = picture(records, curves, [name], each=True)
+    assert list(lines(apart)) == [
+        f"run {i}: seed={s}, lr={lr}" for i, s, lr in ((1, 1, 0.1), (2, 1, 0.2), (4, 2, 0.1), (5, 3, 0.1))
+    ]
+    assert not apart.axes[0].collections
+    put(files, 6, seed=3)
+    records.append(files.get(6))
+    again = picture(records, [*curves, files.metrics(6)], [name])
+    assert len(lines(again)) == 5  # the same seed twice: what differs is not recorded in the configuration
+
+
+def test_smoothing_averages_the_last_points_of_every_run(capsys: pytest.CaptureFixture[str], files: FileStore) -> None:
+    put(files, 4, seed=2, values=[0.0, 3.0, 6.0, 0.0])
+    figure = picture([files.get(4)], [files.metrics(4)], ["test_return_mean"], smooth=3)
+    assert lines(figure) == {"run 4": [0, 1.5, 3, 3]}
+    assert figure.axes[0].get_ylabel() == "test_return_mean\n(mean of 3 points)"
+    printed(capsys, "plot", "1", "4", "--output", "raw.png")
+    printed(capsys, "plot", "1", "4", "--smooth", "3", "--output", "smooth.png")
+    printed(capsys, "plot", "1", "4", "--each", "--output", "each.png")
+    pictures = [Path(f"{name}.png").read_bytes() for name in ("raw", "smooth", "each")]
+    assert len(set(pictures)) == 3
 
 
 def test_keys_that_follow_from_the_names_of_algorithm_and_environment_are_left_out() -> None:

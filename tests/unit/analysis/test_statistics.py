@@ -88,6 +88,16 @@ def test_band_of_curves() -> None:
     assert (middle.tolist(), low.tolist(), high.tolist()) == ([0.5, 5.0], [0.0, 5.0], [1.0, 5.0])
 
 
+def test_a_long_curve_has_the_band_of_each_of_its_points() -> None:
+    """However many points are resampled at a time; a single seed is its own band."""
+    values = np.random.default_rng(0).normal(size=(5, 2 * statistics.BAND_POINTS + 3))
+    band = np.stack(statistics.curve_band(values))
+    for point in (0, statistics.BAND_POINTS, -1):
+        alone = statistics.curve_band(values[:, point, None])
+        np.testing.assert_array_equal(band[:, point], np.concatenate(alone))
+    np.testing.assert_array_equal(np.stack(statistics.curve_band(values[:1])), np.stack([values[0]] * 3))
+
+
 def test_scaling_puts_the_worst_run_at_0_and_the_best_at_1() -> None:
     scaled = statistics.min_max_scaled({"a": array(-10.0, 0.0), "b": array(10.0)})
     assert scaled["a"].tolist() == [0.0, 0.5]
