@@ -6,4 +6,4 @@ cd "$(dirname "$0")"
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check .
 .venv/bin/python -m mypy src tests
-exec .venv/bin/python -m pytest "$@"
+exec .venv/bin/python -m pytest --numprocesses auto --dist worksteal "$@"
