@@ -10,7 +10,7 @@ from typing import Literal
 import yaml
 
 from analysis.collect import Method, Task
-from analysis.statistics import Estimate, paired_difference
+from analysis.statistics import Estimate, differences, holm, paired_difference, sign_flip_p
 from analysis.tables import Cell, Table
 from config.schema import ConfigError, from_values
 from records.files import RecordError
@@ -27,7 +27,7 @@ class Claim:
     task: str  # see `Task.fits`
     better: str | float
     worse: str | float
-    by: Literal["final", "auc"] = "final"
+    by: Literal["final", "tail", "auc"] = "final"
 
 
 def load_claims(path: Path) -> list[Claim]:
@@ -57,12 +57,10 @@ def scores(side: str | float, methods: Mapping[str, Method], kind: str, seeds: S
     return methods[side].scores(kind) if side in methods else {}
 
 
-def gain(claim: Claim, methods: Mapping[str, Method]) -> Estimate | None:
-    """Estimate the IQM of ``better`` minus ``worse`` over common seeds; None without any."""
+def sides(claim: Claim, methods: Mapping[str, Method]) -> tuple[dict[int, float], dict[int, float]]:
+    """Return `scores` of ``better`` and of ``worse``."""
     seeds = sorted({seed for method in methods.values() for seed in method.curves})
-    return paired_difference(
-        scores(claim.better, methods, claim.by, seeds), scores(claim.worse, methods, claim.by, seeds)
-    )
+    return scores(claim.better, methods, claim.by, seeds), scores(claim.worse, methods, claim.by, seeds)
 
 
 def methods_on(described: str, tasks: Sequence[Task]) -> dict[str, Method]:
@@ -84,15 +82,18 @@ def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
     """
     caption = (
         "Each claim: the first ends above the second. Gain: interquartile mean over seeds of the difference in the "
-        "final evaluation (auc: in the mean height of the curve) between runs of the same seed, with its bootstrap "
+        "final evaluation (tail: in the mean of the last five; auc: in the mean height of the curve) between runs of "
+        "the same seed, with its bootstrap "
         "interval. reproduced: all of it above 0; opposite: all below; not reproduced: it contains 0. With four seeds "
         "that interval reaches from the smallest to the largest difference: it excludes 0 when all four have one sign, "
-        "which between equal methods happens once in eight claims. Nothing corrects for the number of claims."
+        "which between equal methods happens once in eight claims. p: two-sided, of flipped signs of the differences, "
+        "corrected for the number of claims in this table (Holm)."
     )
+    compared = [sides(claim, methods_on(claim.task, tasks)) for claim in claims]
+    p = iter(holm([sign_flip_p(gains) for both in compared if (gains := differences(*both))]))
     rows: list[list[Cell]] = []
-    for claim in claims:
-        methods = methods_on(claim.task, tasks)
-        found = gain(claim, methods)
+    for claim, both in zip(claims, compared, strict=True):
+        found = paired_difference(*both)
         who = f"{claim.better} > {claim.worse}" + (f" ({claim.by})" if claim.by != "final" else "")
-        rows.append([claim.claim, claim.task, who, found, verdict(found)])
-    return Table(caption, ["claim", "task", "who", "gain", "verdict"], rows)
+        rows.append([claim.claim, claim.task, who, found, f"{next(p):.2g}" if found else "", verdict(found)])
+    return Table(caption, ["claim", "task", "who", "gain", "p", "verdict"], rows)

@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 TASK_KEYS = ("env", "env_args.", "test_env_args.")
 NOT_COMPARED = ("seed", "name", "local_results_path")
-SCORES = ("final", "best", "auc")
+SCORES = ("final", "tail", "best", "auc")
+TAIL = 5  # evaluations
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,13 @@ class Method:
     curves: Mapping[int, Curve]  # seed -> the metric over t_env
 
     def scores(self, kind: str) -> dict[int, float]:
-        """Return seed -> score: the ``final`` evaluation, the ``best``, or ``auc``, the curve's mean height."""
+        """Return seed -> score: ``final``, the last evaluation; ``tail``, the mean of the last TAIL; ``best``; ``auc``,
+        the curve's mean height.
+        """
         if kind == "final":
             return {seed: curve.values[-1] for seed, curve in self.curves.items()}
+        if kind == "tail":
+            return {seed: float(np.mean(curve.values[-TAIL:])) for seed, curve in self.curves.items()}
         if kind == "best":
             return {seed: max(curve.values) for seed, curve in self.curves.items()}
         return {seed: area_under_curve(curve.steps, curve.values) for seed, curve in self.curves.items()}

@@ -61,7 +61,7 @@ def test_differences_are_paired_by_seed(store: FileStore) -> None:
 
 def test_the_mean_height_of_the_curve_decides_where_a_claim_says_so(store: FileStore) -> None:
     row = verdicts([Claim("...", "bar", "iql", "hmf", by="auc")], tasks_of(store)).rows[0]
-    assert row[2:] == ["iql > hmf (auc)", Estimate(4.5, 4.5, 4.5, 4), "reproduced"]
+    assert row[2:] == ["iql > hmf (auc)", Estimate(4.5, 4.5, 4.5, 4), "0.12", "reproduced"]
 
 
 def test_an_interval_that_touches_0_decides_nothing() -> None:
@@ -70,7 +70,7 @@ def test_an_interval_that_touches_0_decides_nothing() -> None:
 
 def test_a_task_without_runs_is_not_decided(store: FileStore) -> None:
     row = verdicts([Claim("...", "spread", "hmf", "iql")], tasks_of(store)).rows[0]
-    assert row[3:] == [None, "not decided: fewer than 4 seeds"]
+    assert row[3:] == [None, "", "not decided: fewer than 4 seeds"]
 
 
 def test_a_task_is_found_by_its_arguments_whatever_else_is_in_the_report(store: FileStore) -> None:
@@ -155,7 +155,7 @@ def test_report_judges_claims_and_fills_the_page(tmp_path: Path, store: FileStor
     page.write_text("# Page\n<!-- file: out/verdicts.md -->\n<!-- end -->\n")
     words = [f"--claims={tmp_path / 'claims.yaml'}", f"--page={page}", f"--results={tmp_path}"]
     assert main([*words, f"--out={tmp_path / 'out'}"]) == 0
-    assert "| HMF wins | bar | hmf > iql | 1 [1, 1] (n=4) | reproduced |" in page.read_text()
+    assert "| HMF wins | bar | hmf > iql | 1 [1, 1] (n=4) | 0.12 | reproduced |" in page.read_text()
     assert (tmp_path / "out" / "verdicts.csv").exists()
 
 
@@ -165,3 +165,10 @@ def test_a_bad_page_stops_the_report_before_it_writes(
     assert main([f"--page={tmp_path / 'none.md'}", f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 2
     assert re.match("error: --page .* cannot be read", capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
+
+
+def test_more_claims_make_each_harder(store: FileStore) -> None:
+    """Four seeds of one sign: p = 2 / 2^4, times the number of claims that are no more certain."""
+    claim, other = Claim("...", "bar", "hmf", "iql"), Claim("...", "bar", "hmf", "vdn")
+    assert [row[4] for row in verdicts([claim], tasks_of(store)).rows] == ["0.12"]
+    assert [row[4] for row in verdicts([claim, other], tasks_of(store)).rows] == ["0.25", "1"]

@@ -68,6 +68,7 @@ def test_runs_are_grouped_by_task_and_method_and_named_by_what_differs(store: Fi
 def test_a_repeated_seed_counts_once_by_its_newest_run(store: FileStore) -> None:
     iql = tasks_of(store)[0].methods[-1]
     assert iql.scores("final") == {1: 2.0, 2: 4.0}
+    assert iql.scores("tail") == {1: np.mean(iql.curves[1].values[-5:]), 2: np.mean(iql.curves[2].values[-5:])}
     assert iql.scores("best") == {1: 4.0, 2: 4.0}
     assert iql.scores("auc") == {1: 2.5, 2: 1.0}
 
@@ -79,6 +80,7 @@ def test_results_table(store: FileStore) -> None:
         "hmf n_groups=2",
         20,
         Estimate(4, 3, 5, 2),
+        Estimate(2, 5 / 3, 7 / 3, 2),
         Estimate(4, 3, 5, 2),
         Estimate(2, 1.75, 2.25, 2),
     ]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analysis import statistics
 from analysis.elo import Games, elo, ratings
-from analysis.statistics import Estimate
+from analysis.statistics import Estimate, holm, sign_flip_p
 
 
 def array(*values: float) -> statistics.Array:
@@ -126,3 +130,20 @@ def test_ratings_carry_intervals_and_the_number_of_games() -> None:
     assert better.low < better.value < better.high
     assert better.value + worse.value == pytest.approx(2000)
     assert (better.n, worse.n) == (6, 6)
+
+
+@given(st.lists(st.integers(-10, 10), min_size=1, max_size=8))
+def test_p_of_flipped_signs_is_the_share_of_flips_at_least_as_far(differences: list[int]) -> None:
+    flips = itertools.product((-1, 1), repeat=len(differences))
+    sums = [abs(sum(sign * value for sign, value in zip(signs, differences, strict=True))) for signs in flips]
+    found = abs(sum(differences))
+    assert sign_flip_p(differences) == sum(value >= found for value in sums) / len(sums)
+
+
+def test_p_by_hand() -> None:
+    assert sign_flip_p([1.0, 2.0, 3.0, 4.0]) == 2 / 16
+    assert sign_flip_p([1.0, -1.0]) == 1.0
+    assert sign_flip_p([1.0] * 8) == 2 / 2**8
+    assert sign_flip_p([0.5] * 14) < 0.01  # by random flips
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
