@@ -27,11 +27,23 @@ COMMON: dict[str, Any] = {
     "batch_size_run": 8,
     "epsilon_start": 1.0,  # random play
     "epsilon_finish": 1.0,
-    "t_max": 64 + UPDATES,
 }
 REGIMES: dict[str, dict[str, Any]] = {
-    "replay": {"batch_size": 32, "learning_starts": 64, "train_interval": 1, "target_update_tau": 0.1},
-    "rollout": {"rollout_length": 40, "epochs": 1, "minibatches": 2, "td_lambda": TD_LAMBDA, "optimiser": "adam"},
+    "replay": {
+        "t_max": 64 + UPDATES,
+        "batch_size": 32,
+        "learning_starts": 64,
+        "train_interval": 1,
+        "target_update_tau": 0.1,
+    },
+    "rollout": {
+        "t_max": 41 * 8,
+        "rollout_length": 40,
+        "epochs": 1,
+        "minibatches": 2,
+        "td_lambda": TD_LAMBDA,
+        "optimiser": "adam",
+    },
 }
 # A kept agent 1 is let die later by random play, with chance 1/2 a step, which a lambda-return sees.
 WORTH = {"replay": 0.8, "rollout": 0.8 / (1 + 4 * TD_LAMBDA / 2)}
@@ -48,10 +60,11 @@ def preference(algorithm: str, game: str, regime: str, **overrides: Any) -> floa
     """Q_LOC(guard) - Q_LOC(let die) of agent 0 while agent 1 lives, learned from 40 random steps in 8 environments."""
     system = build.build(config_for(algorithm, game, regime=regime, **COMMON, **REGIMES[regime], **overrides))
     learner, rows = system.learner, system.rows
+    began = system.config.t_max - UPDATES
     for _ in range(41):
         system.runner.collect(0, rows)
     while learner.n_updates < UPDATES:
-        for _ in system.regime.updates(learner, rows, t_env=64 + learner.n_updates + 1):
+        for _ in system.regime.updates(learner, rows, t_env=began + learner.n_updates + 1):
             pass
     both_live = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]])
     batch = replace(random_batch(system.mac.info, 1, death_rate=0.0), obs=both_live)
