@@ -104,7 +104,9 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Correct p-values of claims made together (Holm 1979): the k-th smallest of n times n - k + 1, never falling."""
+    """Compute p-values that hold for claims made together (Holm 1979): the k-th smallest of n times n - k + 1, never
+    falling.
+    """
     order = np.argsort(p, kind="stable")
     corrected, highest = [0.0] * len(p), 0.0
     for rank, index in enumerate(order):
