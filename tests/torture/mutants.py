@@ -384,7 +384,13 @@ MUTANTS = (
         "if False:",
         RESUME,
     ),
-    Mutant("impossible counts are resumed from", "run.py", "        self._check_counters()\n", "", RESUME),
+    Mutant(
+        "an impossible count is resumed from",
+        "run.py",
+        '"tested": -1 <= counters.tested <= t_env,',
+        '"tested": True,',
+        RESUME,
+    ),
     Mutant("a state is saved before its points", "run.py", "            self.record.flush()\n", "", KILLED),
     Mutant(
         "any run of the right number is the parent",

@@ -22,7 +22,7 @@ from analysis.page import check, fill
 from tests.support.paths import ROOT
 from tests.torture.mutants import MUTANTS, Mutant
 
-PARTS = ("src", "tests", "opponents", "pyproject.toml")
+PARTS = ("src", "tests", "tools", "opponents", "pyproject.toml")
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["torch._dynamo", "sacred", "numba", "pettingzoo", "pytest"])  # seconds, once
 TIMEOUT_SECONDS = 900  # no test has found a mutant that hangs

@@ -290,7 +290,7 @@ def database_away(folder: Path, rng: random.Random) -> str:
 def sweeps_killed(folder: Path, rng: random.Random) -> str:
     """Kill one of two sweeps over the same runs, with all its runs or without; a third one finishes."""
     file, log = folder / "tiny.yaml", folder / "log"
-    overrides = {"t_max": 400, "test_nepisode": 2, "hidden_dims": [8], "save_model_interval": 100}
+    overrides = {"t_max": 400, "learning_starts": 64, "test_nepisode": 2, "save_model_interval": 100}
     plan = {"algorithms": ["iql"], "environments": ["bar"], "seeds": [1, 2], "overrides": overrides}
     file.write_text(yaml.safe_dump(plan))
     arguments = [str(file), f"--results={folder}", "--workers=1"]
@@ -317,7 +317,7 @@ TRIALS = (
     Trial("SIGTERM", "`INTERRUPTED` with a state; continued, the curves of a run that nobody stopped", stopped),
     Trial("full disk", "nothing lost once space returns, or a last line and an exit code that say so", disk_full),
     Trial("wrong bit", "refused, by its digest", wrong_bit),
-    Trial("changed state", "one line, no traceback, no end of its own accord that is not told", changed_state),
+    Trial("changed state", "runs, or is refused in one line", changed_state),
     Trial("odd command line", "runs, or is refused in one line", odd_command_line),
     Trial("odd YAML", "runs, or is refused in one line", odd_yaml),
     Trial("database away", "the run goes on; the copy is complete at the end or after `runs push`", database_away),

@@ -25,8 +25,8 @@ def mixer(neighbours: int = 0) -> MFVFDMixer:
     return MFVFDMixer(3, 3, mf_heads=2, mf_head_dim=4, mf_hidden_dims=[8], mf_neighbours=neighbours)
 
 
-def positions(size: int, n: int = 6) -> Tensor:
-    return torch.rand(size, n, 2, generator=torch.Generator().manual_seed(7))
+def positions(size: int, n: int = 6, seed: int = 7) -> Tensor:
+    return torch.rand(size, n, 2, generator=torch.Generator().manual_seed(seed))
 
 
 def slow_field(net: MFVFDMixer, obs: Tensor, action: Tensor, others: Callable[[int], list[int]]) -> Tensor:
@@ -106,11 +106,11 @@ def mfvfd(**overrides: object) -> MFVFDLearner:
     return learner
 
 
-@pytest.mark.parametrize("neighbours", [0, 2])
+@pytest.mark.parametrize("neighbours", [0, 1])
 @pytest.mark.parametrize("double_q", [True, False])
 def test_loss_equals_a_loop(double_q: bool, neighbours: int) -> None:
     """Everybody moves between t and t + 1, and has other neighbours then."""
-    learner, places = mfvfd(double_q=double_q, mf_neighbours=neighbours), (positions(8), 1 - positions(8) ** 3)
+    learner, places = mfvfd(double_q=double_q, mf_neighbours=neighbours), (positions(8), positions(8, seed=8))
     batch = replace(random_batch(INFO, 8), position=places[0], next_position=places[1])
     disturb_targets(learner)
     online, target = learner.mac.next_q_values(batch), learner.target_mac.next_q_values(batch)
