@@ -41,7 +41,8 @@ def test_the_learner_learns_in_both_regimes(
     regime: str, updates: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = words_for(tmp_path, monkeypatch, "A learner", "sarsa_learner.py", "sarsa.yaml")
-    assert main.main([*words, f"regime={regime}", "epochs=1", "rollout_length=8", "sarsa_share=0.2"]) == 0
+    sizes = ["batch_size_run=8", "rollout_length=8", "epochs=1", "minibatches=8"]
+    assert main.main([*words, f"regime={regime}", *sizes, "sarsa_share=0.2"]) == 0
     newest = checkpoint.step_folder(tmp_path / "r/sacred/1/checkpoints", 0)
     assert checkpoint.load(newest / checkpoint.LEARNER, torch.device("cpu"))["n_updates"] == updates
 

@@ -12,7 +12,7 @@ import main
 from records.files import read_json
 from records.mongo import MongoStore
 from records.store import FileStore
-from utils.cli import RECORDING_FAILED
+from utils.cli import COPY_INCOMPLETE, RECORDING_FAILED
 
 if TYPE_CHECKING:
     from tests.support.mongo_server import Embedded
@@ -39,14 +39,14 @@ def test_a_run_is_copied_over_a_real_socket(
     assert copy.own_metrics(1)["test_return_mean"].values == pytest.approx(expected, rel=1e-14)  # it keeps 15 digits
 
 
-def test_a_database_that_never_answers_costs_nothing_but_a_message(
+def test_a_database_that_never_answers_costs_a_message_and_the_exit_code(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("MONGO_URL", raising=False)
-    assert run(tmp_path, options=("--mongo-url=mongodb://127.0.0.1:1/nobody",)) == 0
+    assert run(tmp_path, options=("--mongo-url=mongodb://127.0.0.1:1/nobody",)) == COPY_INCOMPLETE
     assert "MONGO_URL" not in os.environ, "the address is this run's own"
     assert read_json(tmp_path / "sacred" / "1" / "run.json")["status"] == "COMPLETED"
     said = capsys.readouterr()

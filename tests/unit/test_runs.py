@@ -36,6 +36,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileStore:
     """Three runs in ./results/sacred: 1 and 2 differ in lr, 3 still runs on another environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MONGO_URL", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)  # a terminal's width, which test processes may be given
     store = FileStore(Path("results/sacred"))
     for run_id, env, lr, status in (
         (1, "battle", 0.1, "COMPLETED"),
