@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
-# Would the tests find wrong code? Makes small changes one by one in a copy and runs the tests of their area; exit code 1
-# when a change is not found:
-#   tools/mutants.sh [WORD]          (only changes whose description or file contains it)
+# Would the tests find wrong code? Makes small changes one by one in a copy, runs the tests of their area, and brings
+# docs/reliability.md up to date; exit code 1 when a change is not found:
+#   tools/mutants.sh [WORD]          (only changes whose description or file contains it; the page stays as it is)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=.venv/bin/python
 export PYTHONPATH=src
 
-if [ $# -gt 0 ]; then
-    exec "$python" -m tests.torture.mutate "$@"
-fi
-"$python" -m tests.torture.mutate --output docs/reliability/mutants.md
+output=(--output docs/reliability/mutants.md --page docs/reliability.md)
+[ $# -eq 0 ] || output=()
+exec .venv/bin/python -m tests.torture.mutate "$@" "${output[@]}"
