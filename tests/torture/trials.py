@@ -25,6 +25,7 @@ import torch
 import yaml
 from torch import Tensor
 
+import launch  # noqa: F401  (main imports it late, and each child would)
 import main
 import run
 import runs
@@ -212,7 +213,11 @@ def changed_state(folder: Path, rng: random.Random) -> str:
         place = place[key]
         key = rng.choice(sorted(place, key=str))
     old = place[key]
-    wrong = [*JUNK, torch.zeros(3), *([old[:1], old.double(), old.flatten()] if isinstance(old, Tensor) else [])]
+    wrong = [
+        *JUNK,
+        torch.zeros(3),
+        *([old.flatten()[:1], old.double(), old.flatten()] if isinstance(old, Tensor) else []),
+    ]
     place[key] = copy.deepcopy(rng.choice(wrong))
     checkpoint.save(path, state)
     return refused([f"--resume={folder / '1'}", "with", f"local_results_path={folder}"], folder / "log")
