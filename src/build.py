@@ -54,6 +54,7 @@ REGISTRIES: Registries = {
     "selector": Kind(selectors.ActionSelector, selectors.REGISTRY),
     "regime": Kind(Regime, regimes.REGISTRY),
 }
+LARGE = 5_000_000  # parameters
 PROJECT = Path(__file__).parents[1]  # relative paths of opponents start here, wherever the command is run
 
 
@@ -196,6 +197,19 @@ def _free_bytes(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
+def _picture_note(config: Config, mac: BasicMAC) -> tuple[str, ...]:
+    """A warning where every pixel of large pictures has weights of its own; else nothing."""
+    shape, count = mac.info.obs_shape, sum(parameter.numel() for parameter in mac.agent.parameters())
+    if len(shape) < 2 or count <= LARGE:
+        return ()
+    side = min(shape[:2])
+    return (
+        f"warning: observations are pictures of {' x '.join(map(str, shape))}, of which agent={config.agent} makes a "
+        f"network of {count:,} parameters, and the replay keeps every pixel. Make them smaller, to 14 cells or so "
+        f"(env_args.downscale={max(2, side // 14)} where env=pettingzoo), and read them with agent=conv.",
+    )
+
+
 def make_regime(config: Config) -> Regime[Any]:
     """How the learner learns from what is played."""
     return make(resolve(REGISTRIES["regime"], config.regime, "regime", config.trust), config.args, {})
@@ -298,7 +312,7 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
         runner=VectorRunner(env, mac, stream("behaviour", device), start),
         test_runner=VectorRunner(test_env, learner.acting(), stream("evaluation", device), start),
         processes=processes,
-        notes=(memory, regime.describe()),
+        notes=(*_picture_note(config, mac), memory, regime.describe()),
     )
     if config.checkpoint_path and not resumed:
         load_networks(system, checkpoint.step_folder(Path(config.checkpoint_path), config.load_step))

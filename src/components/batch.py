@@ -35,6 +35,7 @@ class EnvInfo:
     has_avail: bool = False  # Step.avail is a mask rather than None
     has_position: bool = False  # Step.position is given rather than None
     compact_dim: int = 0  # numbers in a row of Step.compact; 0: it is None
+    kinds: tuple[int, ...] = ()  # of every agent, from 0; (): all are of one
     meaning: tuple[str, ...] = ()  # "key = value" of what decides, beside shapes, what observations and actions mean
 
 

@@ -111,6 +111,26 @@ class ContiguousGrouping(Grouping):
         return Assignment(label.masked_fill(~features.alive, -1))
 
 
+class KindGrouping(Grouping):
+    """The kinds of agents that the environment announces; never changes."""
+
+    dynamic = False
+
+    def __init__(self, info: EnvInfo, *, n_groups: int) -> None:
+        super().__init__(info, n_groups=n_groups)
+        n_kinds = max(info.kinds, default=0) + 1
+        if n_groups != n_kinds:
+            raise GroupingError(
+                f"grouping=kind: expected n_groups={n_kinds}, the number of kinds of agents in {info.name}, got "
+                f"{n_groups}. Set it, or use another grouping."
+            )
+        self._kinds = info.kinds or (0,) * info.n_agents
+
+    def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
+        label = torch.tensor(self._kinds, device=features.obs.device).expand(features.alive.shape)
+        return Assignment(label.masked_fill(~features.alive, -1))
+
+
 class RandomGrouping(Grouping):
     """Equal groups at random, new in every episode."""
 
@@ -209,6 +229,7 @@ class IPCGrouping(Grouping):
 
 REGISTRY: dict[str, type] = {
     "contiguous": ContiguousGrouping,
+    "kind": KindGrouping,
     "random": RandomGrouping,
     "spatial": SpatialGrouping,
     "ipc": IPCGrouping,

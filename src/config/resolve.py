@@ -12,7 +12,7 @@ from config.loader import Layer, for_regime, merge
 from config.ranges import check_ranges
 from config.registry import Registries, config_keys, resolve
 from config.schema import NESTED, Config, ConfigError, check_value, framework_keys, type_name
-from config.since import WITHOUT
+from config.since import without
 from config.trust import NOTHING, Trust
 from utils.version import made_by
 from utils.words import nearest, to_yaml
@@ -140,7 +140,7 @@ def config_from_dict(
     key is missing.
     """
     own = framework_keys()
-    values = {**WITHOUT, **values}
+    values = merge(without(values.get("env", "")), values)
     for key in (*own, "env_args", "test_env_args"):
         if key not in values:
             raise ConfigError(f"recorded configuration: the key '{key}' has no value ({made_by(record)}).")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-WITHOUT: dict[str, Any] = {
+_WITHOUT: dict[str, Any] = {
     "threads": 1,
     "regime": "replay",
     "optimiser": "adam",
@@ -14,3 +14,10 @@ WITHOUT: dict[str, Any] = {
     "normalise": "none",
     "death_share": False,
 }
+
+_WITHOUT_IN_ENV: dict[str, dict[str, Any]] = {"pettingzoo": {"pad": False, "downscale": 1}}
+
+
+def without(env: str) -> dict[str, Any]:
+    """Return the later keys of a run on ``env`` with what it did before they existed."""
+    return {**_WITHOUT, "env_args": _WITHOUT_IN_ENV.get(env, {})}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from config.since import WITHOUT
+from config.since import without
 from records.query import flatten
 
 
@@ -15,6 +15,7 @@ def identity(config: Mapping[str, Any]) -> str:
 
     A key whose value is what runs did before it existed is left out, so that older runs keep their identity.
     """
-    flat = {key: value for key, value in flatten(config).items() if key not in WITHOUT or value != WITHOUT[key]}
+    before = flatten(without(config.get("env", "")))
+    flat = {key: value for key, value in flatten(config).items() if key not in before or value != before[key]}
     flat.pop("local_results_path", None)
     return json.dumps(flat, sort_keys=True)

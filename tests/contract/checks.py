@@ -121,6 +121,9 @@ def info_is_sound(case: Case) -> None:
     assert info.n_actions >= 1, f"EnvInfo.n_actions is {info.n_actions}; an agent needs an action."
     assert info.episode_limit >= 1, f"EnvInfo.episode_limit is {info.episode_limit}; expected steps, at least 1."
     assert info.obs_scale > 0, f"EnvInfo.obs_scale is {info.obs_scale}; use 1.0 for observations in natural units."
+    assert not info.kinds or (len(info.kinds), set(info.kinds)) == (info.n_agents, set(range(max(info.kinds) + 1))), (
+        f"EnvInfo.kinds is {info.kinds}; expected the kind of each of {info.n_agents} agents, numbered from 0, or ()."
+    )
     assert len(set(info.stats)) == len(info.stats), f"EnvInfo.stats names a statistic twice: {info.stats}."
 
 

@@ -52,6 +52,21 @@ def test_two_updates_of_self_play_between_imported_teams(tmp_path: Path) -> None
     check_recorded(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "game", "overrides"),
+    [
+        ("iql", "mpe2.simple_speaker_listener_v4", {}),
+        ("hmf", "mpe2.simple_world_comm_v3", {"grouping": "kind", "n_groups": 3}),
+    ],
+)
+def test_two_updates_of_a_team_of_several_kinds(
+    algorithm: str, game: str, overrides: dict[str, Any], tmp_path: Path
+) -> None:
+    env_args = {"entry": game, "pad": True, "kwargs": {"max_cycles": 6}}
+    assert run(tmp_path, algorithm, "pettingzoo", env_args=env_args, **overrides) == 0
+    check_recorded(tmp_path)
+
+
 def test_two_updates_with_the_nearest_neighbours(tmp_path: Path) -> None:
     assert run(tmp_path, "mfvfd", "battle", mf_neighbours=2) == 0
     check_recorded(tmp_path)

@@ -10,11 +10,14 @@ import pytest
 import torch
 from tests.support import small_runs
 from tests.support.factory import config_for
+from torch import Tensor
 
 import build
+from components.batch import EnvInfo
 from config.loader import Layer, layers
 from config.resolve import make_config
 from config.schema import ConfigError
+from envs.torch_env import State, TorchEnv
 from utils.errors import InputError
 
 RNN = {"agent": "rnn", "rnn_hidden_dim": 4}
@@ -149,3 +152,32 @@ def test_a_component_key_without_a_value() -> None:
 def test_an_environment_argument_without_a_value() -> None:
     with pytest.raises(ConfigError, match=r"env=bar needs env_args\.capacity \(int\)\. Set it in its YAML\."):
         make_config(without("capacity", "env_args"), build.REGISTRIES)
+
+
+class Gallery(TorchEnv):
+    """Black pictures."""
+
+    def __init__(self, n_envs: int, device: torch.device, *, side: int) -> None:
+        shape = (side, side, 3)
+        super().__init__(n_envs, device, EnvInfo("gallery", 1, 2, shape, torch.uint8, 1 / 255, 5))
+
+    def _start(self) -> State:
+        return {}
+
+    def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
+        raise NotImplementedError
+
+    def _observe(self, state: State) -> Tensor:
+        return torch.zeros(self.n_envs, 1, *self.info.obs_shape, dtype=torch.uint8)
+
+    def _stats(self, state: State) -> dict[str, Tensor]:
+        return {}
+
+
+@pytest.mark.parametrize(("side", "warned"), [(100, True), (10, False)])
+def test_a_network_of_millions_of_parameters_for_pictures_is_announced(side: int, warned: bool, tmp_path: Path) -> None:
+    gallery = tmp_path / "gallery.yaml"
+    gallery.write_text(f"env: {__name__}:Gallery\nenv_args: {{side: {side}}}\nhidden_dims: [256]\nbuffer_size: 100\n")
+    notes = build.build(make_config(layers("iql", str(gallery), []), build.REGISTRIES)[0]).notes
+    expected = "pictures of 100 x 100 x 3, of which agent=mlp makes a network of 7,680,770 parameters"
+    assert any(expected in note and "env_args.downscale=7" in note for note in notes) is warned

@@ -1,4 +1,4 @@
-"""Any PettingZoo ``ParallelEnv`` with discrete actions, as E copies with fixed agent slots.
+"""Any PettingZoo environment with discrete actions, as E copies with fixed agent slots.
 
 A death belongs to an agent, a time limit to an episode: an agent that terminates dies, and agents that are truncated
 together end the episode. docs/pettingzoo.md says what cannot be imported, and why.
@@ -16,7 +16,8 @@ from torch import Tensor
 from components.batch import EnvInfo, Step
 from envs.base import EnvError
 from envs.opponents import Opponent, Role, TwoSidedEnv
-from envs.pettingzoo.game import Game, TeamSpaces, make_parallel_env, split_teams, team_spaces
+from envs.pettingzoo.game import Game, make_parallel_env, split_teams
+from envs.pettingzoo.spaces import TeamSpaces, team_spaces
 from utils.seeding import derive_seed
 
 
@@ -30,6 +31,8 @@ class PettingZooEnv(TwoSidedEnv):
     entry: ``module`` that holds ``parallel_env``, or ``module:callable``.
     kwargs: arguments of that callable.
     team: agents whose name starts so learn; empty: all of them.
+    pad: agents of one team may differ: `TeamSpaces` says how their observations and actions are made equal.
+    downscale: pictures shrink to the means of squares of so many pixels a side; 1: not at all.
     opponent: who plays the rest, the "enemies": uniform random legal actions, or the policy given to ``set_opponent``.
     opponent_checkpoint: where that policy was saved, for opponent: checkpoint; otherwise empty.
     episode_limit: steps after which an episode that still runs is truncated.
@@ -47,14 +50,17 @@ class PettingZooEnv(TwoSidedEnv):
         entry: str,
         kwargs: dict[str, Any],
         team: str,
+        pad: bool,
+        downscale: int,
         opponent: Opponent,
         opponent_checkpoint: str,
         episode_limit: int,
     ) -> None:
         host = torch.device("cpu")  # where the imported environments are, with their dictionaries
         super().__init__(n_envs, host, opponent, opponent_checkpoint)
-        if episode_limit < 1:
-            raise EnvError(f"env_args.episode_limit: expected at least 1, got {episode_limit}.")
+        for key, value in (("episode_limit", episode_limit), ("downscale", downscale)):
+            if value < 1:
+                raise EnvError(f"env_args.{key}: expected at least 1, got {value}.")
         envs = [make_parallel_env(entry, kwargs) for _ in range(n_envs)]
         learners, self._others = split_teams(envs[0].possible_agents, team)
         if opponent != "random" and not self._others:
@@ -62,25 +68,27 @@ class PettingZooEnv(TwoSidedEnv):
                 f"env_args.opponent is '{opponent}', but all agents learn. "
                 f"Choose the learners with env_args.team; the agents are {', '.join(learners)}."
             )
-        self._spaces = team_spaces(envs[0], learners)
+        self._pad, self._downscale = pad, downscale
+        self._spaces = team_spaces(envs[0], learners, pad, downscale)
         self._slots, self._enemy_slots = slice(len(learners)), slice(len(learners), None)
         self._games = [Game(env, learners + self._others, len(learners), episode_limit) for env in envs]
         self.info = EnvInfo(
             name=entry,
             n_agents=len(learners),
             n_actions=self._spaces.n_actions,
-            obs_shape=self._spaces.observation.shape,
+            obs_shape=self._spaces.shape,
             obs_dtype=torch.from_numpy(np.empty(0, self._spaces.dtype)).dtype,
             obs_scale=self._spaces.scale,
             episode_limit=episode_limit,
             stats=("survivors", "opponent_return_sum") if self._others else ("survivors",),
             has_avail=self._spaces.masked,
+            kinds=self._spaces.kinds,
         )
 
     @property
     def enemies(self) -> Role:
-        """The agents that do not learn. Raises EnvError when their spaces differ."""
-        return Role(self._enemy_spaces.observation.shape, self._enemy_spaces.n_actions, len(self._others))
+        """The agents that do not learn. Raises EnvError when their spaces differ and are not padded."""
+        return Role(self._enemy_spaces.shape, self._enemy_spaces.n_actions, len(self._others))
 
     def reset(self, seed: int) -> Step:
         self._begin_opponent(seed, "pettingzoo opponent")
@@ -91,6 +99,7 @@ class PettingZooEnv(TwoSidedEnv):
     def step(self, action: Tensor) -> Step:
         """Advance every copy. Raises EnvError on actions that do not fit, before any copy has moved."""
         joint = np.concatenate(self._joint_action(action), axis=1)
+        self._require_own_actions(joint)
         for game, chosen in zip(self._games, joint, strict=True):
             if game.done:
                 game.next_episode()
@@ -133,7 +142,7 @@ class PettingZooEnv(TwoSidedEnv):
 
     @cached_property
     def _enemy_spaces(self) -> TeamSpaces:
-        return team_spaces(self._games[0].env, self._others)
+        return team_spaces(self._games[0].env, self._others, self._pad, self._downscale)
 
     def _random_action(self, stream: torch.Generator) -> Tensor:
         """Draw uniform random legal actions (E, M) int64 of the M agents that do not learn."""
@@ -143,6 +152,16 @@ class PettingZooEnv(TwoSidedEnv):
     def _acting(self, side: int) -> np.ndarray:
         slots = (self._slots, self._enemy_slots)[side]
         return self._alive(slots) & ~np.array([[game.done] for game in self._games])
+
+    def _require_own_actions(self, joint: np.ndarray) -> None:
+        """Raise EnvError where an agent of a padded team is told (E, P) to do what only others can."""
+        acting = np.concatenate((self._acting(0), self._acting(1)), axis=1)
+        game = self._games[0]
+        for env, agent in np.argwhere(acting & (joint >= game.n_actions)):
+            raise EnvError(
+                f"action: expected 0 .. {game.n_actions[agent] - 1} for {game.agents[agent]}, got {joint[env, agent]} "
+                f"(copy {env}). Step.avail says which actions an agent has."
+            )
 
     def _alive(self, slots: slice) -> np.ndarray:
         """Return who lives, (E, n) bool; a copy."""

@@ -1,125 +1,104 @@
-"""One copy of a PettingZoo environment: how it is made, what its teams share, and its running episode."""
+"""One copy of a PettingZoo environment: how it is made, and its running episode."""
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from importlib.metadata import metadata
 from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Dict, Discrete
-from pettingzoo import ParallelEnv
+from pettingzoo import AECEnv, ParallelEnv
+from pettingzoo.utils.conversions import aec_to_parallel
+from pettingzoo.utils.conversions import turn_based_aec_to_parallel_wrapper as Turns
 
 from envs.base import EnvError
+from envs.pettingzoo.spaces import TeamSpaces, action_space, stem
 from utils.seeding import derive_seed
+from utils.words import nearest
 
 SEED_LIMIT = 2**31 - 1  # engines written in C take no larger seed
-MASKED = {"observation", "action_mask"}  # PettingZoo's convention where not every action is always legal
+VERSION = r"_v\d+$"
+DISTRIBUTIONS = {"pygame": "pygame-ce", "supersuit": "SuperSuit", "Box2D": "box2d"}  # that have another name
 
 
 def make_parallel_env(entry: str, kwargs: dict[str, Any]) -> ParallelEnv:
     """Call ``module.parallel_env(**kwargs)``, or for ``module:callable`` that callable.
 
-    Raises EnvError when there is no such thing, when it refuses ``kwargs`` or when it makes something else (a class
-    that would, before it is called).
+    A module without ``parallel_env`` has ``env``, a game of turns: all its agents then look in every step, and the
+    action of the one whose turn it is counts. Raises EnvError when there is no such thing, when it refuses ``kwargs``
+    or when it makes something else (a class that would, before it is called).
     """
-    module, _, attribute = entry.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module), attribute or "parallel_env")
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise EnvError(
-            f"env_args.entry: cannot import '{entry}' ({error}). Expected an installed module that holds parallel_env, "
-            "such as mpe2.simple_spread_v3, or module:callable."
-        ) from error
-    if isinstance(factory, type) and not issubclass(factory, ParallelEnv):
+    factory = _imported(entry)
+    if isinstance(factory, type) and not issubclass(factory, ParallelEnv | AECEnv):
         raise _no_parallel_env(entry, factory)
     try:
         env = factory(**kwargs)
+    except ModuleNotFoundError as error:
+        raise _not_found(entry, error) from error
     except TypeError as error:
         raise EnvError(f"env_args.kwargs: {entry} refuses {kwargs} ({error}).") from error
+    if isinstance(env, AECEnv):
+        return aec_to_parallel(env) if env.metadata.get("is_parallelizable") else Turns(env)
     if not isinstance(env, ParallelEnv):
         raise _no_parallel_env(entry, type(env))
     return env
 
 
+def _imported(entry: str) -> Any:
+    """Return what makes the environments. Raises EnvError."""
+    name, _, attribute = entry.partition(":")
+    try:
+        module = importlib.import_module(name)
+        return getattr(module, attribute or ("parallel_env" if hasattr(module, "parallel_env") else "env"))
+    except ModuleNotFoundError as error:
+        raise _not_found(entry, error) from error
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise _not_imported(entry, str(error)) from error
+
+
+def _not_found(entry: str, error: ModuleNotFoundError) -> EnvError:
+    """Name the module that is missing: the environment's own, or another that it needs and what installs it."""
+    module, missing = entry.partition(":")[0], error.name or ""
+    package, _, rest = module.partition(".")
+    if not f"{module}.".startswith(f"{missing}."):
+        family = rest.partition(".")[0]
+        extra = package == "pettingzoo" and family in (metadata(package).get_all("Provides-Extra") or ())
+        wanted = f"'pettingzoo[{family}]'" if extra else DISTRIBUTIONS.get(missing, missing.partition(".")[0])
+        return EnvError(
+            f"env_args.entry: '{entry}' needs the package {missing}, which is not installed. Install it: "
+            f".venv/bin/pip install {wanted}"
+        )
+    if missing == package:
+        return _not_imported(entry, f"no package '{package}' is installed or on PYTHONPATH")
+    above, _, last = missing.rpartition(".")
+    here = [found.name for found in pkgutil.iter_modules(importlib.import_module(above).__path__)]
+    versions = [name for name in here if re.sub(VERSION, "", name) == re.sub(VERSION, "", last) and name != last]
+    known = f" It has {', '.join(versions)}." if versions else nearest(last, here)
+    return _not_imported(entry, f"{above} has no '{last}'.{known}")
+
+
+def _not_imported(entry: str, reason: str) -> EnvError:
+    return EnvError(
+        f"env_args.entry: cannot import '{entry}' ({reason.removesuffix('.')}). Expected an installed module that "
+        "holds parallel_env, such as mpe2.simple_spread_v3, or module:callable."
+    )
+
+
 def _no_parallel_env(entry: str, made: type) -> EnvError:
-    return EnvError(f"env_args.entry: expected '{entry}' to make a ParallelEnv, got {made.__name__}.")
+    return EnvError(f"env_args.entry: expected '{entry}' to make a ParallelEnv or AECEnv, got {made.__name__}.")
 
 
 def split_teams(agents: list[str], team: str) -> tuple[list[str], list[str]]:
     """Return the agents whose name starts with ``team``, and the rest. Raises EnvError when no name does."""
     learners = [agent for agent in agents if agent.startswith(team)]
     if not learners:
-        prefixes = sorted({agent.rstrip("0123456789").rstrip("_") for agent in agents})
+        prefixes = sorted({stem(agent) for agent in agents})
         raise EnvError(f"env_args.team: no agent's name starts with '{team}'. Names start with {', '.join(prefixes)}.")
     return learners, [agent for agent in agents if not agent.startswith(team)]
-
-
-@dataclass(frozen=True)
-class TeamSpaces:
-    """The one observation space and the one action space of a team."""
-
-    observation: Box
-    action: Discrete
-    masked: bool  # the environment gives an action mask beside each observation
-
-    @property
-    def n_actions(self) -> int:
-        """Number of actions."""
-        return int(self.action.n)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The observations' own dtype, but float32 for float64."""
-        dtype = np.dtype(self.observation.dtype)
-        return np.dtype(np.float32) if dtype == np.float64 else dtype
-
-    @property
-    def scale(self) -> float:
-        """1/255 for pictures, that is uint8 from 0 to 255; otherwise 1."""
-        box = self.observation
-        picture = box.dtype == np.uint8 and bool((box.low == 0).all() and (box.high == 255).all())
-        return 1 / 255 if picture else 1.0
-
-
-def team_spaces(env: ParallelEnv, agents: list[str]) -> TeamSpaces:
-    """Return the spaces that ``agents`` share. Raises EnvError, naming two agents whose spaces differ."""
-    first = agents[0]
-    spaces = _agent_spaces(env, first)
-    for agent in agents[1:]:
-        other = _agent_spaces(env, agent)
-        for kind, a, b in (
-            ("observation", spaces.observation, other.observation),
-            ("action", spaces.action, other.action),
-        ):
-            if (a.shape, a.dtype) != (b.shape, b.dtype) or (kind == "action" and a != b):
-                raise EnvError(
-                    f"The agents of one team need equal {kind} spaces, but {first} has {a} and {agent} has {b}. Choose "
-                    "one kind of agent with env_args.team, or pad the spaces with a wrapper (SuperSuit has them)."
-                )
-    return spaces
-
-
-def action_space(env: ParallelEnv, agent: str) -> Discrete:
-    """Return the agent's action space. Raises EnvError for one that is not Discrete."""
-    space = env.action_space(agent)
-    if not isinstance(space, Discrete):
-        raise EnvError(f"{agent} has the action space {space}; only Discrete actions can be imported.")
-    return space
-
-
-def _agent_spaces(env: ParallelEnv, agent: str) -> TeamSpaces:
-    space = env.observation_space(agent)
-    masked = isinstance(space, Dict) and set(space.spaces) == MASKED
-    observation = space["observation"] if masked else space
-    if not isinstance(observation, Box):
-        raise EnvError(
-            f"{agent} has the observation space {space}; expected a Box, or a Dict of 'observation' (Box) and "
-            "'action_mask'. Flatten it with a wrapper."
-        )
-    return TeamSpaces(observation, action_space(env, agent), masked)
 
 
 class Game:
@@ -135,6 +114,7 @@ class Game:
         self.episode_limit = episode_limit
         self.n_actions = np.array([action_space(env, agent).n for agent in agents])
         self._start = np.array([action_space(env, agent).start for agent in agents])
+        self._turns = isinstance(env, Turns)
         self._slot = {agent: slot for slot, agent in enumerate(agents)}
         self.stream = 0  # seed of this copy's episode seeds
         self.episode = 0  # counts from 1
@@ -175,21 +155,23 @@ class Game:
         self._close(timed_out[: self.n_learners])
 
     def legal(self) -> np.ndarray:
-        """Return the legal actions, (P, largest n_actions) bool; all of an agent's where there is no mask."""
+        """Return the legal actions, (P, largest n_actions) bool; all of an agent's where there is no mask.
+
+        All are legal, too, for an agent that waits for its turn: none of them is executed.
+        """
         legal = np.arange(self.n_actions.max()) < self.n_actions[:, None]
         for slot in np.flatnonzero(self.alive):
             seen = self.observations[self.agents[slot]]
-            if isinstance(seen, dict):
+            if isinstance(seen, dict) and "action_mask" in seen and (seen["action_mask"].any() or not self._turns):
                 legal[slot, : self.n_actions[slot]] = seen["action_mask"]
         return legal
 
     def observe(self, slots: slice, spaces: TeamSpaces) -> np.ndarray:
         """Return the observations of the agents of ``slots``, (n, *O) in ``spaces.dtype``; 0 for the absent."""
         agents, alive = self.agents[slots], self.alive[slots]
-        obs = np.zeros((len(agents), *spaces.observation.shape), dtype=spaces.dtype)
+        obs = np.zeros((len(agents), *spaces.shape), dtype=spaces.dtype)
         for index in np.flatnonzero(alive):
-            seen = self.observations[agents[index]]
-            obs[index] = seen["observation"] if spaces.masked else seen
+            spaces.write(obs[index], int(index), self.observations[agents[index]])
         return obs
 
     def state_dict(self) -> dict[str, Any]:

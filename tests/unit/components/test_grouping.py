@@ -54,6 +54,8 @@ def features(alive: Tensor, position: Tensor | None = None) -> GroupingInput:
 
 def make(name: str, info: EnvInfo, n_groups: int) -> Grouping:
     extra = {"ipc_features": "obs_action"} if name == "ipc" else {}
+    if name == "kind":
+        info = replace(info, kinds=tuple(agent % n_groups for agent in range(info.n_agents)))
     return REGISTRY[name](info, n_groups=n_groups, **extra)
 
 
@@ -133,6 +135,19 @@ def test_a_grouping_says_whether_members_change() -> None:
 def test_impossible_number_of_groups(n_groups: int) -> None:
     with pytest.raises(InputError, match=rf"n_groups: expected between 1 and .* agents \(6\), got {n_groups}"):
         ContiguousGrouping(INFO, n_groups=n_groups)
+
+
+def test_kinds_are_groups_wherever_they_stand() -> None:
+    grouping = REGISTRY["kind"](replace(INFO, kinds=(1, 0, 0, 1, 2, 1)), n_groups=3)
+    alive = torch.tensor([[True, True, True, False, True, True]])
+    assert grouping.assign(features(alive), stream()).group.tolist() == [[1, 0, 0, -1, 2, 1]]
+
+
+def test_as_many_groups_as_kinds_are_demanded() -> None:
+    with pytest.raises(
+        InputError, match="grouping=kind: expected n_groups=2, the number of kinds of agents in toy, go"
+    ):
+        REGISTRY["kind"](replace(INFO, kinds=(0, 1, 0, 1, 0, 0)), n_groups=3)
 
 
 def test_positions_are_demanded_when_the_grouping_is_made() -> None:

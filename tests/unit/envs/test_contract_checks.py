@@ -44,6 +44,12 @@ class NoActions(Bar):
         self.info = replace(self.info, n_actions=0)
 
 
+class NoKindZero(Bar):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.info = replace(self.info, kinds=(1, 1, 2, 2, 2))
+
+
 class DoubleReward(Spoilt):
     def spoil(self, row: Step, first: Tensor) -> Step:
         return replace(row, reward=row.reward.double())
@@ -184,6 +190,7 @@ class ClosesOnce(Bar):
     ("check", "broken", "message"),
     [
         (checks.info_is_sound, NoActions, "EnvInfo.n_actions is 0"),
+        (checks.info_is_sound, NoKindZero, "EnvInfo.kinds is .* the kind of each of 5 agents"),
         (checks.shapes_and_dtypes, DoubleReward, "Step.reward has dtype torch.float64, expected torch.float32"),
         (checks.shapes_and_dtypes, NoStats, "Make EnvInfo.stats, has_avail, has_position and compact_dim agree"),
         (checks.shapes_and_dtypes, OneStatForAll, r"Step.info\[attendance\] has shape \(1,\), expected \(3,\)"),

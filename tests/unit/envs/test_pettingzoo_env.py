@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence
 from pettingzoo import ParallelEnv
 
 from components.batch import Step
@@ -91,16 +94,35 @@ class Pension(Roster):
         return seen, dict.fromkeys(self.possible_agents, 5.0), *rest  # type: ignore[return-value]
 
 
+def needs_supersuit() -> ParallelEnv:
+    return importlib.import_module("supersuit").wrapped()
+
+
 def not_an_env() -> object:
     return object()
 
 
-def roster(n_envs: int = 1, team: str = "", opponent: str = "random", limit: int = 100, **kwargs: Any) -> PettingZooEnv:
-    return imported(f"{__name__}:Roster", kwargs, n_envs=n_envs, team=team, opponent=opponent, limit=limit)
+def roster(
+    n_envs: int = 1,
+    team: str = "",
+    opponent: str = "random",
+    limit: int = 100,
+    pad: bool = False,
+    downscale: int = 1,
+    **kwargs: Any,
+) -> PettingZooEnv:
+    return imported(f"{__name__}:Roster", kwargs, n_envs, team, opponent, limit, pad, downscale)
 
 
 def imported(
-    entry: str, kwargs: dict[str, Any], n_envs: int = 1, team: str = "", opponent: str = "random", limit: int = 100
+    entry: str,
+    kwargs: dict[str, Any],
+    n_envs: int = 1,
+    team: str = "",
+    opponent: str = "random",
+    limit: int = 100,
+    pad: bool = False,
+    downscale: int = 1,
 ) -> PettingZooEnv:
     return PettingZooEnv(
         n_envs,
@@ -108,6 +130,8 @@ def imported(
         entry=entry,
         kwargs=kwargs,
         team=team,
+        pad=pad,
+        downscale=downscale,
         opponent=opponent,  # type: ignore[arg-type]
         opponent_checkpoint="somewhere" if opponent == "checkpoint" else "",
         episode_limit=limit,
@@ -306,8 +330,18 @@ def test_opponent_policy_must_fit() -> None:
             r"equal action spaces, but a_0 has Discrete\(3\) and a_1 has Discrete\(4\)",
             {"actions": [Discrete(3), Discrete(4)]},
         ),
-        ("a_0 has the action space MultiDiscrete.*only Discrete", {"actions": [MultiDiscrete([2, 2])] * 2}),
-        ("a_0 has the observation space Discrete.*expected a Box", {"spaces": [Discrete(4)] * 2}),
+        ("uint8.*. Set env_args.pad=true", {"spaces": [Box(0, 9, (3,), np.int32), Box(0, 9, (2,), np.uint8)]}),
+        (
+            r"a_0 has the action space MultiDiscrete.*Discrete.*env_args.kwargs.continuous=false",
+            {"actions": [MultiDiscrete([2, 2])] * 2},
+        ),
+        ("a_0 has the observation space Sequence.*no array of a fixed size", {"spaces": [Sequence(Discrete(4))] * 2}),
+        (
+            "a_0: expected observations of the two parts .* got action_mask, map, observation",
+            {"spaces": [Dict({"observation": Discrete(2), "action_mask": MultiBinary(3), "map": Discrete(2)})] * 2},
+        ),
+        ("env_args.downscale: expected at least 1, got 0", {"downscale": 0}),
+        (r"pictures of at least 4 x 4 cells, but a_0 has observations of shape \(3,\)", {"downscale": 4}),
         ("no agent's name starts with 'zebra'. Names start with a", {"team": "zebra"}),
         ("episode_limit: expected at least 1, got 0", {"limit": 0}),
         (r"refuses .*'bananas'", {"bananas": 3}),
@@ -319,6 +353,109 @@ def test_bad_arguments(message: str, arguments: dict[str, Any]) -> None:
         roster(end=[3, 3], **arguments)
 
 
+def test_padding_makes_kinds_equal_and_says_which_they_are() -> None:
+    """Two b's that see 2 numbers and have 2 actions, an a that sees 3 and has 4; b_0 dies first."""
+    spaces = [Box(0, 10**6, (size,), np.int32) for size in (2, 3, 2)]
+    names, acts = ["b_0", "a_0", "b_1"], [Discrete(2), Discrete(4), Discrete(2)]
+    env = roster(names=names, spaces=spaces, actions=acts, end=[1, 3, 3], pad=True)
+    row = env.reset(seed=0)
+    assert (env.info.obs_shape, env.info.obs_dtype, env.info.kinds) == ((5,), torch.int32, (0, 1, 0))
+    number = int(row.obs[0, 1, 2])
+    assert row.obs[0].tolist() == [[0, 0, 0, 1, 0], [0, 1, number, 0, 1], [0, 2, 0, 1, 0]]
+    assert row.avail is not None
+    assert row.avail[0].tolist() == [[True, True, False, False], [True] * 4, [True, True, False, False]]
+    row = env.step(torch.tensor([[1, 3, 0]]))
+    assert row.reward.tolist() == [[1.0, 13.0, 20.0]]
+    assert row.obs[0, :, 3:].tolist() == [[0, 0], [0, 1], [1, 0]]
+    with pytest.raises(EnvError, match=r"action: expected 0 .. 1 for b_1, got 2 \(copy 0\). Step.avail says"):
+        env.step(torch.tensor([[3, 3, 2]]))
+
+
+def test_a_padded_team_of_one_kind_has_no_kind_in_its_observations() -> None:
+    env = roster(end=[2, 2], pad=True)
+    env.reset(seed=0)
+    assert (env.info.obs_shape, env.info.kinds, env.info.has_avail) == ((3,), (0, 0), False)
+
+
+def test_agents_of_equal_spaces_are_of_one_kind_when_their_names_differ_in_a_number() -> None:
+    assert roster(names=["x_0", "x_1", "y_0"], end=[1, 1, 1]).info.kinds == (0, 0, 1)
+
+
+def test_the_kind_beside_padded_pictures_is_1_once_decoded() -> None:
+    pictures = [Box(0, 255, (4, 4), np.uint8), Box(0, 255, (3, 4), np.uint8)]
+    env = roster(end=[2, 2], spaces=pictures, pad=True)
+    obs = env.reset(seed=0).obs[0]
+    assert (env.info.obs_shape, env.info.obs_scale) == ((18,), 1 / 255)
+    assert obs[:, 16:].tolist() == [[255, 0], [0, 255]]
+    assert not obs[1, 12:16].any()
+
+
+def test_a_padded_policy_plays_others_of_several_kinds() -> None:
+    spaces = [Box(0, 10**6, (size,), np.int32) for size in (1, 3, 1, 3)]
+    env = roster(
+        team="a", names=["a_0", "a_1", "b_0", "b_1"], spaces=spaces, end=[3] * 4, opponent="checkpoint", pad=True
+    )
+    policy = Follow()
+    policy.obs_shape = (5,)
+    env.set_opponent(policy)
+    env.reset(seed=0)
+    assert env.enemies.n_agents == 2
+    assert env.step(actions(env, 0)).info["opponent_return_sum"].item() == 50.0
+
+
+def test_downscaled_pictures_are_means_of_squares() -> None:
+    env = roster(end=[1], spaces=[Box(0, 255, (5, 4, 3), np.uint8)], downscale=2)
+    row = env.reset(seed=0)
+    assert (env.info.obs_shape, env.info.obs_scale) == ((2, 2, 3), 1 / 255)
+    pixels = env._games[0].observations["a_0"].astype(np.float64)
+    expected = (pixels[0:2, 2:4].sum(axis=(0, 1)) / 4).round()
+    assert row.obs.dtype is torch.uint8
+    assert row.obs[0, 0, 0, 1].tolist() == expected.tolist()
+
+
+def test_rock_paper_scissors_observes_a_one_hot_vector() -> None:
+    env = imported("pettingzoo.classic.rps_v2", {"max_cycles": 3}, n_envs=2)
+    assert (env.info.obs_shape, env.info.obs_dtype, env.info.n_actions) == ((4,), torch.uint8, 3)
+    assert env.reset(seed=0).obs.tolist() == [[[0, 0, 0, 1]] * 2] * 2
+    assert env.step(torch.tensor([[0, 2], [1, 1]])).obs.argmax(-1).tolist() == [[2, 0], [1, 1]]
+
+
+def test_a_game_of_turns_is_played_by_all_at_once() -> None:
+    """Connect four: whose turn it is may choose among its moves, and the other's choice changes nothing."""
+    env = imported("pettingzoo.classic.connect_four_v3", {})
+    row = env.reset(seed=0)
+    for t, column in enumerate([3, 2, 3, 2, 3, 2, 3]):
+        assert row.avail is not None
+        assert row.avail.all()
+        assert not row.done.any()
+        row = env.step(torch.tensor([[column, 6] if t % 2 == 0 else [6, column]]))
+    assert row.terminated.all()
+    assert row.reward.tolist() == [[1.0, -1.0]]
+    full = imported("pettingzoo.classic.connect_four_v3", {})
+    row = full.reset(seed=0)
+    for _ in range(6):
+        row = full.step(torch.tensor([[0, 0]]))
+    assert row.avail is not None
+    assert row.avail[0, :, 0].tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("mpe2.simple_tag_v9", "mpe2 has no 'simple_tag_v9'. It has simple_tag_v3"),
+        ("mpe2.simple_tog_v3", "mpe2 has no 'simple_tog_v3'. Did you mean 'simple_tag_v3'"),
+        ("no_such_package.env_v1", "no package 'no_such_package' is installed or on PYTHONPATH"),
+        ("pettingzoo.butterfly.pistonball_v6", r"needs the package pymunk.*pip install 'pettingzoo\[butterfly\]'"),
+        (f"{__name__}:needs_supersuit", "needs the package supersuit.*pip install SuperSuit"),
+    ],
+)
+def test_what_is_missing_is_named(entry: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymunk", None)
+    monkeypatch.setitem(sys.modules, "supersuit", None)
+    with pytest.raises(EnvError, match=message):
+        imported(entry, {})
+
+
 @pytest.mark.parametrize("entry", ["no_such_package", "json", "json:no_such_name", ""])
 def test_entry_that_cannot_be_imported(entry: str) -> None:
     with pytest.raises(EnvError, match=f"env_args.entry: cannot import '{entry}'"):
@@ -326,7 +463,7 @@ def test_entry_that_cannot_be_imported(entry: str) -> None:
 
 
 def test_entry_that_makes_something_else() -> None:
-    with pytest.raises(EnvError, match="to make a ParallelEnv, got object"):
+    with pytest.raises(EnvError, match="to make a ParallelEnv or AECEnv, got object"):
         imported(f"{__name__}:not_an_env", {})
 
 
@@ -357,7 +494,13 @@ def tigers() -> PettingZooEnv:
     return imported("magent2.environments.tiger_deer_v4", kwargs, n_envs=2, team="tiger")
 
 
-@pytest.mark.parametrize("make", [mpe2_tag, tigers])
+def padded_speaker() -> PettingZooEnv:
+    env = imported("mpe2.simple_speaker_listener_v4", {"max_cycles": 7}, n_envs=2, pad=True)
+    env.info = replace(env.info, n_actions=3)  # of the speaker, who has fewer: `actions` draws from those
+    return env
+
+
+@pytest.mark.parametrize("make", [mpe2_tag, tigers, padded_speaker])
 def test_real_environments_continue_exactly_from_a_saved_state(make: Callable[[], PettingZooEnv]) -> None:
     env = make()
     env.reset(seed=1)

@@ -1,0 +1,178 @@
+"""How the agents of a PettingZoo team see and act, as arrays of one shape."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, Space
+from gymnasium.spaces.utils import flatten, flatten_space
+from pettingzoo import ParallelEnv
+
+from envs.base import EnvError
+
+MASKED = {"observation", "action_mask"}  # PettingZoo's convention where not every action is always legal
+
+
+def stem(agent: str) -> str:
+    """Return the agent's name without its number."""
+    return agent.rstrip("0123456789").rstrip("_")
+
+
+def action_space(env: ParallelEnv, agent: str) -> Discrete:
+    """Return the agent's action space. Raises EnvError for one that is not Discrete."""
+    space = env.action_space(agent)
+    if not isinstance(space, Discrete):
+        raise EnvError(
+            f"{agent} has the action space {space}; expected a Discrete one. Where the environment has a switch, set "
+            "it: env_args.kwargs.continuous=false, or continuous_actions=false."
+        )
+    return space
+
+
+@dataclass(frozen=True)
+class View:
+    """One agent's observations as arrays: boxes as they are, everything else as gymnasium flattens it."""
+
+    space: Space
+    box: Box
+    masked: bool  # an action mask stands beside each observation
+    downscale: int  # side of the squares of cells whose mean is one cell; 1: none
+
+    @classmethod
+    def of(cls, env: ParallelEnv, agent: str, downscale: int) -> View:
+        """Describe what ``agent`` sees. Raises EnvError for what is no array, or cannot be made smaller."""
+        space = env.observation_space(agent)
+        masked = isinstance(space, Dict) and "action_mask" in space.spaces
+        if masked:
+            if set(space.spaces) != MASKED:
+                raise EnvError(
+                    f"{agent}: expected observations of the two parts observation and action_mask, got "
+                    f"{', '.join(space.spaces)}. Put the rest into observation with a wrapper."
+                )
+            space = space["observation"]
+        box = space if isinstance(space, Box) else flatten_space(space)
+        if not isinstance(box, Box):
+            raise EnvError(
+                f"{agent} has the observation space {space}, which is no array of a fixed size. Flatten it with a "
+                "wrapper."
+            )
+        if downscale > 1 and (len(box.shape) < 2 or min(box.shape[:2]) < downscale):
+            raise EnvError(
+                f"env_args.downscale: expected pictures of at least {downscale} x {downscale} cells, but {agent} has "
+                f"observations of shape {box.shape}. Use downscale=1."
+            )
+        return cls(space, box, masked, downscale)
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an array."""
+        if self.downscale == 1:
+            return self.box.shape
+        return (*(side // self.downscale for side in self.box.shape[:2]), *self.box.shape[2:])
+
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """The observations' own dtype, but float32 for float64, and uint8 for zeros and ones that were flattened."""
+        box = self.box
+        if box is not self.space and np.issubdtype(box.dtype, np.integer) and bool((box.high <= 1).all()):
+            return np.dtype(np.uint8)
+        return np.dtype(np.float32) if box.dtype == np.float64 else np.dtype(box.dtype)
+
+    @cached_property
+    def scale(self) -> float:
+        """1/255 for pictures, that is uint8 from 0 to 255; otherwise 1."""
+        box = self.box
+        picture = box.dtype == np.uint8 and bool((box.low == 0).all() and (box.high == 255).all())
+        return 1 / 255 if picture else 1.0
+
+    def read(self, seen: Any) -> np.ndarray:
+        """Make the array of what the environment hands out; pixels beyond the last whole square are left out."""
+        if self.masked:
+            seen = seen["observation"]
+        array = np.asarray(seen if isinstance(self.space, Box) else flatten(self.space, seen))
+        if self.downscale == 1:
+            return array
+        side, (height, width) = self.downscale, self.shape[:2]
+        squares = array[: height * side, : width * side].reshape(height, side, width, side, *array.shape[2:])
+        mean = squares.mean(axis=(1, 3), dtype=np.float32)
+        return mean.round() if np.issubdtype(array.dtype, np.integer) else mean
+
+
+@dataclass(frozen=True)
+class TeamSpaces:
+    """The observations and actions of a team, equal for all its agents, or padded to be so.
+
+    Padded observations are vectors: the agent's own numbers, zeros up to the longest of the team, then a one-hot kind
+    if there are several. Agents are of one kind when their names differ only in a number, and their spaces do not.
+    """
+
+    views: tuple[View, ...]  # of every agent
+    kinds: tuple[int, ...]  # of every agent, in the order of their first appearance
+    n_actions: int  # of the agent that has most
+    masked: bool  # not every agent may always choose each of ``n_actions``
+    padded: bool
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        if not self.padded:
+            return self.views[0].shape
+        n_kinds = max(self.kinds) + 1
+        return (self._longest + (n_kinds if n_kinds > 1 else 0),)
+
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """Dtype that holds every agent's observations."""
+        dtype = np.result_type(*(view.dtype for view in self.views))
+        return np.dtype(np.float32) if dtype == np.float64 else dtype
+
+    @cached_property
+    def scale(self) -> float:
+        """1/255 where all observations are pictures; otherwise 1."""
+        return max(view.scale for view in self.views)
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(math.prod(view.shape) for view in self.views)
+
+    def write(self, row: np.ndarray, agent: int, seen: Any) -> None:
+        """Put what the ``agent``-th of the team sees into its ``row`` of zeros."""
+        array = self.views[agent].read(seen)
+        if not self.padded:
+            row[...] = array
+            return
+        row[: array.size] = array.ravel()
+        if len(row) > self._longest:
+            row[self._longest + self.kinds[agent]] = round(1 / self.scale)
+
+
+def team_spaces(env: ParallelEnv, agents: list[str], pad: bool, downscale: int) -> TeamSpaces:
+    """Return how ``agents`` see and act. Raises EnvError, naming two agents whose spaces differ, unless ``pad``."""
+    views = [View.of(env, agent, downscale) for agent in agents]
+    actions = [action_space(env, agent) for agent in agents]
+    looks = [(view.shape, view.dtype, view.scale) for view in views]
+    if not pad:
+        for what, spaces, compared in (
+            ("observation", [view.space for view in views], looks),
+            ("action", actions, actions),
+        ):
+            for agent, space, key in zip(agents, spaces, compared, strict=True):
+                if key != compared[0]:
+                    raise EnvError(
+                        f"The agents of one team need equal {what} spaces, but {agents[0]} has {spaces[0]} and {agent} "
+                        f"has {space}. Set env_args.pad=true, which pads observations and masks actions, or choose "
+                        "one kind of agent with env_args.team."
+                    )
+    keys = [(stem(agent), look, space.n) for agent, look, space in zip(agents, looks, actions, strict=True)]
+    order = list(dict.fromkeys(keys))
+    return TeamSpaces(
+        views=tuple(views),
+        kinds=tuple(order.index(key) for key in keys),
+        n_actions=max(int(space.n) for space in actions),
+        masked=any(view.masked for view in views) or len({space.n for space in actions}) > 1,
+        padded=pad,
+    )
