@@ -23,10 +23,12 @@ def require_at_least(key: str, value: float, minimum: float) -> None:
 
 
 class TorchEnv(Env):
-    """E copies of a game as one dictionary of tensors, on any device; no agent ever dies.
+    """E copies of a game as one dictionary of tensors, on any device.
 
     A game defines ``_start``, ``_play``, ``_observe`` and ``_stats`` as functions from tensors to new tensors; never in
-    place, so that a returned Step stays what it was. Every step draws new episodes for all copies and keeps those of
+    place, so that a returned Step stays what it was. In a game where agents die the state has an entry ``alive`` (E, N)
+    bool: ``_play`` then gets action 0 for the dead, their observations and what they would earn from then on become 0,
+    and a copy where all are dead has terminated. Every step draws new episodes for all copies and keeps those of
     the copies that need one: nothing waits for the device, and the random stream does not depend on which copies end.
     """
 
@@ -42,7 +44,7 @@ class TorchEnv(Env):
         self.info = info
         self._generator = torch.Generator(device)
         self._state: State = {}
-        self._alive = torch.ones(n_envs, info.n_agents, dtype=torch.bool, device=device)
+        self._all = torch.ones(n_envs, info.n_agents, dtype=torch.bool, device=device)
 
     @abstractmethod
     def _start(self) -> State:
@@ -69,15 +71,19 @@ class TorchEnv(Env):
         no_time = torch.zeros(self.n_envs, dtype=torch.int64, device=self.device)
         not_done = torch.zeros(self.n_envs, dtype=torch.bool, device=self.device)
         no_reward = torch.zeros(self.n_envs, self.info.n_agents, device=self.device)
-        self._state = self._start() | {"t": no_time, "done": not_done}
+        start = self._start()
+        self._check_alive(start)
+        self._state = start | {"t": no_time, "done": not_done}
         return self._row(no_reward, terminated=not_done, truncated=not_done)
 
     def step(self, action: Tensor) -> Step:
-        self._check(action)
-        first = self._state["done"]
+        action = self._checked(action)
+        first, alive = self._state["done"], self._alive(self._state)
         played, reward, terminated = self._play(self._state, action)
         new = self._start()
         self._check_played(new, played, reward, terminated)
+        if "alive" in played:
+            reward, terminated = reward.masked_fill(~alive, 0.0), terminated | ~played["alive"].any(dim=1)
         t = torch.where(first, 0, self._state["t"] + 1)
         terminated = terminated & ~first
         truncated = (t >= self.info.episode_limit) & ~terminated
@@ -101,15 +107,31 @@ class TorchEnv(Env):
 
     def _row(self, reward: Tensor, terminated: Tensor, truncated: Tensor) -> Step:
         state = self._state
+        obs, alive = self._observe(state), self._alive(state)
+        if "alive" in state:
+            obs = obs.masked_fill(~alive.view(*alive.shape, *[1] * len(self.info.obs_shape)), 0)
         return Step(
-            obs=self._observe(state),
-            alive=self._alive,
+            obs=obs,
+            alive=alive,
             reward=reward,
             terminated=terminated,
             truncated=truncated,
             info=self._stats(state),
             position=self._position(state),
         )
+
+    def _alive(self, state: State) -> Tensor:
+        """Return who lives, (E, N) bool."""
+        return state.get("alive", self._all)
+
+    def _check_alive(self, state: State) -> None:
+        """Raise EnvError for an entry ``alive`` that does not say of every agent whether it lives."""
+        alive = self._alive(state)
+        if (alive.shape, alive.dtype) != (self._all.shape, torch.bool):
+            raise EnvError(
+                f"{self.info.name}: expected state['alive'] of shape {tuple(self._all.shape)} (environments, agents) "
+                f"and dtype torch.bool, got {tuple(alive.shape)} and {alive.dtype}."
+            )
 
     def _check_played(self, start: State, played: State, reward: Tensor, terminated: Tensor) -> None:
         """Raise EnvError for what `_play` forgot, or made of another shape."""
@@ -119,6 +141,7 @@ class TorchEnv(Env):
                 f"{self.info.name}: expected _play() to return every key of _start(), got none for "
                 f"{', '.join(sorted(missing))}. Return them all, also those that stay."
             )
+        self._check_alive(played)
         shapes = {"rewards": (reward, (self.n_envs, self.info.n_agents)), "terminated": (terminated, (self.n_envs,))}
         for name, (tensor, expected) in shapes.items():
             if tuple(tensor.shape) != expected:
@@ -127,7 +150,8 @@ class TorchEnv(Env):
                     f"{tuple(tensor.shape)}."
                 )
 
-    def _check(self, action: Tensor) -> None:
+    def _checked(self, action: Tensor) -> Tensor:
+        """Return ``action`` with 0 for the dead. Raises EnvError for actions that do not fit."""
         name, expected = self.info.name, (self.n_envs, self.info.n_agents)
         if not self._state:
             raise EnvError(f"{name}: step() came before reset(). Call reset(seed) once first.")
@@ -136,11 +160,14 @@ class TorchEnv(Env):
                 f"{name}: expected actions of shape {expected} (environments, agents) and dtype torch.int64, "
                 f"got {tuple(action.shape)} and {action.dtype}."
             )
+        if "alive" in self._state:
+            action = action.masked_fill(~self._state["alive"], 0)
         if action.device.type != "cpu":  # reading the values would make the host wait for the device
-            return
+            return action
         low, high = (int(bound) for bound in action.aminmax())
         if low < 0 or high >= self.info.n_actions:
             raise EnvError(f"{name}: expected actions in [0, {self.info.n_actions}), got values from {low} to {high}.")
+        return action
 
 
 def _shapes(state: State) -> dict[str, tuple[int, ...]]:

@@ -174,7 +174,7 @@ class AcceptsAnything(Bar):
 
 
 class Crashes(Bar):
-    def _check(self, action: Tensor) -> None:
+    def _checked(self, action: Tensor) -> Tensor:
         raise RuntimeError("segmentation fault")
 
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from envs.bar import Bar
+from envs.base import EnvError
 from envs.matrix_game import MatrixGame
 from envs.pursuit.env import Pursuit
 from envs.spread import Spread
-from envs.torch_env import TorchEnv, relative_to_agents
+from envs.torch_env import State, TorchEnv, relative_to_agents
 
 
 @pytest.mark.gpu
@@ -50,3 +51,27 @@ def test_relative_places_equal_a_slow_loop(n_objects: int, n_agents: int) -> Non
     for env, k in itertools.product(range(4), range(n_agents)):
         others = [agents[env, j] for j in range(n_agents) if j != k]
         assert torch.equal(seen[env, k], torch.stack([*objects[env], *others]) - agents[env, k])
+
+
+class Undecided(Bar):
+    """Says of no agent, or at some step no longer, whether it lives."""
+
+    dtype: torch.dtype
+
+    def _start(self) -> State:
+        return super()._start() | {"alive": torch.ones(self.n_envs, self.info.n_agents, dtype=self.dtype)}
+
+    def _play(self, state: State, action: torch.Tensor) -> tuple[State, torch.Tensor, torch.Tensor]:
+        played, reward, terminated = super()._play(state, action)
+        return played | {"alive": state["alive"][:, :1]}, reward, terminated
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [(torch.float32, r"of shape \(2, 5\) .* got \(2, 5\) and torch.float32"), (torch.bool, r"got \(2, 1\) and")],
+)
+def test_alive_says_of_every_agent_whether_it_lives(dtype: torch.dtype, message: str) -> None:
+    Undecided.dtype = dtype
+    env = Undecided(2, torch.device("cpu"), n_agents=5, capacity=3, episode_limit=2)
+    with pytest.raises(EnvError, match=rf"bar: expected state\['alive'\] .*{message}"):
+        env.step(env.reset(seed=0).alive.long())
