@@ -153,7 +153,7 @@ def disk_full(folder: Path, rng: random.Random) -> str:
         return main.main(eventful(folder))
 
     code = ended(begun(with_full_disk, log))
-    found = points(folder, 1) if (folder / "sacred" / "1").exists() else {}
+    found = points(folder, 1) if (folder / "sacred" / "1" / "run.json").exists() else {}
     assert list(folder.rglob("*.tmp")) == []
     if code in (BAD_INPUT, RECORDING_FAILED):
         assert all(curve == whole().points[name][: len(curve)] for name, curve in found.items())
