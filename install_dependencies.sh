@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Makes .venv beside this script with everything the project needs, checks it, and prints the next command.
-# Safe to run again: what is installed already stays. `--dev` adds the tests' tools, `--cluster` adds Ray.
+# Safe to run again: what is installed already stays. `--extras` adds ONNX and safetensors, `--dev` also the tests'
+# tools, `--cluster` Ray.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 requirements=(-r requirements.txt)
 for option in "$@"; do
   case "$option" in
+    --extras) requirements+=(-r requirements-extras.txt) ;;
     --dev) requirements+=(-r requirements-dev.txt) ;;
     --cluster) requirements+=(-r requirements-cluster.txt) ;;
-    *) echo "error: unknown option '$option' (known: --dev, --cluster)" >&2; exit 2 ;;
+    *) echo "error: unknown option '$option' (known: --extras, --dev, --cluster)" >&2; exit 2 ;;
   esac
 done
 

@@ -340,15 +340,21 @@ def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
     return {"config": portable.to_dict(), "info": info, "mac": mac.state_dict()}
 
 
+def mac_of_policy(state: Mapping[str, Any], trust: Trust) -> BasicMAC:
+    """The controller that `policy_state` describes, with new networks. Raises what a state that is none leads to."""
+    dtype = getattr(torch, state["info"]["obs_dtype"])
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"obs_dtype is {state['info']['obs_dtype']}")
+    shape = tuple(state["info"]["obs_shape"])  # a list in JSON
+    info = EnvInfo(**{**state["info"], "obs_dtype": dtype, "obs_shape": shape})
+    return make_mac(config_from_dict(state["config"], state, trust), info)
+
+
 def load_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> BasicMAC:
     """A frozen controller from an exported policy file; ``trust``: what it may import. Raises CheckpointError."""
     state = checkpoint.load(path, device)
     try:
-        dtype = getattr(torch, state["info"]["obs_dtype"])
-        if not isinstance(dtype, torch.dtype):
-            raise TypeError(f"obs_dtype is {state['info']['obs_dtype']}")
-        info = EnvInfo(**{**state["info"], "obs_dtype": dtype})
-        mac = make_mac(config_from_dict(state["config"], state, trust), info).to(device)
+        mac = mac_of_policy(state, trust).to(device)
         mac.load_state_dict(state["mac"])
     except (InputError, AttributeError, KeyError, TypeError, RuntimeError) as error:
         raise checkpoint.CheckpointError(

@@ -1,4 +1,7 @@
-"""``python src/runs.py ls|show|diff|plot|push|pull|rm``: look at recorded runs, compare, copy and delete them."""
+"""``python src/runs.py ls|show|diff|plot|export|push|pull|rm``: look at recorded runs, compare, copy and delete them.
+
+``export`` takes a policy away: the network that acts, as one file with its card.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from config import trust
+from policies import KINDS
 from records.files import RecordError
 from records.listing import Listing, overview
 from records.query import differing_keys, parse_condition
@@ -31,12 +36,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "ls --columns name,seed,lr --metric test_return_mean --sort=-test_return_mean --last 20",
         "show 3",
         "plot 3 5 --metric test_return_mean --smooth 5 --output curves.png",
+        "export 3 --to onnx",
         "rm 4",
     )
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--results", type=Path, default="results", metavar="DIR", help="default: %(default)s")
     where.add_argument("--mongo-url", metavar="URL", help="this MongoDB instead of files; push and pull: or $MONGO_URL")
-    commands = parser.add_subparsers(required=True, metavar="ls|show|diff|plot|push|pull|rm")
+    commands = parser.add_subparsers(required=True, metavar="ls|show|diff|plot|export|push|pull|rm")
 
     def add(command: Any, ids: str | None) -> argparse.ArgumentParser:
         added = commands.add_parser(command.__name__, help=command.__doc__, parents=[where], allow_abbrev=False)
@@ -61,6 +67,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     plotting.add_argument(
         "--output", default="results/tmp/runs.png", type=Path, metavar="FILE", help="default: %(default)s"
     )
+    taking = add(export, None)
+    taking.add_argument("id", type=int, metavar="ID")
+    taking.add_argument("--to", required=True, choices=KINDS, help="the format")
+    taking.add_argument("--step", default="newest", help="step of a checkpoint, best or newest (default)")
+    taking.add_argument(
+        "--out", default="results/policies", type=Path, metavar="DIR", help="default: %(default)s; a file and its card"
+    )
+    trust.add_option(taking)
     add(push, "*")
     add(pull, "*")
     add(rm, "+").add_argument("--yes", action="store_true", help="do not ask")
@@ -175,6 +189,16 @@ def plot(arguments: argparse.Namespace) -> None:
     except (OSError, ValueError) as error:
         raise RecordError(f"--output: cannot write {arguments.output} ({error}).") from error
     print(arguments.output)
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """write the network that acts, alone, as one file with its card"""
+    if arguments.mongo_url:
+        raise RecordError("export: expected a run recorded as files; checkpoints are not copied to MongoDB.")
+    from policies.take import take_away
+
+    files = existing_files(arguments)
+    print(take_away(files, arguments.id, arguments.step, arguments.to, arguments.out, arguments.trust))
 
 
 def push(arguments: argparse.Namespace) -> None:

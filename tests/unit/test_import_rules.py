@@ -37,6 +37,7 @@ UNDER: dict[str, set[str]] = {
         *("build", "runners", "learners", "controllers", "components", "envs"),
         *("pictures", "analysis", "records", "config"),
     },
+    "policies": {"build", "controllers", "components", "records", "config"},
     "performance": {
         *("run", "build", "learners", "controllers", "modules", "components", "envs"),
         *("analysis", "records", "config"),

@@ -1,0 +1,130 @@
+"""The card of a policy: what it is, where it is from, how good it was, and how to use it without this project."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from config.schema import Config
+from policies.network import ActingNetwork
+from records.files import Curve
+from records.store import RunRecord
+
+METRIC = "test_return_mean"
+USE = {
+    "onnx": 'q, *hidden = onnxruntime.InferenceSession("{file}").run(None, {{{arrays}}})',
+    "torchscript": 'q, *hidden = torch.jit.load("{file}")({tensors})',
+    "safetensors": 'tensors = safetensors.torch.load_file("{file}")  # for a network of this architecture',
+}
+
+
+def card_of(
+    record: RunRecord, step: int, config: Config, env_class: type, network: ActingNetwork, curve: Curve, made_by: str
+) -> dict[str, Any]:
+    """Describe the policy of a run at ``step``; ``curve``: its evaluations, ``made_by``: the version that saved it."""
+    info = network.info
+    return {
+        "task": config.env,
+        "env_args": dict(config.env_args),
+        "task_description": inspect.getdoc(env_class) or "",
+        "meaning": list(info.meaning),
+        "algorithm": config.name,
+        "run": record.id,
+        "step": step,
+        "seed": config.seed,
+        "version": made_by,
+        "commit": (record.entry.get("git") or {}).get("commit"),
+        "evaluation": evaluation(curve, step, config),
+        "weights": "averaged" if config.args.get("average_decay", 0.0) > 0.0 else "online",
+        "observation": {
+            "shape": list(info.obs_shape),
+            "dtype": "float32",
+            "stored_as": str(info.obs_dtype).removeprefix("torch."),
+            "unit_of_stored": info.obs_scale,
+        },
+        "action": {"n": info.n_actions, "masked": info.has_avail},
+        "agents": {"trained_with": info.n_agents, "any_number": network.n_agents is None},
+        "hidden_dim": network.hidden_dim,
+        "inputs": network.inputs(),
+        "outputs": network.outputs(),
+    }
+
+
+def evaluation(curve: Curve, step: int, config: Config) -> dict[str, Any] | None:
+    """Return the last evaluation up to ``step``; None where there was none."""
+    until = [index for index, at in enumerate(curve.steps) if at <= step]
+    if not until:
+        return None
+    return {
+        "metric": METRIC,
+        "value": curve.values[until[-1]],
+        "step": curve.steps[until[-1]],
+        "episodes": config.test_nepisode,
+    }
+
+
+def markdown(card: Mapping[str, Any]) -> str:
+    """Write a card for people."""
+    found, observation, agents = card["evaluation"], card["observation"], card["agents"]
+    returned = "never evaluated"
+    if found:
+        at = f"{found['episodes']} greedy episodes at step {found['step']:,}"
+        returned = f"{found['value']:.4g} ({found['metric']}, {at})"
+    names = [given["name"] for given in card["inputs"]]
+    use = USE[card["format"]].format(
+        file=card["file"],
+        arrays=", ".join(f'"{name}": {name}' for name in names),
+        tensors=", ".join(f"{name}={name}" for name in names),
+    )
+    stored = f"{observation['stored_as']} in units of {observation['unit_of_stored']:g}"
+    rows = {
+        "task": f"{card['task']} with {settings(card['env_args'])}",
+        "trained by": f"{card['algorithm']}, seed {card['seed']}, step {card['step']:,} of run {card['run']}",
+        "return": returned,
+        "weights": card["weights"],
+        "observation of an agent": f"{observation['dtype']} {tuple(observation['shape'])}, in natural units "
+        f"(in training {stored})",
+        "actions": f"{card['action']['n']}, the one with the highest value"
+        + (", among those available" if card["action"]["masked"] else ""),
+        "agents": "any number" if agents["any_number"] else f"exactly {agents['trained_with']}, in the order of slots",
+        "population in training": agents["trained_with"],
+        "saved by": f"version {card['version']}, commit {card['commit']}",
+        "file": f"{card['file']}, {card['format']}, {card['bytes']:,} bytes",
+        "SHA-256": card["sha256"],
+        "checked": f"the file chooses the run's action on {card['checked']['equal']:,} of "
+        f"{card['checked']['observations']:,} random observations",
+    }
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    inputs = "\n".join(
+        f"| `{given['name']}` | {given['dtype']} | ({', '.join(map(str, given['shape']))}) | {given['meaning']} |"
+        for given in card["inputs"]
+    )
+    about = "\n".join(f"    {line}".rstrip() for line in card["task_description"].splitlines())
+    return f"""# {card["algorithm"]} on {card["task"]}
+
+| what | |
+| --- | --- |
+{table}
+
+With this project: `policies.play.load_policy("{card["file"]}").act(obs)`. Without:
+
+```python
+{use}
+```
+
+| input | dtype | shape | meaning |
+| --- | --- | --- | --- |
+{inputs}
+
+B games, N agents. Outputs: {", ".join(f"`{name}`" for name in card["outputs"])}; `q` is (B, N, {card["action"]["n"]}).
+
+What the task says of itself:
+
+{about}
+"""
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Write ``key=value`` pairs on one line."""
+    return ", ".join(f"{key}={value}" for key, value in values.items())
