@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import build
 from config.loader import Layer, for_regime, layers, parse_overrides
 from config.resolve import make_config, printed, with_run_keys
 from config.schema import Config
-from config.trust import Trust
+from config.trust import NOTHING, Trust
 from records import checkpoint
 from records.files import read_json
 from records.index import RunIndex, task_key
@@ -56,14 +56,22 @@ class Request:
         """The request of `config.loader.parse_command_line`. Raises InputError for what cannot be run."""
         if arguments.resume is None:
             stack = layers(arguments.config, arguments.env_config, arguments.overrides)
-            return cls(
-                *make_config(stack, build.REGISTRIES, arguments.trust), None, arguments.mongo_url, for_regime(stack)
-            )
+            return cls.fresh(stack, arguments.trust, arguments.mongo_url)
         given = parse_overrides(arguments.overrides)
-        run_dir = checkpoint.resumable_run(arguments.resume, Path(given.values.get("local_results_path", "results")))
-        config, notes = with_run_keys(build.recorded_config(run_dir, arguments.trust), given.values)
+        return cls.further(arguments.resume, given, arguments.trust, arguments.mongo_url)
+
+    @classmethod
+    def fresh(cls, stack: list[Layer], trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
+        """A new run of the layers ``stack``, lowest first. Raises InputError."""
+        return cls(*make_config(stack, build.REGISTRIES, trust), None, mongo_url, for_regime(stack))
+
+    @classmethod
+    def further(cls, run: str, given: Layer, trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
+        """To continue ``run``, an id or a folder, with the keys ``given``. Raises InputError."""
+        run_dir = checkpoint.resumable_run(run, Path(given.values.get("local_results_path", "results")))
+        config, notes = with_run_keys(build.recorded_config(run_dir, trust), given.values)
         recorded = Layer(str(run_dir / "config.json"), read_json(run_dir / "config.json"))
-        return cls(config, notes, run_dir, arguments.mongo_url, [recorded, given])
+        return cls(config, notes, run_dir, mongo_url, [recorded, given])
 
 
 @dataclass(frozen=True)
@@ -221,11 +229,50 @@ def launcher(n_processes: int) -> str:
     return "python" if n_processes == 1 else f"torchrun --nproc-per-node {n_processes}"
 
 
-def _how_to_continue(observer: FileObserver, n_processes: int, trust: Trust) -> str:
-    if observer.run_id is None or not (observer.run_dir / "checkpoints" / checkpoint.RESUME).exists():
-        return "nothing was saved to continue from."
-    words = [launcher(n_processes), "src/main.py", f"--resume={observer.run_dir}", *trust.words()]
-    return f"continue with: {' '.join(words)}"
+@dataclass(frozen=True)
+class Job:
+    """A run that is built and has somewhere to be recorded; nothing of it is written yet."""
+
+    request: Request
+    system: build.System
+    resumed: Resumed | None
+    observer: FileObserver
+    copy: MongoCopy | None
+
+    def run(self) -> None:
+        """The whole run. Raises Stopped or KeyboardInterrupt when asked to stop, and what goes wrong on the way."""
+        observers: list[RunObserver] = [self.observer] if self.copy is None else [self.observer, self.copy]
+        with StopRequest() as stop:  # from before there is a record until after its last word
+            notes = announced(self.request, self.system)
+            ex = experiment(self.system, notes, self.observer, observers, self.resumed, stop)
+            ex.run(options={"--beat-interval": BEAT_SECONDS})
+        if self.request.config.save_replay != "always" and not self.observer.failed:  # only now it says COMPLETED
+            checkpoint.remove_resume(self.observer.run_dir / "checkpoints")
+
+    def close(self) -> None:
+        """Release the environments, and say where the run is recorded."""
+        self.system.close()
+        say(self.observer.summary())
+        close_output()
+
+    @property
+    def continuable(self) -> bool:
+        """Whether a state to continue from is on disk."""
+        observer = self.observer
+        return observer.run_id is not None and (observer.run_dir / "checkpoints" / checkpoint.RESUME).exists()
+
+
+def prepared(read: Callable[[], Request], processes: Processes) -> Job | tuple[build.System, Resumed | None]:
+    """The run that the first process is asked for, built in each; all but the first get its parts, and no record.
+
+    Raises InputError for what cannot be run, before anything is written, and ProcessLost.
+    """
+    request = processes.from_first(read)
+    source = request.resume_from
+    system = processes.together(lambda: build.build(request.config, source is not None, processes))
+    resumed = processes.from_first(lambda: None if source is None else Resumed.read(source, processes.size))
+    found = processes.together(lambda: recorders(request) if processes.first else None)
+    return (system, resumed) if found is None else Job(request, system, resumed, *found)
 
 
 def launch(arguments: argparse.Namespace) -> int:
@@ -239,11 +286,7 @@ def launch(arguments: argparse.Namespace) -> int:
     except InputError as error:
         return refuse(error)
     try:
-        request = processes.from_first(lambda: Request.read(arguments))
-        source = request.resume_from
-        system = processes.together(lambda: build.build(request.config, source is not None, processes))
-        resumed = processes.from_first(lambda: None if source is None else Resumed.read(source, processes.size))
-        found = processes.together(lambda: recorders(request) if processes.first else None)
+        job = prepared(lambda: Request.read(arguments), processes)
     except InputError as error:
         if processes.first:
             refuse(error)
@@ -252,28 +295,28 @@ def launch(arguments: argparse.Namespace) -> int:
     except ProcessLost as error:
         say(f"interrupted ({error}); nothing was recorded.")
         return INTERRUPTED
-    if found is None:
-        return accompany(system, resumed)
-    observer, copy = found
-    observers: list[RunObserver] = [observer] if copy is None else [observer, copy]
+    if not isinstance(job, Job):
+        return accompany(*job)
     code = 0
     try:
-        with StopRequest() as stop:  # from before there is a record until after its last word
-            ex = experiment(system, announced(request, system), observer, observers, resumed, stop)
-            ex.run(options={"--beat-interval": BEAT_SECONDS})
-        if request.config.save_replay != "always" and not observer.failed:  # only now does the record say COMPLETED
-            checkpoint.remove_resume(observer.run_dir / "checkpoints")
+        job.run()
     except (Stopped, KeyboardInterrupt) as error:
         code = INTERRUPTED
         reason = f" ({error})" if str(error) else ""
-        say(f"interrupted{reason}; {_how_to_continue(observer, processes.size, request.config.trust)}")
+        say(f"interrupted{reason}; {_how_to_continue(job, processes.size)}")
     except InputError as error:
         refuse(error)
         code = FAILED
     finally:
-        system.close()
-        say(observer.summary())
-        close_output()
-    if observer.failed:
+        job.close()
+    if job.observer.failed:
         return RECORDING_FAILED
-    return COPY_INCOMPLETE if copy is not None and not copy.complete and not code else code
+    return COPY_INCOMPLETE if job.copy is not None and not job.copy.complete and not code else code
+
+
+def _how_to_continue(job: Job, n_processes: int) -> str:
+    if not job.continuable:
+        return "nothing was saved to continue from."
+    trust = job.request.config.trust
+    words = [launcher(n_processes), "src/main.py", f"--resume={job.observer.run_dir}", *trust.words()]
+    return f"continue with: {' '.join(words)}"

@@ -188,13 +188,14 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def layers(config: str, env_config: str, overrides: list[str]) -> list[Layer]:
-    """The four layers, lowest first."""
-    return [
-        Layer("src/config/default.yaml", read_yaml(CONFIG_DIR / "default.yaml")),
-        named_layer("envs", env_config),
-        named_layer("algs", config),
-        parse_overrides(overrides),
-    ]
+    """The four layers of a command line, lowest first."""
+    return stacked(named_layer("envs", env_config), config, parse_overrides(overrides))
+
+
+def stacked(env: Layer, config: str, given: Layer) -> list[Layer]:
+    """The four layers, lowest first: default.yaml, an environment, the algorithm ``config``, and what was ``given``."""
+    default = Layer("src/config/default.yaml", read_yaml(CONFIG_DIR / "default.yaml"))
+    return [default, env, named_layer("algs", config), given]
 
 
 def for_regime(stack: list[Layer]) -> list[Layer]:

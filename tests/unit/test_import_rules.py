@@ -38,6 +38,7 @@ UNDER: dict[str, set[str]] = {
         *("pictures", "analysis", "records", "config"),
     },
     "policies": {"build", "controllers", "components", "records", "config"},
+    "hmf": {"launch", "experiments", "analysis", "records", "envs.base", "config"},
     "performance": {
         *("run", "build", "learners", "controllers", "modules", "components", "envs"),
         *("analysis", "records", "config"),

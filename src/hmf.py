@@ -1,0 +1,200 @@
+"""Runs from Python, for scripts and notebooks: train, continue, evaluate, film and compare.
+
+A run is played and recorded by the code behind ``src/main.py``, so both give the same numbers and the same records.
+What cannot be run raises `utils.errors.InputError`, whose text says what to do.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from analysis.collect import arrange, curves_of
+from analysis.comparison import RETURN, results_table
+from analysis.tables import Table
+from config.loader import Layer, named_layer, parse_overrides, stacked
+from config.schema import ConfigError
+from config.trust import NOTHING, Trust
+from envs.base import Env
+from experiments.evaluation import Evaluation
+from experiments.video import film
+from launch import Job, Request, prepared
+from records.checkpoint import find_run
+from records.files import Curve, RecordError
+from records.query import flatten
+from records.store import FileStore, RunRecord
+from utils.cli import say
+from utils.errors import InputError
+from utils.processes import ALONE
+from utils.signals import Stopped
+from utils.words import word
+
+Overrides = Mapping[str, Any]  # configuration keys, nested or with dots: {"lr": 0.001, "env_args": {"n_agents": 40}}
+NONE: Overrides = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recorded run."""
+
+    folder: Path
+    trust: Trust = NOTHING  # what its record may import beside this project's code
+
+    @property
+    def record(self) -> RunRecord:
+        """Its configuration, status, versions, times and machine, as they are on disk now."""
+        return FileStore(self.folder.parent).get(int(self.folder.name))
+
+    def curves(self, *metrics: str) -> dict[str, Curve]:
+        """Read metric -> steps, values and times, all or the named ones, with those of the runs that it continues.
+
+        Raises RecordError for a name that the run never logged.
+        """
+        return dict(FileStore(self.folder.parent).metrics(int(self.folder.name), metrics or None))
+
+    def evaluate(
+        self, overrides: Overrides = NONE, *, step: int | str = "newest", episodes: int = 16, seed: int = 0
+    ) -> dict[str, dict[str, float]]:
+        """Play greedy episodes as ``src/evaluate.py`` does: side -> statistic -> mean, also recorded with the run.
+
+        ``overrides`` change ``env_args`` alone; ``step``: that of a checkpoint, ``best`` or ``newest``; ``episodes``:
+        of each side, where an environment has sides. Raises InputError for what cannot be played.
+        """
+        return self._evaluation(overrides, step, episodes, seed).play()
+
+    def video(
+        self,
+        path: Path | str,
+        overrides: Overrides = NONE,
+        *,
+        step: int | str = "newest",
+        seed: int = 0,
+        colour: str = "side",
+        fps: int = 12,
+        every: int = 1,
+    ) -> Path:
+        """Write every ``every``-th picture of one greedy episode as .gif, .mp4, .png (one sheet) or folder.
+
+        ``colour``: ``side``, ``group`` or ``attention``. Returns the path. Raises InputError for what cannot be played
+        or drawn.
+        """
+        film(self._evaluation(overrides, step, 1, seed), Path(path), colour, fps, every)
+        return Path(path)
+
+    def resume(self, overrides: Overrides = NONE) -> Run:
+        """Continue exactly where the run stopped, as ``--resume`` does: a new run that continues this one.
+
+        It is recorded beside this one. ``overrides`` may change keys that change nothing learned, such as ``t_max``.
+        Raises InputError for a run that kept no state, and KeyboardInterrupt when asked to stop, after saving.
+        """
+        beside = {"local_results_path": str(self.folder.parent.parent)}
+        return _play(Request.further(str(self.folder), _given({**beside, **overrides}), self.trust))
+
+    def _evaluation(self, overrides: Overrides, step: int | str, episodes: int, seed: int) -> Evaluation:
+        return Evaluation.of_run(self.folder, str(step), _words(overrides), episodes, seed, self.trust)
+
+
+def train(
+    config: str,
+    env: str | type[Env] | Callable[..., Any],
+    overrides: Overrides = NONE,
+    *,
+    results: Path | str | None = None,
+) -> Run:
+    """Train as ``src/main.py --config=CONFIG --env-config=ENV with OVERRIDES`` does, and return the recorded run.
+
+    ``config``: a file of src/config/algs, or a path ending in .yaml. ``env``: likewise of src/config/envs; or a
+    subclass of `envs.base.Env`; or a function that makes a PettingZoo parallel environment; either of the two with
+    arguments by `functools.partial`. ``results``: the folder to record in, where main.py records if None.
+
+    Raises InputError for what cannot be run, before anything is written, RecordError when a part of the record is not
+    on disk at the end, and KeyboardInterrupt when asked to stop, after saving.
+    """
+    given = {**overrides, **({} if results is None else {"local_results_path": str(results)})}
+    return _play(Request.fresh(stacked(env_layer(env), config, _given(given))))
+
+
+def load(run: int | str | Path, *, results: Path | str = "results", trust: Sequence[str] = ()) -> Run:
+    """Find a recorded run by its id in the folder ``results``, or by its own folder.
+
+    ``trust``: foreign modules and classes that its record may import. Raises CheckpointError for a run that is not
+    there.
+    """
+    return Run(find_run(str(run), Path(results)), Trust(frozenset(trust)))
+
+
+def compare(runs: Sequence[Run], metric: str = RETURN) -> Table:
+    """Tabulate ``metric`` of runs that are recorded in one folder: a row per task and method, over seeds.
+
+    Its ``markdown()``, ``csv()`` and ``latex()`` are text. Raises RecordError for runs of several folders, and for one
+    that never logged the metric.
+    """
+    places = {run.folder.parent.resolve() for run in runs}
+    if len(places) != 1:
+        raise RecordError(
+            f"compare: expected runs that are recorded in one folder, got {len(places)} folders. Train them with the "
+            "same results=..., or copy them into one."
+        )
+    store, records = FileStore(places.pop()), [run.record for run in runs]
+    curves, errors = curves_of(store, records, metric)
+    if errors:
+        raise errors[0]
+    return results_table(arrange(records, curves, {}), metric)
+
+
+def env_layer(env: str | type[Env] | Callable[..., Any]) -> Layer:
+    """Make the layer of configuration that ``env``, as of `train`, stands for. Raises ConfigError."""
+    if isinstance(env, str):
+        return named_layer("envs", env)
+    made, arguments = (env.func, env.keywords) if isinstance(env, partial) else (env, {})
+    if isinstance(env, partial) and env.args:
+        raise ConfigError(f"env: expected arguments by keyword, got {env.args}. Write partial(CLASS, name=value).")
+    if not callable(made):
+        raise ConfigError(
+            f"env: expected a name, a class or a function that makes a PettingZoo environment, got an object of "
+            f"{type(made).__name__}. A run plays many copies: give the class, with its arguments by functools.partial."
+        )
+    module, name = getattr(made, "__module__", ""), getattr(made, "__qualname__", "")
+    if getattr(sys.modules.get(module), name, None) is not made:
+        raise ConfigError(
+            f"env: expected something that its module holds under its own name, got {made}. Define it at the top of a "
+            "module, a script or a notebook."
+        )
+    path = f"{module}:{name}"
+    if isinstance(made, type) and issubclass(made, Env):
+        return Layer("env", {"env": path, "env_args": arguments})
+    imported = named_layer("envs", "pettingzoo").values
+    return Layer("env", {**imported, "env_args": {**imported["env_args"], "entry": path, "kwargs": arguments}})
+
+
+def _words(overrides: Overrides) -> list[str]:
+    return [word(key, value) for key, value in flatten(overrides).items()]
+
+
+def _given(overrides: Overrides) -> Layer:
+    return Layer("overrides", parse_overrides(_words(overrides)).values)
+
+
+def _play(request: Request) -> Run:
+    """Play the whole run. Raises as `train` does."""
+    if threading.current_thread() is not threading.main_thread():
+        raise InputError("train: expected the main thread, which gets Ctrl-C, got another. Train in a process instead.")
+    job = prepared(lambda: request, ALONE)
+    assert isinstance(job, Job)  # alone, this is the process that records
+    try:
+        job.run()
+    except (Stopped, KeyboardInterrupt):
+        kept = "what resume() needs is kept" if job.continuable else "nothing was saved to continue from"
+        say(f"interrupted; {kept}")
+        raise KeyboardInterrupt from None
+    finally:
+        job.close()
+    if job.observer.failed:
+        raise RecordError(job.observer.summary())
+    return Run(job.observer.run_dir, request.config.trust)
