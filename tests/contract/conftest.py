@@ -1,18 +1,25 @@
-"""``pytest tests/contract [--env NAME|module:Class] [--env-args key=value ...] [--device cuda] [--same-start]``."""
+"""``pytest tests/contract [--env NAME|module:Class] [--env-args key=value ...] [--device cuda] [--same-start]``,
+``pytest tests/contract --alg NAME|FILE.yaml [--on ENV ...]``.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.contract.algorithm_checks import AlgorithmCase
 from tests.contract.checks import Case
+from tests.support.small_runs import ENVIRONMENTS
 
 from config.loader import available, named_layer, parse_overrides
 from config.registry import Kind, RegistryError, config_keys, resolve
 from config.trust import EVERYTHING
 from envs import REGISTRY
 from envs.base import Env
+from utils.errors import InputError
 
 SMALL: dict[str, dict[str, Any]] = {  # arguments that make a registered environment quick to check
     "bar": {"n_agents": 7, "capacity": 4, "episode_limit": 5},
@@ -27,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {  # arguments that make a registered environ
 KIND = Kind(Env, REGISTRY)
 SAME_START = ("matrix_game",)
 CASES = pytest.StashKey[list[Case]]()
+ALGORITHM_CASES = pytest.StashKey[list[AlgorithmCase]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,27 +42,58 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--env", help="check this environment only: a registered name or module:Class")
     group.addoption("--env-args", nargs="+", default=[], metavar="KEY=VALUE", help="laid over its YAML's env_args")
     group.addoption("--device", default="cpu", help="cpu or cuda")
+    algorithms = parser.getgroup("algorithm contract")
+    algorithms.addoption("--alg", metavar="NAME|FILE.yaml", help="check this algorithm, and no environment")
+    algorithms.addoption(
+        "--on", nargs="+", default=["bar", "battle"], choices=ENVIRONMENTS, metavar="ENV", help="where it is checked"
+    )
     group.addoption("--same-start", action="store_true", help="nothing in this game is random")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[CASES] = _cases(config)
+    config.stash[ALGORITHM_CASES] = _algorithm_cases(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "env_case" in metafunc.fixturenames:
         cases = metafunc.config.stash[CASES]
         metafunc.parametrize("env_case", cases, ids=[case.name for case in cases])
+    if "algorithm_case" in metafunc.fixturenames:
+        found = metafunc.config.stash[ALGORITHM_CASES]
+        metafunc.parametrize("algorithm_case", found, ids=str)
+
+
+def _algorithm_cases(config: pytest.Config) -> list[AlgorithmCase]:
+    """The algorithm on each environment in each regime that it can learn in; IQL where none is given."""
+    name = config.getoption("--alg", default=None)
+    if name is None:
+        return [] if config.getoption("--env", default=None) else [AlgorithmCase("iql", "bar", "replay")]
+    cases = [AlgorithmCase(name, environment, "replay") for environment in config.getoption("--on")]
+    try:
+        systems = [case.system(Path("unused")) for case in cases]
+    except InputError as error:
+        raise pytest.UsageError(str(error)) from error
+    both = [
+        case
+        for case, system in zip(cases, systems, strict=True)
+        if not (system.learner.replay_only or system.mac.agent.window)
+    ]
+    return [*cases, *(replace(case, regime="rollout") for case in both)]
 
 
 def _cases(config: pytest.Config) -> list[Case]:
     device = torch.device(config.getoption("--device", default="cpu"))
     name = config.getoption("--env", default=None)
     if name is None:
-        return [
-            Case(name, resolve(KIND, name, "env"), _yaml_args(name) | SMALL[name], device, name in SAME_START)
-            for name in REGISTRY
-        ]
+        return (
+            []
+            if config.getoption("--alg", default=None)
+            else [
+                Case(name, resolve(KIND, name, "env"), _yaml_args(name) | SMALL[name], device, name in SAME_START)
+                for name in REGISTRY
+            ]
+        )
     try:
         cls = resolve(KIND, name, "--env", EVERYTHING)
         wanted = config_keys(cls)
