@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv beside this script with everything the project needs, checks it, and prints the next command.
-# Safe to run again: what is installed already stays. `--extras` adds ONNX and safetensors, `--dev` also the tests'
+# Safe to run again: what is installed already stays. `--extras` adds ONNX, safetensors and TensorBoard, `--dev` also the tests'
 # tools, `--cluster` Ray.
 set -euo pipefail
 cd "$(dirname "$0")"

@@ -336,7 +336,7 @@ def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
     """What an exported policy holds: the controller's networks and what rebuilds them; no folders of this machine."""
     info = {field: getattr(mac.info, field) for field in EnvInfo.__dataclass_fields__}
     info["obs_dtype"] = str(mac.info.obs_dtype).removeprefix("torch.")
-    portable = replace(config, local_results_path="results", checkpoint_path="")
+    portable = replace(config, local_results_path="results", tensorboard=False, tracker="none", checkpoint_path="")
     return {"config": portable.to_dict(), "info": info, "mac": mac.state_dict()}
 
 

@@ -25,6 +25,8 @@ from records.index import RunIndex, task_key
 from records.mongo import MongoCopy, MongoStore
 from records.observer import FileObserver, check_writable
 from records.store import FileStore
+from records.tracker import TRACKERS
+from records.tracking import Tracking
 from run import Record, Trainer, Unrecorded, evaluate_once
 from utils.cli import BAD_INPUT, COPY_INCOMPLETE, FAILED, INTERRUPTED, RECORDING_FAILED, close_output, refuse, say
 from utils.errors import InputError
@@ -50,6 +52,17 @@ class Request:
     resume_from: Path | None  # folder of the run to continue
     mongo_url: str | None  # of the copy
     layers: list[Layer]  # where the configuration comes from
+
+    def __post_init__(self) -> None:
+        """Raise InputError where the package of a tracker is missing."""
+        for kind in self.trackers:
+            TRACKERS[kind].check()
+
+    @property
+    def trackers(self) -> list[str]:
+        """Where the metrics go beside the record."""
+        chosen = (("tensorboard", self.config.tensorboard), (self.config.tracker, self.config.tracker != "none"))
+        return [kind for kind, wanted in chosen if wanted]
 
     @classmethod
     def read(cls, arguments: argparse.Namespace) -> Request:
@@ -96,8 +109,8 @@ class Resumed:
         return cls(folder, read_json(folder / "run.json").get("start_time"), state)
 
 
-def recorders(request: Request) -> tuple[FileObserver, MongoCopy | None]:
-    """The observer that records a run as files, and with a URL that of the copy in that database.
+def recorders(request: Request) -> tuple[FileObserver, list[MongoCopy | Tracking]]:
+    """The observer that records a run as files, and those of its copies: in a database, in trackers.
 
     Raises RecordError for what is no MongoDB URL, and where no run could be recorded.
     """
@@ -105,7 +118,8 @@ def recorders(request: Request) -> tuple[FileObserver, MongoCopy | None]:
     copy = MongoCopy(MongoStore.at(request.mongo_url), results) if request.mongo_url else None
     files = FileObserver(results) if copy is None else FileObserver(results, copy.first_id(), copy.claim)
     check_writable(results)
-    return files, copy
+    trackings = [Tracking(kind, Path(request.config.local_results_path)) for kind in request.trackers]
+    return files, [*([copy] if copy else []), *trackings]
 
 
 def experiment(
@@ -237,14 +251,13 @@ class Job:
     system: build.System
     resumed: Resumed | None
     observer: FileObserver
-    copy: MongoCopy | None
+    copies: Sequence[MongoCopy | Tracking]
 
     def run(self) -> None:
         """The whole run. Raises Stopped or KeyboardInterrupt when asked to stop, and what goes wrong on the way."""
-        observers: list[RunObserver] = [self.observer] if self.copy is None else [self.observer, self.copy]
         with StopRequest() as stop:  # from before there is a record until after its last word
             notes = announced(self.request, self.system)
-            ex = experiment(self.system, notes, self.observer, observers, self.resumed, stop)
+            ex = experiment(self.system, notes, self.observer, [self.observer, *self.copies], self.resumed, stop)
             ex.run(options={"--beat-interval": BEAT_SECONDS})
         if self.request.config.save_replay != "always" and not self.observer.failed:  # only now it says COMPLETED
             checkpoint.remove_resume(self.observer.run_dir / "checkpoints")
@@ -279,7 +292,7 @@ def launch(arguments: argparse.Namespace) -> int:
     """A whole run: 0, or 2 for bad input (one line, nothing written), 3 if recording failed, 130 if interrupted.
 
     1 if it failed on the way: in one line what a person can mend, with a traceback a mistake in the code. 5 if all is
-    well but the copy in the database, which lacks a part of the run.
+    well but a copy, in the database or a tracker, which lacks a part of the run.
     """
     try:
         processes = Processes.join()
@@ -311,7 +324,7 @@ def launch(arguments: argparse.Namespace) -> int:
         job.close()
     if job.observer.failed:
         return RECORDING_FAILED
-    return COPY_INCOMPLETE if job.copy is not None and not job.copy.complete and not code else code
+    return code or (0 if all(copy.complete for copy in job.copies) else COPY_INCOMPLETE)
 
 
 def _how_to_continue(job: Job, n_processes: int) -> str:

@@ -1,4 +1,4 @@
-"""``python src/runs.py ls|show|diff|plot|export|push|pull|rm``: look at recorded runs, compare, copy and delete them.
+"""``python src/runs.py COMMAND``: look at recorded runs, compare, copy and delete them.
 
 ``export`` takes a policy away: the network that acts, as one file with its card.
 """
@@ -20,6 +20,8 @@ from records.files import RecordError
 from records.listing import Listing, overview
 from records.query import differing_keys, parse_condition
 from records.store import STATUSES, FileStore, RunStore
+from records.tracker import TRACKERS
+from records.tracker import track as copy_to_tracker
 from utils.cli import command_parser, exit_code
 from utils.words import columns_within, table
 
@@ -42,7 +44,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--results", type=Path, default="results", metavar="DIR", help="default: %(default)s")
     where.add_argument("--mongo-url", metavar="URL", help="this MongoDB instead of files; push and pull: or $MONGO_URL")
-    commands = parser.add_subparsers(required=True, metavar="ls|show|diff|plot|export|push|pull|rm")
+    commands = parser.add_subparsers(required=True, metavar="ls|show|diff|plot|export|track|push|pull|rm")
 
     def add(command: Any, ids: str | None) -> argparse.ArgumentParser:
         added = commands.add_parser(command.__name__, help=command.__doc__, parents=[where], allow_abbrev=False)
@@ -75,6 +77,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--out", default="results/policies", type=Path, metavar="DIR", help="default: %(default)s; a file and its card"
     )
     trust.add_option(taking)
+    add(track, "+").add_argument("--to", required=True, choices=TRACKERS, help="where to")
     add(push, "*")
     add(pull, "*")
     add(rm, "+").add_argument("--yes", action="store_true", help="do not ask")
@@ -199,6 +202,15 @@ def export(arguments: argparse.Namespace) -> None:
 
     files = existing_files(arguments)
     print(take_away(files, arguments.id, arguments.step, arguments.to, arguments.out, arguments.trust))
+
+
+def track(arguments: argparse.Namespace) -> None:
+    """copy metrics of runs to a tracker, of a running one until it ends; each time as a new run there"""
+    if arguments.mongo_url:
+        raise RecordError("track: expected runs recorded as files. Copy those of MongoDB first: src/runs.py pull")
+    for run_id in arguments.ids:
+        n_points = copy_to_tracker(existing_files(arguments), run_id, arguments.to)
+        print(f"run {run_id}: {n_points} points -> {arguments.to}")
 
 
 def push(arguments: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from analysis.statistics import Array, area_under_curve
+from config.schema import RECORDING
 from records.files import Curve, RecordError
 from records.identity import identity
 from records.query import telling_keys
@@ -22,7 +23,7 @@ from utils.words import word
 logger = logging.getLogger(__name__)
 
 TASK_KEYS = ("env", "env_args.", "test_env_args.")
-NOT_COMPARED = ("seed", "name", "local_results_path")
+NOT_COMPARED = ("seed", "name", *RECORDING)
 SCORES = ("final", "tail", "best", "auc")
 TAIL = 5  # evaluations
 

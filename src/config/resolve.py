@@ -11,7 +11,7 @@ from typing import Any
 from config.loader import Layer, for_regime, merge
 from config.ranges import check_ranges
 from config.registry import Registries, config_keys, resolve
-from config.schema import NESTED, Config, ConfigError, check_value, framework_keys, type_name
+from config.schema import NESTED, RECORDING, Config, ConfigError, check_value, framework_keys, type_name
 from config.since import without
 from config.trust import NOTHING, Trust
 from utils.version import made_by
@@ -27,7 +27,7 @@ RESUMABLE = (  # keys that may differ in a resumed run, because they do not chan
     "save_model_interval",
     "keep_checkpoints",
     "save_replay",
-    "local_results_path",
+    *RECORDING,
 )
 
 

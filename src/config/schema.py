@@ -54,6 +54,8 @@ class Config:
     evaluate: bool  # only evaluate the loaded networks
     use_cuda: bool
     local_results_path: str
+    tensorboard: bool  # also write the metrics as TensorBoard's event files
+    tracker: Literal["none", "wandb", "trackio"]  # also send the metrics there
 
     env_args: Mapping[str, Any]
     test_env_args: Mapping[str, Any]  # overrides of env_args for evaluation
@@ -67,6 +69,7 @@ class Config:
         return {**own, "env_args": dict(self.env_args), "test_env_args": dict(self.test_env_args), **self.args}
 
 
+RECORDING = ("local_results_path", "tensorboard", "tracker")  # keys that say where a run is recorded, not what it is
 NESTED = ("env_args", "test_env_args", "args")
 
 

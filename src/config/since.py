@@ -13,6 +13,8 @@ _WITHOUT: dict[str, Any] = {
     "reward_sharing": 0.0,
     "normalise": "none",
     "death_share": False,
+    "tensorboard": False,
+    "tracker": "none",
 }
 
 _WITHOUT_IN_ENV: dict[str, dict[str, Any]] = {"pettingzoo": {"pad": False, "downscale": 1}}

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from config.schema import RECORDING
 from config.since import without
 from records.query import flatten
 
@@ -17,5 +18,4 @@ def identity(config: Mapping[str, Any]) -> str:
     """
     before = flatten(without(config.get("env", "")))
     flat = {key: value for key, value in flatten(config).items() if key not in before or value != before[key]}
-    flat.pop("local_results_path", None)
-    return json.dumps(flat, sort_keys=True)
+    return json.dumps({key: value for key, value in flat.items() if key not in RECORDING}, sort_keys=True)

@@ -17,7 +17,7 @@ from utils.errors import InputError
 FAILED = 1  # on the way
 BAD_INPUT = 2
 RECORDING_FAILED = 3  # the run itself may be whole
-COPY_INCOMPLETE = 5  # in the database; the files are whole (4: sweep.LEFT_OUT)
+COPY_INCOMPLETE = 5  # in the database or a tracker; the files are whole (4: sweep.LEFT_OUT)
 INTERRUPTED = 130
 READER_GONE = 141  # what shells report for SIGPIPE
 

@@ -27,7 +27,7 @@ UNDER: dict[str, set[str]] = {
     "controllers": {"components", "modules"},
     "learners": {"controllers", "components", "modules"},
     "runners": {"controllers", "components", "envs.base"},
-    "records": {"config.since", "config.loader"},
+    "records": {"config.since", "config.loader", "config.schema"},
     "analysis": {"records", "config"},
     "build": {"runners", "learners", "controllers", "modules", "components", "envs", "records", "config"},
     "run": {"build", "controllers.basic_controller", "learners.base", "records"},
