@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sacred import SETTINGS, Experiment
-from sacred.observers.base import RunObserver
-from sacred.run import Run
 
 import build
 from config.loader import Layer, for_regime, layers, parse_overrides
@@ -32,6 +29,7 @@ from utils.cli import BAD_INPUT, COPY_INCOMPLETE, FAILED, INTERRUPTED, RECORDING
 from utils.errors import InputError
 from utils.processes import Processes, ProcessLost
 from utils.progress import clock
+from utils.sacred import SETTINGS, Experiment, Run, RunObserver
 from utils.signals import Stopped, StopRequest
 
 SETTINGS.CAPTURE_MODE = "sys"  # "fd" loses the end of the output

@@ -19,10 +19,10 @@ import pymongo
 from pymongo.database import Database
 from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, PyMongoError
 from pymongo.uri_parser import parse_uri
-from sacred.observers.base import RunObserver
 
 from records.files import METRICS, Curve, RecordError, read_curves
 from records.store import FileStore, RunRecord, RunStore
+from utils.sacred import RunObserver
 
 logger = logging.getLogger(__name__)
 

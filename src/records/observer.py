@@ -10,8 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sacred.observers.base import RunObserver
-
 from records.files import (
     LOCK,
     METRICS,
@@ -27,6 +25,7 @@ from records.store import utc_now
 from utils.atomic import TEMPORARY, AppendFile, write_atomic
 from utils.lock import Lock, is_held
 from utils.outage import Outage
+from utils.sacred import RunObserver
 from utils.version import VERSION
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from sacred.observers.base import RunObserver
-
 from utils.cli import BAD_INPUT, FAILED
+from utils.sacred import RunObserver
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import os
 import signal
 from types import FrameType, TracebackType
 
-from sacred.utils import SacredInterrupt
+from utils.sacred import SacredInterrupt
 
 
 class Stopped(SacredInterrupt):

@@ -13,9 +13,6 @@ import mongomock
 import pytest
 from pymongo.collection import Collection
 from pymongo.database import Database
-from sacred import Experiment
-from sacred.observers import MongoObserver
-from sacred.run import Run
 from tests.support import small_runs
 
 import main
@@ -25,6 +22,9 @@ from records.mongo import MongoCopy, MongoStore, address, connect
 from records.observer import FileObserver
 from records.store import FileStore, RunRecord
 from utils.cli import COPY_INCOMPLETE
+from utils.sacred import Experiment, Run
+
+from sacred.observers import MongoObserver  # isort: skip  (after the stand-in for what it imports)
 
 if TYPE_CHECKING:
     from tests.support.mongo_server import Embedded, Server

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sacred import Experiment
-from sacred.run import Run
 
 from records.files import Curve, RecordError, read_curves, read_json
 from records.machine import git_state
 from records.observer import LARGEST_ID, FileObserver, create_run_folder
 from utils.atomic import AppendFile, write_atomic
+from utils.sacred import Experiment, Run
 from utils.signals import Stopped, StopRequest
 
 fork = multiprocessing.get_context("fork")  # children start at once, everything imported
