@@ -28,6 +28,19 @@ SCORES = ("final", "tail", "best", "auc")
 TAIL = 5  # evaluations
 
 
+def score(curve: Curve, kind: str) -> float:
+    """Return one of SCORES: ``final``, the last value; ``tail``, the mean of the last TAIL; ``best``; ``auc``, the
+    curve's mean height.
+    """
+    if kind == "final":
+        return curve.values[-1]
+    if kind == "tail":
+        return float(np.mean(curve.values[-TAIL:]))
+    if kind == "best":
+        return max(curve.values)
+    return area_under_curve(curve.steps, curve.values)
+
+
 @dataclass(frozen=True)
 class Method:
     """One algorithm with one configuration on one task."""
@@ -36,16 +49,8 @@ class Method:
     curves: Mapping[int, Curve]  # seed -> the metric over t_env
 
     def scores(self, kind: str) -> dict[int, float]:
-        """Return seed -> score: ``final``, the last evaluation; ``tail``, the mean of the last TAIL; ``best``; ``auc``,
-        the curve's mean height.
-        """
-        if kind == "final":
-            return {seed: curve.values[-1] for seed, curve in self.curves.items()}
-        if kind == "tail":
-            return {seed: float(np.mean(curve.values[-TAIL:])) for seed, curve in self.curves.items()}
-        if kind == "best":
-            return {seed: max(curve.values) for seed, curve in self.curves.items()}
-        return {seed: area_under_curve(curve.steps, curve.values) for seed, curve in self.curves.items()}
+        """Return seed -> `score`."""
+        return {seed: score(curve, kind) for seed, curve in self.curves.items()}
 
     @property
     def last_step(self) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 import build
+from analysis.collect import score
 from config.loader import named_layer
 from config.schema import ConfigError, from_values
 from experiments.evaluation import statistics
@@ -35,8 +36,9 @@ class Space:
     algorithms: list[str]
     environment: str
     seeds: list[int]  # a trial runs all of them, its value is their mean
-    metric: str  # statistic of episodes, such as test_return_mean; the last value counts, higher is better
+    metric: str  # statistic of episodes, such as test_return_mean; higher is better
     space: Mapping[str, Any]  # key -> list of values, or {low, high} with log: true or step
+    score: Literal["final", "tail"] = "final"  # what counts: the last value, or the mean of the last five
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -129,24 +131,33 @@ class Search:
         return [*opened, *(study.trials[number] for number in new)]
 
     def execute(self, n_trials: int, n_workers: int) -> None:
-        """Bring every method to ``n_trials``; raises KeyboardInterrupt after the running ones have saved."""
-        at_once = max(n_workers // len(self.space.seeds), 1)
-        for algorithm in self.space.algorithms:
-            study = self.study(algorithm)
-            while (left := n_trials - len(study.get_trials(states=ENDED))) > 0:
-                trials = self.next_trials(study, algorithm, min(left, at_once))
-                planned = [self.plan(algorithm, trial.params) for trial in trials]
-                sweep = Sweep(
-                    [run for runs in planned for run in runs], self.index, LocalWorkers(n_workers), self.folder
+        """Bring every method to ``n_trials``, all of them side by side, so that a search that is stopped early has
+        tuned them equally; raises KeyboardInterrupt after the running ones have saved.
+        """
+        studies = {algorithm: self.study(algorithm) for algorithm in self.space.algorithms}
+        while left := self.left(studies, n_trials):
+            at_once = max(n_workers // (len(self.space.seeds) * len(left)), 1)
+            trials = [
+                (studies[algorithm], trial, self.plan(algorithm, trial.params))
+                for algorithm, n in left.items()
+                for trial in self.next_trials(studies[algorithm], algorithm, min(n, at_once))
+            ]
+            runs = [run for _, _, planned in trials for run in planned]
+            sweep = Sweep(runs, self.index, LocalWorkers(n_workers), self.folder)
+            sweep.execute()
+            if sweep.left:
+                raise InputError(
+                    f"search: another process runs {sweep.left[0].run.label} at this moment. When it has ended, "
+                    "the same command continues."
                 )
-                sweep.execute()
-                if sweep.left:
-                    raise InputError(
-                        f"search: another process runs {sweep.left[0].run.label} at this moment. When it has ended, "
-                        "the same command continues."
-                    )
-                for trial, runs in zip(trials, planned, strict=True):
-                    self.tell(study, trial, runs)
+            for study, trial, planned in trials:
+                self.tell(study, trial, planned)
+
+    @staticmethod
+    def left(studies: Mapping[str, optuna.Study], n_trials: int) -> dict[str, int]:
+        """How many trials each method that has not ended still lacks."""
+        lacking = {name: n_trials - len(study.get_trials(states=ENDED)) for name, study in studies.items()}
+        return {name: n for name, n in lacking.items() if n > 0}
 
     def tell(self, study: optuna.Study, trial: FrozenTrial, runs: Sequence[PlannedRun]) -> None:
         """Record the value of a trial, or that one of its runs failed."""
@@ -161,8 +172,8 @@ class Search:
         print(f"{study.study_name} trial {trial.number}: {self.space.metric} {value:.4g}, {trial.params}", flush=True)
 
     def value(self, run_id: int) -> float:
-        """The last value of the searched metric. Raises RecordError when the run never logged it."""
-        return self.index.store.metrics(run_id, [self.space.metric])[self.space.metric].values[-1]
+        """The score of the searched metric. Raises RecordError when the run never logged it."""
+        return score(self.index.store.metrics(run_id, [self.space.metric])[self.space.metric], self.space.score)
 
     def best(self) -> str:
         """The best trial of every method as YAML to copy from."""

@@ -99,6 +99,20 @@ def test_every_method_gets_the_same_trials_over_the_keys_it_reads(
     assert config["hidden_dims"] in ([8], [4, 4])
 
 
+def test_the_score_may_be_the_mean_of_the_last_evaluations(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
+    name = space_file(tmp_path, score="tail")
+    assert main([name, "--trials=1", f"--results={tmp_path}", "--workers=1"]) == 0
+    trial = trials_of(tmp_path, "iql")[0]
+    assert trial.value == pytest.approx(trial.params["lr"] / 2)  # of 0 and the learning rate
+
+
+def test_methods_advance_side_by_side(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
+    sweep.interrupt_at = 8  # of four runs a round
+    assert main(command(tmp_path, 5)) == 130
+    ended = [[trial.state for trial in trials_of(tmp_path, name)].count(TrialState.COMPLETE) for name in ("iql", "hmf")]
+    assert ended == [2, 2]
+
+
 def test_a_study_continues_and_never_repeats_itself(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
     assert main(command(tmp_path, 1)) == 0
     assert main(command(tmp_path, 3)) == 0
@@ -109,7 +123,7 @@ def test_a_study_continues_and_never_repeats_itself(tmp_path: Path, sweep: type[
 
 
 def test_an_interrupted_trial_is_taken_up_with_its_values(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
-    sweep.interrupt_at = 3  # the second seed of the second trial
+    sweep.interrupt_at = 5  # the second seed of iql's second trial
     assert main(command(tmp_path, 2)) == 130
     before = trials_of(tmp_path, "iql")
     assert [trial.state for trial in before] == [TrialState.COMPLETE, TrialState.RUNNING]
@@ -122,7 +136,7 @@ def test_an_interrupted_trial_is_taken_up_with_its_values(tmp_path: Path, sweep:
 def test_a_failed_trial_counts_and_never_wins(
     tmp_path: Path, sweep: type[RecordingSweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep.fail_at = (1, 2, 3)  # of iql's two trials: the second seed of the first, both seeds of the second
+    sweep.fail_at = (1, 4, 5)  # of iql's two trials: the second seed of the first, both seeds of the second
     assert main(command(tmp_path, 2)) == 0
     assert [trial.state for trial in trials_of(tmp_path, "iql")] == [TrialState.FAIL] * 2
     printed = capsys.readouterr().out
