@@ -21,7 +21,8 @@ class Bar(TorchEnv):
     a random number of agents, uniform in 0..N. The best mean payoff is ``capacity / n_agents``.
 
     Stats over the nights so far: mean and standard deviation of attendance (agents), share of crowded nights, mean
-    payoff per agent and night.
+    payoff per agent and night, and exploitability: what the best other action of one agent alone would have paid it
+    more in that night, mean over agents and nights. 0: exactly ``capacity`` agents attend, nobody gains by deviating.
     """
 
     def __init__(self, n_envs: int, device: torch.device, *, n_agents: int, capacity: int, episode_limit: int) -> None:
@@ -33,7 +34,7 @@ class Bar(TorchEnv):
             obs_dtype=torch.float32,
             obs_scale=1.0,
             episode_limit=episode_limit,
-            stats=("attendance", "attendance_std", "crowded", "payoff"),
+            stats=("attendance", "attendance_std", "crowded", "payoff", "exploitability"),
         )
         super().__init__(n_envs, device, info)
         if not 1 <= capacity <= n_agents:
@@ -54,21 +55,27 @@ class Bar(TorchEnv):
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state_dict``; versions up to 0.1 also kept every night's attendance, which is left out."""
+        """Continue from ``state_dict``; versions up to 0.1 also kept every night's attendance, which is left out, and
+        did not count who gains by deviating: their running episodes count it from here on.
+        """
         kept = {key: value for key, value in state["state"].items() if key != "history"}
+        if "nights" in kept:
+            kept.setdefault("deviations", torch.zeros_like(kept["nights"]))
         super().load_state_dict({**state, "state": kept})
 
     def _start(self) -> State:
         shape = (self.n_envs,)
         zero = torch.zeros(shape, dtype=torch.int64, device=self.device)
         attendance = torch.randint(self.info.n_agents + 1, shape, generator=self._generator, device=self.device)
-        sums = dict.fromkeys(("nights", "sum", "sum_sq", "crowded", "payoff"), zero)
+        sums = dict.fromkeys(("nights", "sum", "sum_sq", "crowded", "payoff", "deviations"), zero)
         return {"attendance": attendance, **sums}
 
     def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
         attendance = action.sum(dim=1)
         crowded = attendance > self.capacity
         price = torch.where(crowded, -1, 1)
+        # Who gains 1 by deviating alone: guests of a crowded bar, those at home while one more would find room.
+        at_home = torch.where(attendance < self.capacity, self.info.n_agents - attendance, 0)
         played = {
             "attendance": attendance,
             "nights": state["nights"] + 1,
@@ -76,6 +83,7 @@ class Bar(TorchEnv):
             "sum_sq": state["sum_sq"] + attendance**2,
             "crowded": state["crowded"] + crowded,
             "payoff": state["payoff"] + price * attendance,
+            "deviations": state["deviations"] + torch.where(crowded, attendance, at_home),
         }
         reward = (action * price.unsqueeze(1)).to(torch.float32)
         return played, reward, torch.zeros_like(crowded)
@@ -93,4 +101,5 @@ class Bar(TorchEnv):
             "attendance_std": variance.sqrt(),
             "crowded": state["crowded"] / nights,
             "payoff": state["payoff"] / (nights * self.info.n_agents),
+            "exploitability": state["deviations"] / (nights * self.info.n_agents),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -38,6 +39,21 @@ def hawk_dove(action_EN: Tensor) -> Tensor:
     return torch.where(action_EN == 1, 2 - 3 * other_hawks, 1 - other_hawks)
 
 
+def gain_by_deviating(payoff: Callable[[Tensor], Tensor], action_EN: Tensor, n_actions: int) -> Tensor:
+    """Return what each agent's best action, those of the others given, would pay it more: (E, N), 0 or above.
+
+    Its mean over agents is a joint action's exploitability; 0 everywhere: a Nash equilibrium in pure strategies.
+    """
+    n_agents = action_EN.shape[1]
+    alone = torch.eye(n_agents, dtype=torch.bool, device=action_EN.device)
+    best_EN = paid_EN = payoff(action_EN)
+    for action in range(n_actions):
+        deviated_ENN = torch.where(alone, action, action_EN.unsqueeze(1))  # (e, k, j): agent k alone plays ``action``
+        paid_ENN = payoff(deviated_ENN.flatten(0, 1)).unflatten(0, (-1, n_agents))
+        best_EN = torch.maximum(best_EN, paid_ENN.diagonal(dim1=1, dim2=2))
+    return best_EN - paid_EN
+
+
 # Name -> payoff (E, N) of the joint action (E, N), number of actions, fewest agents.
 GAMES = {"additive": (additive, 3, 1), "non_monotonic": (non_monotonic, 3, 1), "hawk_dove": (hawk_dove, 2, 2)}
 
@@ -45,7 +61,8 @@ GAMES = {"additive": (additive, 3, 1), "non_monotonic": (non_monotonic, 3, 1), "
 class MatrixGame(TorchEnv):
     """A simultaneous game, played ``episode_limit`` times; the last decision is a termination.
 
-    The observation is the constant 1, shape (1,). Stats: mean payoff per agent and decision so far.
+    The observation is the constant 1, shape (1,). Stats, over agents and decisions so far: mean payoff, and mean
+    exploitability (`gain_by_deviating`, which costs N payoffs of N agents).
     """
 
     def __init__(
@@ -67,21 +84,27 @@ class MatrixGame(TorchEnv):
             obs_dtype=torch.float32,
             obs_scale=1.0,
             episode_limit=episode_limit,
-            stats=("payoff",),
+            stats=("payoff", "exploitability"),
         )
         super().__init__(n_envs, device, info)
 
     def _start(self) -> State:
         zero = torch.zeros(self.n_envs, device=self.device)
-        return {"decisions": zero, "payoff": zero}
+        return {"decisions": zero, "payoff": zero, "exploitability": zero}
 
     def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
         reward = self._payoff(action).to(torch.float32)
-        played = {"decisions": state["decisions"] + 1, "payoff": state["payoff"] + reward.mean(dim=1)}
+        gain = gain_by_deviating(self._payoff, action, self.info.n_actions).to(torch.float32)
+        played = {
+            "decisions": state["decisions"] + 1,
+            "payoff": state["payoff"] + reward.mean(dim=1),
+            "exploitability": state["exploitability"] + gain.mean(dim=1),
+        }
         return played, reward, played["decisions"] >= self.info.episode_limit
 
     def _observe(self, state: State) -> Tensor:
         return torch.ones(self.n_envs, self.info.n_agents, 1, device=self.device)
 
     def _stats(self, state: State) -> dict[str, Tensor]:
-        return {"payoff": state["payoff"] / state["decisions"].clamp(min=1)}
+        decisions = state["decisions"].clamp(min=1)
+        return {name: state[name] / decisions for name in self.info.stats}

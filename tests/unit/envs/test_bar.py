@@ -80,8 +80,21 @@ def test_statistics_cover_the_nights_so_far_and_restart_with_the_episode() -> No
     assert not row.terminated.item()
 
     first = env.step(attend(1, 10, 10))
-    assert [value.item() for value in first.info.values()] == [0.0] * 4
+    assert [value.item() for value in first.info.values()] == [0.0] * 5
     assert first.reward.abs().sum() == 0
+
+
+@pytest.mark.parametrize("count", [0, 3, 5, 6, 7, 10])
+def test_exploitability_is_what_agents_gain_by_deviating_one_by_one(count: int) -> None:
+    action = attend(1, 10, count)
+    everyone, gains = one_night(bar(n_envs=1, n_agents=10, capacity=6), count), []
+    for agent in range(10):
+        env, deviated = bar(n_envs=1, n_agents=10, capacity=6), action.clone()
+        deviated[0, agent] = 1 - action[0, agent]
+        env.reset(seed=0)
+        gains.append(float(env.step(deviated).reward[0, agent] - everyone.reward[0, agent]))
+    assert everyone.info["exploitability"].item() == pytest.approx(np.mean([max(gain, 0.0) for gain in gains]))
+    assert (everyone.info["exploitability"].item() == 0) == (count == 6)
 
 
 def test_spread_of_attendance_is_exact_for_large_populations() -> None:
@@ -156,6 +169,7 @@ def test_state_with_every_nights_attendance_is_continued() -> None:
     env.step(attend(2, 100, 30))
     state = env.state_dict()
     state["state"]["history"] = torch.zeros(2, 50, dtype=torch.int64)
+    del state["state"]["deviations"]
     resumed.load_state_dict(state)
     ours, theirs = (one.step(attend(2, 100, 70)) for one in (env, resumed))
     assert torch.equal(ours.info["attendance"], theirs.info["attendance"])

@@ -52,6 +52,30 @@ def test_hawk_dove_equilibrium_has_half_hawks() -> None:
     assert rewards[2] < rewards[3]
 
 
+@pytest.mark.parametrize(("game", "n_actions"), [("additive", 3), ("non_monotonic", 3), ("hawk_dove", 2)])
+@pytest.mark.parametrize("n_agents", [1, 2, 4])
+def test_exploitability_equals_a_loop_over_agents_and_actions(game: str, n_actions: int, n_agents: int) -> None:
+    if game == "hawk_dove" and n_agents == 1:
+        pytest.skip("nobody to meet")
+    joint = [list(actions) for actions in itertools.product(range(n_actions), repeat=n_agents)]
+    env = matrix_game(game, n_agents=n_agents, n_envs=len(joint))
+    env.reset(seed=0)
+    row = env.step(torch.tensor(joint))
+    rewards = {tuple(actions): reward for actions, reward in zip(joint, row.reward.tolist(), strict=True)}
+    for actions, measured in zip(rewards, row.info["exploitability"].tolist(), strict=True):
+        gains = []
+        for agent in range(n_agents):
+            others = [(*actions[:agent], a, *actions[agent + 1 :]) for a in range(n_actions)]
+            gains.append(max(rewards[other][agent] for other in others) - rewards[actions][agent])
+        assert measured == pytest.approx(sum(gains) / n_agents)
+
+
+def test_nobody_gains_by_leaving_an_equilibrium() -> None:
+    env = matrix_game("non_monotonic", n_envs=3)
+    env.reset(seed=0)
+    assert env.step(torch.tensor([[0, 0], [1, 2], [0, 1]])).info["exploitability"].tolist() == [0.0, 0.0, 16.0]
+
+
 def test_repeated_game_terminates_and_reports_the_mean_payoff() -> None:
     env = matrix_game("additive", episode_limit=2)
     env.reset(seed=0)
