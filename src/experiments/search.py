@@ -31,7 +31,7 @@ RANGE_KEYS = {"low", "high", "log", "step"}
 
 @dataclass(frozen=True)
 class Space:
-    """A search: every algorithm gets its own study over the keys of ``space`` that it reads."""
+    """A search: every algorithm gets its own study over the keys of ``space`` that it reads, and its ``own``."""
 
     algorithms: list[str]
     environment: str
@@ -40,6 +40,7 @@ class Space:
     space: Mapping[str, Any]  # key -> list of values, or {low, high} with log: true or step
     score: Literal["final", "tail"] = "final"  # what counts: the last value, or the mean of the last five
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # algorithm -> keys that it alone searches too
 
 
 def distribution(key: str, given: Any, where: str) -> BaseDistribution:
@@ -79,6 +80,14 @@ class Search:
         for key in distributions:
             if not any(key in found for found in self.distributions.values()):
                 raise ConfigError(f"{where}: no algorithm of this search reads space.{key}. Remove it.")
+        for algorithm, keys in space.own.items():
+            if algorithm not in self.distributions:
+                known = ", ".join(space.algorithms)
+                raise ConfigError(f"{where}: own.{algorithm}: expected an algorithm of this search, one of {known}.")
+            for key, given in keys.items():
+                if not self.reads(algorithm, key):
+                    raise ConfigError(f"{where}: own.{algorithm}.{key}: {algorithm} does not read it. Remove it.")
+                self.distributions[algorithm][key] = distribution(key, given, where)
         self.check_metric()
 
     def check_metric(self) -> None:

@@ -80,9 +80,12 @@ class EpisodeStats:
         return {name: torch.from_numpy(total) for name, total in totals.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
-        totals = (state[key].numpy().copy() for key in ("returns", "length", "actions"))
-        self.returns, self.length, self.actions = totals
+        """Continue from `state_dict`. Raises KeyError or ValueError for what is none of this game's."""
+        for name, total in self.state_dict().items():
+            saved = state[name]
+            if not isinstance(saved, Tensor) or (saved.shape, saved.dtype) != (total.shape, total.dtype):
+                raise ValueError(f"stats.{name}: expected {total.dtype} of shape {tuple(total.shape)}, got {saved!r:.80}")
+            setattr(self, name, saved.numpy().copy())
 
 
 class EpisodeLog:

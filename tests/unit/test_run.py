@@ -323,6 +323,19 @@ def test_resuming_with_a_count_that_no_run_can_have(
     )
 
 
+@pytest.mark.parametrize("spoil", [torch.Tensor.tolist, torch.Tensor.flatten, torch.Tensor.double])
+def test_resuming_with_totals_that_are_none(
+    spoil: Callable[[torch.Tensor], object], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = copied(finished, tmp_path)
+    path = run_dir / "checkpoints" / checkpoint.RESUME
+    state = checkpoint.load(path, CPU)
+    state["runner"]["stats"]["returns"] = spoil(state["runner"]["stats"]["returns"])
+    checkpoint.save(path, state)
+    assert main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path / 'results'}", "t_max=60"]) == FAILED
+    assert "does not fit the run's config.json (ValueError: stats.returns: expected torch.float" in capsys.readouterr().err
+
+
 def test_resuming_with_another_configuration(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

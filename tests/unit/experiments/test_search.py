@@ -106,6 +106,13 @@ def test_the_score_may_be_the_mean_of_the_last_evaluations(tmp_path: Path, sweep
     assert trial.value == pytest.approx(trial.params["lr"] / 2)  # of 0 and the learning rate
 
 
+def test_a_method_may_search_keys_of_its_own(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
+    name = space_file(tmp_path, algorithms=["hmf", "hmf_ipc"], space={"lr": [0.1]}, own={"hmf": {"n_groups": [2, 5]}})
+    assert main([name, "--trials=1", f"--results={tmp_path}", "--workers=1"]) == 0
+    assert trials_of(tmp_path, "hmf")[0].params.keys() == {"lr", "n_groups"}
+    assert trials_of(tmp_path, "hmf_ipc")[0].params.keys() == {"lr"}
+
+
 def test_methods_advance_side_by_side(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
     sweep.interrupt_at = 8  # of four runs a round
     assert main(command(tmp_path, 5)) == 130
@@ -184,6 +191,8 @@ def test_without_optuna_one_line_names_the_cure(
         ),
         ({"metric": "nonsense"}, "metric expects a statistic of episodes, got 'nonsense'. Known: return_mean, "),
         ({"space": {"mf_heads": [2, 4]}}, "no algorithm of this search reads space.mf_heads"),
+        ({"own": {"vdn": {"lr": [0.1]}}}, "own.vdn: expected an algorithm of this search, one of iql, hmf."),
+        ({"own": {"iql": {"n_groups": [2]}}}, "own.iql.n_groups: iql does not read it. Remove it."),
         ({"space": {}}, "must not be empty"),
         ({"enviroment": "bar"}, "unknown key 'enviroment'.*Did you mean 'environment'"),
     ],
