@@ -84,7 +84,9 @@ class EpisodeStats:
         for name, total in self.state_dict().items():
             saved = state[name]
             if not isinstance(saved, Tensor) or (saved.shape, saved.dtype) != (total.shape, total.dtype):
-                raise ValueError(f"stats.{name}: expected {total.dtype} of shape {tuple(total.shape)}, got {saved!r:.80}")
+                raise ValueError(
+                    f"stats.{name}: expected {total.dtype} of shape {tuple(total.shape)}, got {saved!r:.80}"
+                )
             setattr(self, name, saved.numpy().copy())
 
 

@@ -332,8 +332,12 @@ def test_resuming_with_totals_that_are_none(
     state = checkpoint.load(path, CPU)
     state["runner"]["stats"]["returns"] = spoil(state["runner"]["stats"]["returns"])
     checkpoint.save(path, state)
-    assert main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path / 'results'}", "t_max=60"]) == FAILED
-    assert "does not fit the run's config.json (ValueError: stats.returns: expected torch.float" in capsys.readouterr().err
+    assert (
+        main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path / 'results'}", "t_max=60"]) == FAILED
+    )
+    assert (
+        "does not fit the run's config.json (ValueError: stats.returns: expected torch.float" in capsys.readouterr().err
+    )
 
 
 def test_resuming_with_another_configuration(
