@@ -26,6 +26,7 @@ from config.resolve import chosen_classes, config_from_dict, env_values, importe
 from config.schema import Config, ConfigError, type_name
 from config.trust import NOTHING, Trust
 from controllers.basic_controller import BasicMAC
+from controllers.league import League
 from controllers.policy import MACPolicy
 from envs.base import Env
 from envs.opponents import TwoSidedEnv
@@ -71,6 +72,7 @@ class System:
     runner: VectorRunner
     test_runner: VectorRunner
     processes: Processes
+    league: League | None  # who plays the enemies in training, if its past does
     notes: tuple[str, ...]  # sentences for the person who started the run
 
     def close(self) -> None:
@@ -289,7 +291,12 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
     torch.manual_seed(seeding.derive_seed(config.seed, "networks"))  # initial weights; nothing else is global
     mac = make_mac(config, env.info).to(device)
     learner = make_learner(config, mac, processes)
-    set_opponent(env, mac, greedy=False, trust=config.trust)
+    league = None
+    if isinstance(env, TwoSidedEnv) and env.opponent == "league":
+        league = League(mac, env.league_interval, env.league_self_play)
+        env.set_opponent(league)
+    else:
+        set_opponent(env, mac, greedy=False, trust=config.trust)
     set_opponent(test_env, learner.acting(), greedy=True, trust=config.trust)
 
     regime = make_regime(config)
@@ -312,6 +319,7 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
         runner=VectorRunner(env, mac, stream("behaviour", device), start),
         test_runner=VectorRunner(test_env, learner.acting(), stream("evaluation", device), start),
         processes=processes,
+        league=league,
         notes=(*_picture_note(config, mac), memory, regime.describe()),
     )
     if config.checkpoint_path and not resumed:
@@ -322,10 +330,16 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
 def set_opponent(env: Env, mac: BasicMAC, greedy: bool, trust: Trust) -> None:
     """Give an environment of two sides the policy that plays its enemies: the learning controller or a frozen one.
 
-    ``greedy`` environments are the evaluation's; ``trust``: what a frozen policy may import.
+    ``greedy`` environments are the evaluation's; ``trust``: what a frozen policy may import. Raises ConfigError for a
+    league, which only a run in training has.
     """
     if not isinstance(env, TwoSidedEnv):
         return
+    if env.opponent == "league":
+        raise ConfigError(
+            "env_args.opponent=league trains; evaluations need an opponent that stays what it is. Set "
+            "test_env_args.opponent=random, checkpoint or self_play (evaluate.py: env_args.opponent)."
+        )
     if env.opponent == "self_play":
         env.set_opponent(MACPolicy(mac, greedy))
     elif env.opponent == "checkpoint":

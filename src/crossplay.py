@@ -1,5 +1,7 @@
 """``python src/crossplay.py RUN_OR_POLICY ... [--episodes N]``: trained policies play Battle against each other.
 
+``--league RUN``: ratings of one run's policies over its training, from the games of its league.
+
 The first one's environment is the game. Who fits the learners' side is a row, who fits the enemies' side a column,
 beside random play; where both sides are alike everybody is both. Every pair meets with the row on either side.
 """
@@ -17,8 +19,13 @@ from utils.cli import command_parser, exit_code, say
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
-    parser = command_parser("crossplay", __doc__, "1 2 opponents/battle.pt", "3 4 --step best --episodes 32")
-    parser.add_argument("players", nargs="+", metavar="RUN_OR_POLICY", help="id or folder of a run, or a policy.pt")
+    parser = command_parser(
+        "crossplay", __doc__, "1 2 opponents/battle.pt", "3 4 --step best --episodes 32", "--league 5"
+    )
+    parser.add_argument("players", nargs="*", metavar="RUN_OR_POLICY", help="id or folder of a run, or a policy.pt")
+    parser.add_argument(
+        "--league", metavar="RUN", help="rate a run that was trained with opponent=league; play nothing"
+    )
     parser.add_argument("--episodes", type=int, default=16, help="on either side (default: %(default)s)")
     parser.add_argument("--step", default="newest", help="which checkpoint of runs: nearest to a step, best or newest")
     parser.add_argument("--seed", type=int, default=0)
@@ -26,6 +33,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", default=Path("results/tmp/crossplay"), type=Path, metavar="DIR")
     trust.add_option(parser)
     arguments = parser.parse_args(argv)
+    if bool(arguments.players) == bool(arguments.league):
+        parser.error("expected either players or --league RUN")
     if arguments.episodes < 1:
         parser.error(f"--episodes: expected at least 1, got {arguments.episodes}")
     return arguments
@@ -34,6 +43,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def crossplay(argv: Sequence[str]) -> None:
     """Play everything, print and write the results. Raises InputError for what cannot be played."""
     arguments = parse(argv)
+    if arguments.league:
+        league(arguments.league, arguments.results, arguments.out)
+        return
     from analysis.crossplay import write
     from analysis.figures import make_folder
     from experiments.crossplay import load_player, play
@@ -46,6 +58,19 @@ def crossplay(argv: Sequence[str]) -> None:
         say(f"{result.row} on the {result.side} against {result.column}: score {result.scores.mean():.2f}")
         results.append(result)
     print(f"\n{write(results, arguments.out).markdown()}\nwritten: {arguments.out}")
+
+
+def league(run: str, results: Path, out: Path) -> None:
+    """Print and write the ratings of the run's policies. Raises InputError for a run without a league."""
+    from analysis.figures import make_folder
+    from analysis.league import league_table
+    from records.checkpoint import find_run
+    from records.files import read_json
+
+    table = league_table(read_json(find_run(run, results) / "info.json").get("league", []))
+    make_folder(out)
+    table.write(out / "league")
+    print(f"\n{table.markdown()}\nwritten: {out}")
 
 
 def main(argv: Sequence[str]) -> int:

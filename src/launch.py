@@ -162,6 +162,8 @@ def experiment(
             return evaluate_once(system, observer, stop)
         trainer = started(system, observer, resumed, stop)
         observer.add_info(cpu_seconds=trainer.cpu_seconds)  # a list that grows
+        if system.league is not None:
+            observer.add_info(league=system.league.games)  # likewise
         if resumed is not None:
             parent, t_env = resumed.folder, trainer.counters.t_env
             observer.add_info(resumed_from=int(parent.name), resumed_start=resumed.started, resumed_at=t_env)

@@ -149,11 +149,13 @@ class Trainer:
                 runner.memory = mac.adopt(runner.memory, common)
 
     def _learn(self) -> None:
-        """Every update that is due."""
+        """Every update that is due; now and then the policy becomes a past one that it plays against."""
         counters, system = self.counters, self.system
         for metrics in system.regime.updates(system.learner, system.rows, counters.t_env):
             counters.sums = {name: counters.sums.get(name, 0.0) + value for name, value in metrics.items()}
             counters.n_sums += 1
+        if system.league is not None and system.league.due(counters.t_env):
+            system.league.add(counters.t_env, system.learner.acting())
 
     def write_metrics(self) -> None:
         """Log the means since the last call: training metrics over updates, episode statistics over episodes.

@@ -17,7 +17,11 @@ _WITHOUT: dict[str, Any] = {
     "tracker": "none",
 }
 
-_WITHOUT_IN_ENV: dict[str, dict[str, Any]] = {"pettingzoo": {"pad": False, "downscale": 1}}
+_LEAGUE = {"league_interval": 10000, "league_self_play": 0.5}
+_WITHOUT_IN_ENV: dict[str, dict[str, Any]] = {
+    "battle": _LEAGUE,
+    "pettingzoo": {"pad": False, "downscale": 1, **_LEAGUE},
+}
 
 
 def without(env: str) -> dict[str, Any]:

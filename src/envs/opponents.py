@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -13,8 +14,8 @@ from components.batch import Step
 from envs.base import Env, EnvError
 from utils.seeding import generator
 
-Opponent = Literal["random", "checkpoint", "self_play"]
-"""Who plays the enemies: uniform random actions, a frozen policy, or the controller that is learning."""
+Opponent = Literal["random", "checkpoint", "self_play", "league"]
+"""Who plays the enemies: uniform random actions, a frozen policy, the controller that is learning, or its past."""
 
 
 class Role(NamedTuple):
@@ -47,7 +48,8 @@ class Policy(Protocol):
         """Choose actions (E, N) int64 in [0, n_actions); those of the dead are ignored.
 
         ``step`` is the row as the enemies see it: ``obs`` (E, N, *obs_shape) in the stored dtype and scale,
-        ``alive``, ``position``; its rewards are 0. ``first`` (E,) bool: forget what was carried over.
+        ``alive``, ``position``; its rewards are 0, and ``info["score"]`` (E,) float32 is the learners' result where an
+        episode ends: 1 won, 0.5 drawn, 0 lost. ``first`` (E,) bool: forget what was carried over.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -60,14 +62,34 @@ class Policy(Protocol):
 class TwoSidedEnv(Env):
     """An environment of two sides: the learners' actions come from outside, the enemies' from an opponent inside.
 
-    A game defines ``enemies``, ``_look_as_enemies`` and ``_acting``, calls ``_begin_opponent`` in ``reset`` and
-    ``_joint_action`` in ``step``, and adds its own part to ``state_dict`` and ``load_state_dict``. The opponent draws
-    from a random stream of its own: how episodes start does not depend on who plays.
+    A game defines ``enemies``, ``_look_as_enemies``, ``_lead`` and ``_acting``, calls ``_begin_opponent`` in ``reset``
+    and ``_joint_action`` in ``step``, and adds its own part to ``state_dict`` and ``load_state_dict``. The opponent
+    draws from a random stream of its own: how episodes start does not depend on who plays.
+
+    opponent: who plays the enemies: random actions, or the policy given to ``set_opponent``.
+    opponent_checkpoint: where that policy was saved, for opponent: checkpoint; others ignore it.
+    league_interval: environment steps of the run from one past policy to the next, for opponent: league.
+    league_self_play: share of its episodes against the policy as it is now instead.
+
+    Raises EnvError for a frozen policy without a path.
     """
 
-    def __init__(self, n_envs: int, device: torch.device, opponent: Opponent, opponent_checkpoint: str) -> None:
-        """Keep who plays the enemies. Raises EnvError for a frozen policy without a path; others ignore the path."""
+    def __init__(
+        self,
+        n_envs: int,
+        device: torch.device,
+        *,
+        opponent: Opponent,
+        opponent_checkpoint: str,
+        league_interval: int,
+        league_self_play: float,
+    ) -> None:
         super().__init__(n_envs, device)
+        if league_interval < 1 or not 0 <= league_self_play <= 1:
+            raise EnvError(
+                "env_args: expected a league_interval of at least 1 and a league_self_play from 0 to 1, got "
+                f"{league_interval} and {league_self_play}."
+            )
         if opponent == "checkpoint" and not opponent_checkpoint:
             raise EnvError(
                 "env_args.opponent is 'checkpoint' and env_args.opponent_checkpoint is empty: expected the path of a "
@@ -75,6 +97,8 @@ class TwoSidedEnv(Env):
             )
         self.opponent = opponent
         self.opponent_checkpoint = opponent_checkpoint
+        self.league_interval = league_interval
+        self.league_self_play = league_self_play
         self._policy: Policy | None = None
         self._opponent_stream: torch.Generator | None = None
 
@@ -88,6 +112,10 @@ class TwoSidedEnv(Env):
         """Return the enemies' own row, and ``first`` (E,) bool, true where an episode begins with this row."""
 
     @abstractmethod
+    def _lead(self) -> np.ndarray:
+        """Return by how much the learners are ahead of the enemies, (E,); whoever is ahead at the end has won."""
+
+    @abstractmethod
     def _acting(self, side: int) -> np.ndarray:
         """Return which learners (side 0) or enemies (1) have their actions executed in this step: (E, n) bool."""
 
@@ -98,7 +126,9 @@ class TwoSidedEnv(Env):
     def set_opponent(self, policy: Policy) -> None:
         """Let ``policy`` play the enemies. Raises EnvError when it does not fit them or none is wanted."""
         if self.opponent == "random":
-            raise EnvError("env_args.opponent is 'random', which takes no policy; choose checkpoint or self_play.")
+            raise EnvError(
+                "env_args.opponent is 'random', which takes no policy; choose checkpoint, self_play or league."
+            )
         obs_shape, n_actions, n_agents = self.enemies
         if (tuple(policy.obs_shape), policy.n_actions) != (obs_shape, n_actions):
             raise EnvError(
@@ -144,7 +174,9 @@ class TwoSidedEnv(Env):
         own = self._checked(action, 0, self.info.n_agents, self.info.n_actions)
         if self._policy is None:
             return own, self._random_action(stream).numpy()
-        chosen = self._policy(*self._look_as_enemies(), stream)
+        step, first = self._look_as_enemies()
+        score = torch.from_numpy(0.5 + 0.5 * np.sign(self._lead())).to(self.device, torch.float32)
+        chosen = self._policy(replace(step, info={"score": score}), first, stream)
         return own, self._checked(chosen, 1, self.enemies.n_agents, self.enemies.n_actions)
 
     def _checked(self, action: Tensor, side: int, n_agents: int, n_actions: int) -> np.ndarray:

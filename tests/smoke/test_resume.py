@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from tests.support.small_runs import run
 
 from components.batch import GroupHistory, Memory, to_device
 from config.loader import available
+from records.files import read_json
 
 
 @pytest.mark.parametrize("algorithm", available("algs"))
@@ -29,6 +31,25 @@ def test_with_deaths_and_self_play(algorithm: str, environment: str, tmp_path: P
 def test_recurrent_agents(algorithm: str, tmp_path: Path) -> None:
     window = {"burn_in": 3, "sequence_length": 2, "rnn_hidden_dim": 8}
     check_exact(tmp_path, algorithm, "battle_symmetric", agent="rnn", **window)
+
+
+LEAGUE: dict[str, Any] = {
+    "env_args": {"opponent": "league", "league_interval": 10, "hp": 1, "enemy_hp": 1},
+    "test_env_args.opponent": "random",
+}
+
+
+def test_a_league_of_past_policies(tmp_path: Path) -> None:
+    """Who plays whom, what they remember, the past policies and the games are saved; the record says who was played."""
+    window = {"burn_in": 3, "sequence_length": 2, "rnn_hidden_dim": 8}
+    check_exact(tmp_path, "iql", "battle_symmetric", agent="rnn", **window, **LEAGUE)
+    whole, half, resumed = (tmp_path / name for name in ("whole/sacred/1", "halves/sacred/1", "halves/sacred/2"))
+    league = resume_state(whole)["runner"]["env"]["opponent"]
+    assert sorted(league["past"]) == list(range(9))
+    games, begun, again = (read_json(folder / "info.json")["league"] for folder in (whole, half, resumed))
+    assert games == again == league["games"]
+    assert sum(sum(row[2:]) for row in begun) < sum(sum(row[2:]) for row in games) >= 10
+    assert {row[1] == row[0] for row in games} == {True, False}, "against itself and against its past"
 
 
 @pytest.mark.parametrize("algorithm", ["iql", "mfq", "hmf_ipc"])

@@ -18,7 +18,7 @@ from components.batch import EnvInfo, Step
 from envs.base import EnvError
 from envs.battle.views import OBS_SCALE, Views
 from envs.battle.worlds import MAX_SEED, GridWorld, Rewards, Side, UnitType, circle_offsets
-from envs.opponents import Opponent, Role, TwoSidedEnv
+from envs.opponents import Role, TwoSidedEnv
 from envs.scenes import BattleScene
 from utils.memory import check_fits
 from utils.seeding import generator
@@ -163,8 +163,7 @@ class BattleEnv(TwoSidedEnv):
     step_reward, attack_penalty, hit_reward, kill_reward, dead_penalty: rewards per agent; the penalty of death
         replaces what the victim earned earlier in that step, and a killing blow earns kill_reward, not hit_reward.
     swap_sides: the learners start on the left (never), on the right (always), or on either at random per episode.
-    opponent: random actions, or the policy given to ``set_opponent``.
-    opponent_checkpoint: where that policy was saved, for opponent: checkpoint; otherwise empty.
+    keys: those of `TwoSidedEnv`, which say who plays the enemies.
     """
 
     def __init__(
@@ -194,11 +193,10 @@ class BattleEnv(TwoSidedEnv):
         kill_reward: float,
         dead_penalty: float,
         swap_sides: Literal["random", "never", "always"],
-        opponent: Opponent,
-        opponent_checkpoint: str,
+        **keys: Any,
     ) -> None:
         host = torch.device("cpu")  # where the engine writes, and the replay keeps its rows
-        super().__init__(n_envs, host, opponent, opponent_checkpoint)
+        super().__init__(n_envs, host, **keys)
         self._pin = device.type != "cpu"  # pinned rows reach the controller's device without waiting
         for key, value in (("n_agents", n_agents), ("n_enemies", n_enemies), ("episode_limit", episode_limit)):
             if value < 1:
@@ -320,6 +318,10 @@ class BattleEnv(TwoSidedEnv):
 
     def _acting(self, side: int) -> np.ndarray:
         return self._sides[side].alive & ~self._battles.done[:, None]
+
+    def _lead(self) -> np.ndarray:
+        kills, deaths = self._battles.stats()[:2]
+        return kills - deaths
 
     def _no_reward(self, side: int) -> Tensor:
         return torch.zeros(self.n_envs, self._sides[side].n_agents)

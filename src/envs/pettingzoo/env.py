@@ -15,7 +15,7 @@ from torch import Tensor
 
 from components.batch import EnvInfo, Step
 from envs.base import EnvError
-from envs.opponents import Opponent, Role, TwoSidedEnv
+from envs.opponents import Role, TwoSidedEnv
 from envs.pettingzoo.game import Game, make_parallel_env, split_teams
 from envs.pettingzoo.spaces import TeamSpaces, team_spaces
 from utils.seeding import derive_seed
@@ -33,9 +33,8 @@ class PettingZooEnv(TwoSidedEnv):
     team: agents whose name starts so learn; empty: all of them.
     pad: agents of one team may differ: `TeamSpaces` says how their observations and actions are made equal.
     downscale: pictures shrink to the means of squares of so many pixels a side; 1: not at all.
-    opponent: who plays the rest, the "enemies": uniform random legal actions, or the policy given to ``set_opponent``.
-    opponent_checkpoint: where that policy was saved, for opponent: checkpoint; otherwise empty.
     episode_limit: steps after which an episode that still runs is truncated.
+    keys: those of `TwoSidedEnv`, which say who plays the rest, the "enemies"; random actions are legal ones.
 
     Raises EnvError for environments whose spaces or endings do not fit.
     """
@@ -52,20 +51,19 @@ class PettingZooEnv(TwoSidedEnv):
         team: str,
         pad: bool,
         downscale: int,
-        opponent: Opponent,
-        opponent_checkpoint: str,
         episode_limit: int,
+        **keys: Any,
     ) -> None:
         host = torch.device("cpu")  # where the imported environments are, with their dictionaries
-        super().__init__(n_envs, host, opponent, opponent_checkpoint)
+        super().__init__(n_envs, host, **keys)
         for key, value in (("episode_limit", episode_limit), ("downscale", downscale)):
             if value < 1:
                 raise EnvError(f"env_args.{key}: expected at least 1, got {value}.")
         envs = [make_parallel_env(entry, kwargs) for _ in range(n_envs)]
         learners, self._others = split_teams(envs[0].possible_agents, team)
-        if opponent != "random" and not self._others:
+        if self.opponent != "random" and not self._others:
             raise EnvError(
-                f"env_args.opponent is '{opponent}', but all agents learn. "
+                f"env_args.opponent is '{self.opponent}', but all agents learn. "
                 f"Choose the learners with env_args.team; the agents are {', '.join(learners)}."
             )
         self._pad, self._downscale = pad, downscale
@@ -152,6 +150,12 @@ class PettingZooEnv(TwoSidedEnv):
     def _acting(self, side: int) -> np.ndarray:
         slots = (self._slots, self._enemy_slots)[side]
         return self._alive(slots) & ~np.array([[game.done] for game in self._games])
+
+    def _lead(self) -> np.ndarray:
+        """Return what the learners earned in the episode so far, less what the others did, (E,); means over agents."""
+        sides = (self._slots, self._enemy_slots)
+        own, other = (np.array([game.returns[slots].mean() for game in self._games]) for slots in sides)
+        return own - other
 
     def _require_own_actions(self, joint: np.ndarray) -> None:
         """Raise EnvError where an agent of a padded team is told (E, P) to do what only others can."""

@@ -16,6 +16,7 @@ from controllers.policy import MACPolicy
 from envs.base import Env, EnvError
 from envs.battle.env import BattleEnv
 from envs.opponents import TwoSidedEnv
+from utils.errors import InputError
 
 
 def build(**changes: Any) -> BattleEnv:
@@ -225,3 +226,39 @@ def test_resume_keeps_the_policys_memory_and_stream() -> None:
     assert seen[0] is not None
     assert seen[1] is not None
     assert torch.equal(seen[0], seen[1])
+
+
+def test_an_opponent_hears_the_learners_result_where_an_episode_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    env, policy = build(opponent="self_play"), Counting()
+    env.set_opponent(policy)
+    env.reset(0)
+    stats = np.zeros((6, 2), dtype=np.float32)
+    stats[:2] = [[2, 1], [1, 1]]  # kills, deaths
+    monkeypatch.setattr(env._battles, "stats", lambda: stats)
+    for _ in range(6):
+        env.step(STAY)
+    step, _ = policy.seen[5]
+    assert (step.done.tolist(), step.info["score"].tolist()) == ([True, True], [1.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "message"),
+    [
+        (
+            "battle_symmetric",
+            {},
+            "env_args.opponent=league trains; .* Set test_env_args.opponent=random, checkpoint or",
+        ),
+        ("battle", {"test_env_args": {"opponent": "random"}}, "shape .*7, 7, 5.* with 9 actions, but this environment"),
+    ],
+)
+def test_a_league_trains_where_sides_are_alike(environment: str, words: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_system(config_for("iql", environment, env_args={"opponent": "league"}, **words))
+
+
+@pytest.mark.parametrize(("interval", "share"), [(0, 0.5), (10, 1.5), (10, -0.1)])
+def test_numbers_of_a_league_have_ranges(interval: int, share: float) -> None:
+    message = f"a league_interval of at least 1 and a league_self_play from 0 to 1, got {interval} and {share}"
+    with pytest.raises(EnvError, match=message):
+        build(league_interval=interval, league_self_play=share)

@@ -132,8 +132,10 @@ def imported(
         team=team,
         pad=pad,
         downscale=downscale,
-        opponent=opponent,  # type: ignore[arg-type]
+        opponent=opponent,
         opponent_checkpoint="somewhere" if opponent == "checkpoint" else "",
+        league_interval=10,
+        league_self_play=0.5,
         episode_limit=limit,
     )
 
@@ -283,9 +285,11 @@ class Follow:
 
     def __init__(self) -> None:
         self.first: list[bool] = []
+        self.scores: list[float] = []
 
     def __call__(self, step: Step, first: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         self.first += first.tolist()
+        self.scores += step.info["score"].tolist()
         return step.obs[:, :, 0].to(torch.int64) % 3
 
     def state_dict(self) -> dict[str, Any]:
@@ -305,6 +309,16 @@ def test_opponent_policy_sees_the_others_and_plays_them() -> None:
     returns = [env.step(actions(env, t)).info["opponent_return_sum"].item() for t in range(5)]
     assert returns == [10.0, 21.0, 33.0, 0.0, 10.0]
     assert policy.first == [True, False, False, False, True]
+
+
+def test_opponent_policy_hears_which_side_earned_more() -> None:
+    for names, expected in ((["a_0", "b_0"], 0.0), (["b_0", "a_0"], 1.0)):  # the second earns 10 more a step
+        env, policy = roster(team="a", names=names, end=[2, 2], opponent="self_play"), Follow()
+        env.set_opponent(policy)
+        env.reset(seed=0)
+        for _ in range(3):
+            env.step(torch.zeros(1, 1, dtype=torch.int64))
+        assert policy.scores[2] == expected
 
 
 def test_opponent_policy_must_fit() -> None:

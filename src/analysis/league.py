@@ -1,0 +1,38 @@
+"""Ratings of a run's policies over its training, from the games of its league."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.elo import Games, ratings
+from analysis.tables import Cell, Table
+from records.files import RecordError
+
+
+def league_table(games: Sequence[Sequence[int]]) -> Table:
+    """Rate the policies between two steps, one row each, in the order of training.
+
+    ``games``: rows of the step that the learner had passed, the opponent's step, games won, drawn and lost, as
+    info.json holds them. Raises RecordError when no policy met a past one.
+    """
+    met = [row for row in games if row[0] != row[1]]
+    if not met:
+        raise RecordError("league: expected games against past policies, got none. Train longer, past league_interval.")
+    steps = sorted({step for row in met for step in row[:2]})
+    pairings = [
+        Games(steps.index(learner), steps.index(opponent), np.repeat([1.0, 0.5, 0.0], results))
+        for learner, opponent, *results in met
+    ]
+    rows: list[list[Cell]] = []
+    for step, rating in zip(steps, ratings(pairings, len(steps)), strict=True):
+        results = np.array([row[2:] for row in met if row[0] == step] or [[0, 0, 0]]).sum(axis=0)
+        rows.append([f"{step:,}", rating, *(str(count) for count in results)])
+    caption = (
+        "Elo (Bradley-Terry, mean 1000, one draw added per pair) of a run's policies, with bootstrap 95% interval over "
+        "games. The learner counts, from one step to the next, as the policy of the first of the two; it explores, and "
+        "so do past policies. Won, drawn and lost: the learner's games against past policies in that time; n: these "
+        "and those it played as a past policy."
+    )
+    return Table(caption, ["from step", "elo", "won", "drawn", "lost"], rows)
