@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv beside this script with everything the project needs, checks it, and prints the next command.
 # Safe to run again: what is installed already stays. `--extras` adds ONNX, safetensors and TensorBoard, `--dev` also the tests'
-# tools, `--cluster` Ray.
+# tools, `--docs` what builds the site, `--cluster` Ray.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -10,8 +10,9 @@ for option in "$@"; do
   case "$option" in
     --extras) requirements+=(-r requirements-extras.txt) ;;
     --dev) requirements+=(-r requirements-dev.txt) ;;
+    --docs) requirements+=(-r requirements-docs.txt) ;;
     --cluster) requirements+=(-r requirements-cluster.txt) ;;
-    *) echo "error: unknown option '$option' (known: --extras, --dev, --cluster)" >&2; exit 2 ;;
+    *) echo "error: unknown option '$option' (known: --extras, --dev, --docs, --cluster)" >&2; exit 2 ;;
   esac
 done
 
