@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv beside this script with everything the project needs, checks it, and prints the next command.
-# Safe to run again: what is installed already stays. `--extras` adds ONNX, safetensors and TensorBoard, `--dev` also the tests'
-# tools, `--docs` what builds the site, `--cluster` Ray.
+# Safe to run again: what is installed already stays. --extras adds ONNX, safetensors and TensorBoard, --dev also the
+# tests' tools, --docs what builds the site, --cluster Ray; --cuda takes torch for NVIDIA GPUs (docs/install.md).
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -11,8 +11,9 @@ for option in "$@"; do
     --extras) requirements+=(-r requirements-extras.txt) ;;
     --dev) requirements+=(-r requirements-dev.txt) ;;
     --docs) requirements+=(-r requirements-docs.txt) ;;
+    --cuda) requirements+=("$(sed -n 's/^torch==\([0-9.]*\).*/torch===\1/p' requirements.txt)") ;;  # ===: no +cpu
     --cluster) requirements+=(-r requirements-cluster.txt) ;;
-    *) echo "error: unknown option '$option' (known: --extras, --dev, --docs, --cluster)" >&2; exit 2 ;;
+    *) echo "error: unknown option '$option' (known: --extras, --dev, --docs, --cluster, --cuda)" >&2; exit 2 ;;
   esac
 done
 
@@ -35,15 +36,14 @@ if [ ! -e "$stamp" ]; then
     exit 1
   fi
   echo "installing into .venv (a few minutes the first time) ..."
-  .venv/bin/python -m pip install --quiet "${requirements[@]}"
+  .venv/bin/python -m pip install -qq --disable-pip-version-check "${requirements[@]}"  # -qq: errors, no warnings
 fi
 
-.venv/bin/python - <<'PY'
+.venv/bin/python -W ignore - <<'PY'
 import sys
 sys.path.insert(0, "src")
+from importlib.metadata import version
 import torch
-import sacred
-import magent2
 import build
 from config.loader import layers
 from config.resolve import make_config
@@ -52,7 +52,9 @@ small = ["env_args.n_agents=8", "env_args.n_enemies=4", "env_args.map_size=20", 
 env = build.make_env(make_config(layers("iql", "battle", small), build.REGISTRIES)[0], n_envs=1, test=True)
 env.reset(seed=1)
 env.step(torch.zeros(1, 8, dtype=torch.int64))
-print(f"torch {torch.__version__}, sacred {sacred.__version__}, magent2 {magent2.__version__}: a tiny battle was stepped.")
+print(f"torch {torch.__version__}, sacred {version('sacred')}, magent2 {version('magent2')}: a tiny battle was stepped.")
+if torch.version.cuda and not torch.cuda.is_available():
+    print(f"torch is its build for CUDA {torch.version.cuda}, and sees no GPU; docs/install.md names the smaller one.")
 PY
 touch "$stamp"
 echo "Ready. Next: .venv/bin/python src/main.py --config=hmf --env-config=battle"

@@ -89,7 +89,9 @@ def recorded_config(run_dir: Path, trust: Trust) -> Config:
 def device_of(config: Config) -> torch.device:
     """Where networks and batched environments live. Raises ConfigError."""
     if config.use_cuda and not torch.cuda.is_available():
-        raise ConfigError("use_cuda=true, but torch sees no CUDA device. Use use_cuda=false, or install a CUDA torch.")
+        raise ConfigError(
+            "use_cuda=true, but torch sees no CUDA device. Use use_cuda=false, or run ./install_dependencies.sh --cuda."
+        )
     return torch.device("cuda" if config.use_cuda else "cpu")
 
 

@@ -31,7 +31,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def search(argv: Sequence[str]) -> None:
     """Every trial, then the best ones. Raises ConfigError with one clear message."""
     arguments = parse(argv)
-    require("optuna", "./install_dependencies.sh --dev")
+    require("optuna", "./install_dependencies.sh")
     import optuna
 
     from experiments.search import Search, load_space

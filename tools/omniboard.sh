@@ -13,7 +13,7 @@ if ! command -v npm >/dev/null; then
   exit 1
 fi
 if [ -z "${MONGO_URL:-}" ] && ! "$python" -c 'import nx_27017' 2>/dev/null; then
-  echo "error: Omniboard without \$MONGO_URL needs the package nx-27017; install it: ./install_dependencies.sh --dev" >&2
+  echo "error: Omniboard without \$MONGO_URL needs the package nx-27017; install it: ./install_dependencies.sh" >&2
   exit 1
 fi
 if [ ! -d "$cache/node_modules/omniboard" ]; then

@@ -116,9 +116,13 @@ def check_rendering() -> Finding:
 
 def check_extras() -> Finding:
     """What some commands need and training does not."""
-    users = {"optuna": "src/search.py", "nx_27017": "tools/omniboard.sh", "mpe2": "the examples of docs/pettingzoo.md"}
+    users = {
+        "onnxruntime": "runs.py export --to onnx",
+        "safetensors": "runs.py export --to safetensors",
+        "tensorboard": "tensorboard=true",
+    }
     lacks = [f"{package} ({user})" for package, user in users.items() if find_spec(package) is None]
-    cures = ["run ./install_dependencies.sh --dev"] if lacks else []
+    cures = ["run ./install_dependencies.sh --extras"] if lacks else []
     if shutil.which("npm") is None:
         lacks.append("Node.js with npm (tools/omniboard.sh)")
         cures.append("install Node.js 18 or newer")
@@ -163,11 +167,11 @@ def check_gpu(use_cuda: bool) -> Finding:
         return ok(f"{name}, {memory / GIB:.0f} GiB; used with use_cuda=true")
     if use_cuda:
         return fail(
-            "use_cuda=true, but torch sees no CUDA device. Use use_cuda=false, or install a CUDA build of torch."
+            "use_cuda=true, but torch sees no CUDA device. Use use_cuda=false, or run ./install_dependencies.sh --cuda."
         )
     if shutil.which("nvidia-smi"):
         return warn(
-            f"a driver is there, but torch {torch.__version__} does not see a GPU. Install a CUDA build of torch."
+            f"a driver is there, but torch {torch.__version__} sees no GPU. Run ./install_dependencies.sh --cuda."
         )
     return ok("none; training on the CPU")
 

@@ -169,7 +169,7 @@ def test_without_optuna_one_line_names_the_cure(
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["space.yaml", "--trials", "1"]) == 2
-    said = "error: expected the package optuna, it is not installed. Install it: ./install_dependencies.sh --dev\n"
+    said = "error: expected the package optuna, it is not installed. Install it: ./install_dependencies.sh\n"
     assert capsys.readouterr().err == said
 
 

@@ -33,12 +33,12 @@ def test_a_sound_machine_has_only_good_findings(capsys: pytest.CaptureFixture[st
 
 
 def test_what_is_not_in_the_default_installation_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert checks.check_extras() == Finding(
         "warn",
-        "not installed: optuna (src/search.py), Node.js with npm (tools/omniboard.sh). If you want them: "
-        "run ./install_dependencies.sh --dev; install Node.js 18 or newer.",
+        "not installed: tensorboard (tensorboard=true), Node.js with npm (tools/omniboard.sh). If you want them: "
+        "run ./install_dependencies.sh --extras; install Node.js 18 or newer.",
     )
 
 
