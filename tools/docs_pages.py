@@ -41,7 +41,14 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 KEPT = {".md", ".png", ".gif", ".svg", ".ipynb"}  # what a link of the site may lead to
 # Sections of the site, and their pages in order; the generated ones are added to theirs.
 CONTENTS: dict[str, list[str]] = {
-    "Start": ["README.md", "docs/python.md", "docs/tutorial.md", "docs/experiments.md", "docs/records.md"],
+    "Start": [
+        "README.md",
+        "docs/python.md",
+        "docs/tutorial.md",
+        "docs/experiments.md",
+        "docs/records.md",
+        "docs/troubleshooting.md",
+    ],
     "Algorithms": ["docs/algorithms.md", "docs/equations.md", "docs/printed_losses.md", "docs/default_choice.md"],
     "Tasks": ["docs/hyperparameters.md", "docs/pettingzoo.md"],
     "Your own": ["docs/new_algorithm.md", "docs/new_environment.md"],
