@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from experiments.workers import n_cores
 from utils.cli import command_parser, exit_code, require
 
@@ -19,6 +21,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = command_parser("search", __doc__, "space.yaml --trials 20 --workers 4")
     parser.add_argument("space", metavar="SPACE.yaml", help="algorithms, environment, seeds, metric, space, overrides")
     parser.add_argument("--trials", type=int, required=True, help="of every method, those of earlier calls included")
+    parser.add_argument("--compare", type=Path, metavar="YAML", help="write the experiment of the best trials here")
     parser.add_argument("--workers", type=int, default=n_cores(), help="runs at once (default: the cores)")
     parser.add_argument("--results", default="results", type=Path, metavar="DIR", help="default: %(default)s")
     arguments = parser.parse_args(argv)
@@ -41,6 +44,12 @@ def search(argv: Sequence[str]) -> None:
     studies = Search(load_space(arguments.space), arguments.space, arguments.results, folder)
     studies.execute(arguments.trials, arguments.workers)
     print(studies.best())
+    if arguments.compare:
+        head = (
+            f"# The best of {arguments.trials} trials of every method of {arguments.space}: written by src/search.py."
+        )
+        arguments.compare.write_text(f"{head}\n{yaml.safe_dump(studies.comparison(), sort_keys=False)}")
+        print(f"written: {arguments.compare}. Next: python src/sweep.py {arguments.compare}")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -41,6 +41,7 @@ class Space:
     score: Literal["final", "tail"] = "final"  # what counts: the last value, or the mean of the last five
     overrides: Mapping[str, Any] = field(default_factory=dict)
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # algorithm -> keys that it alone searches too
+    final: Mapping[str, Any] = field(default_factory=dict)  # seeds and overrides of the comparison of the best trials
 
 
 def distribution(key: str, given: Any, where: str) -> BaseDistribution:
@@ -203,6 +204,21 @@ class Search:
             )
         return "\n".join(lines)
 
+    def comparison(self) -> dict[str, Any]:
+        """The experiment that compares the best trials, with ``final``'s seeds and overrides: a file for sweep.py.
+
+        Raises InputError when a method has no completed trial.
+        """
+        best = {}
+        for algorithm in self.space.algorithms:
+            study = self.study(algorithm)
+            if not study.get_trials(states=[TrialState.COMPLETE]):
+                raise InputError(f"search: no trial of {algorithm} completed, so there is nothing to compare it by.")
+            parameters = study.best_trial.params.items()
+            best[algorithm] = {key: from_yaml(value) if isinstance(value, str) else value for key, value in parameters}
+        shared = {"algorithms": self.space.algorithms, "environments": [self.space.environment]}
+        return {**shared, **self.space.final, "per_algorithm": best}
+
 
 def load_space(path: str) -> Space:
     """A checked space file. Raises ConfigError."""
@@ -210,6 +226,8 @@ def load_space(path: str) -> Space:
     space = from_values(Space, layer.values, layer.where)
     if not (space.algorithms and space.seeds and space.space):
         raise ConfigError(f"{layer.where}: algorithms, seeds and space must not be empty.")
+    if unknown := space.final.keys() - {"seeds", "overrides"}:
+        raise ConfigError(f"{layer.where}: final: expected seeds and overrides, got {', '.join(sorted(unknown))}.")
     for name, values in (("space", space.space), ("overrides", space.overrides)):
         if "seed" in values:
             raise ConfigError(f"{layer.where}: {name}.seed: the seeds of a trial are those of 'seeds'. Remove it.")

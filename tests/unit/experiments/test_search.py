@@ -16,7 +16,7 @@ from tests.support import recorded
 
 from config.schema import ConfigError
 from experiments import search as searches
-from experiments.plan import PlannedRun
+from experiments.plan import PlannedRun, load_experiment, plan
 from experiments.search import Search, distribution, load_space
 from experiments.sweep import Job
 from records.index import RunIndex
@@ -113,6 +113,26 @@ def test_a_method_may_search_keys_of_its_own(tmp_path: Path, sweep: type[Recordi
     assert trials_of(tmp_path, "hmf_ipc")[0].params.keys() == {"lr"}
 
 
+def test_the_best_trials_become_an_experiment(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
+    final = {"seeds": [7, 8], "overrides": {"t_max": 300}}
+    name, compared = space_file(tmp_path, final=final), tmp_path / "compared.yaml"
+    assert main([name, "--trials=2", f"--results={tmp_path}", "--workers=1", f"--compare={compared}"]) == 0
+    experiment, where = load_experiment(str(compared))
+    best = {name: max(trial.params["lr"] for trial in trials_of(tmp_path, name)) for name in ("iql", "hmf")}
+    found = {(run.config.name, run.config.seed, run.config.args["lr"]) for run in plan(experiment, where, tmp_path)}
+    assert found == {(name, seed, lr) for name, lr in best.items() for seed in (7, 8)}
+    assert {run.config.t_max for run in plan(experiment, where, tmp_path)} == {300}
+
+
+def test_nothing_completed_is_nothing_to_compare(
+    tmp_path: Path, sweep: type[RecordingSweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.fail_at = (0,)
+    assert main([*command(tmp_path, 1), f"--compare={tmp_path / 'x.yaml'}"]) == 2
+    assert "no trial of iql completed" in capsys.readouterr().err
+    assert not (tmp_path / "x.yaml").exists()
+
+
 def test_methods_advance_side_by_side(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
     sweep.interrupt_at = 8  # of four runs a round
     assert main(command(tmp_path, 5)) == 130
@@ -193,6 +213,7 @@ def test_without_optuna_one_line_names_the_cure(
         ({"space": {"mf_heads": [2, 4]}}, "no algorithm of this search reads space.mf_heads"),
         ({"own": {"vdn": {"lr": [0.1]}}}, "own.vdn: expected an algorithm of this search, one of iql, hmf."),
         ({"own": {"iql": {"n_groups": [2]}}}, "own.iql.n_groups: iql does not read it. Remove it."),
+        ({"final": {"seed": [1]}}, "final: expected seeds and overrides, got seed."),
         ({"space": {}}, "must not be empty"),
         ({"enviroment": "bar"}, "unknown key 'enviroment'.*Did you mean 'environment'"),
     ],
