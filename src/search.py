@@ -19,7 +19,7 @@ from utils.cli import command_parser, exit_code, require
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = command_parser("search", __doc__, "space.yaml --trials 20 --workers 4")
-    parser.add_argument("space", metavar="SPACE.yaml", help="algorithms, environment, seeds, metric, space, overrides")
+    parser.add_argument("space", metavar="SPACE.yaml", help="name of a file of src/config/searches, or a path")
     parser.add_argument("--trials", type=int, required=True, help="of every method, those of earlier calls included")
     parser.add_argument("--compare", type=Path, metavar="YAML", help="write the experiment of the best trials here")
     parser.add_argument("--workers", type=int, default=n_cores(), help="runs at once (default: the cores)")

@@ -222,7 +222,7 @@ class Search:
 
 def load_space(path: str) -> Space:
     """A checked space file. Raises ConfigError."""
-    layer = named_layer("experiments", path)
+    layer = named_layer("searches", path)
     space = from_values(Space, layer.values, layer.where)
     if not (space.algorithms and space.seeds and space.space):
         raise ConfigError(f"{layer.where}: algorithms, seeds and space must not be empty.")

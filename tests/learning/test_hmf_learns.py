@@ -19,6 +19,7 @@ ADDITIVE: dict[str, Any] = {
     "lr": 0.005,
 }
 BAR: dict[str, Any] = {
+    "regime": "replay",
     "env_args": {"n_agents": 10, "capacity": 6, "episode_limit": 10},
     "share_params": False,
     "n_groups": 2,

@@ -27,12 +27,21 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return words_for(tmp_path, monkeypatch, "A mixer", "softmin_mixer.py", "softmin.yaml")
 
 
-def words_for(folder: Path, monkeypatch: pytest.MonkeyPatch, chapter: str, module: str, config: str) -> list[str]:
+def words_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, chapter: str, module: str, config: str, regime: str = "replay"
+) -> list[str]:
     """The arguments of a short run of a chapter's two files."""
     (folder / module).write_text(block("python", chapter))
     (folder / config).write_text(block("yaml", chapter))
     monkeypatch.syspath_prepend(folder)
-    small = ["t_max=80", "batch_size=8", "learning_starts=16", "test_nepisode=2", "env_args.episode_limit=5"]
+    small = [
+        f"regime={regime}",
+        "t_max=80",
+        "batch_size=8",
+        "learning_starts=16",
+        "test_nepisode=2",
+        "env_args.episode_limit=5",
+    ]
     return [f"--config={folder}/{config}", "--env-config=bar", "with", *small, f"local_results_path={folder}/r"]
 
 
@@ -40,9 +49,9 @@ def words_for(folder: Path, monkeypatch: pytest.MonkeyPatch, chapter: str, modul
 def test_the_learner_learns_in_both_regimes(
     regime: str, updates: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = words_for(tmp_path, monkeypatch, "A learner", "sarsa_learner.py", "sarsa.yaml")
+    words = words_for(tmp_path, monkeypatch, "A learner", "sarsa_learner.py", "sarsa.yaml", regime)
     sizes = ["batch_size_run=8", "rollout_length=8", "epochs=1", "minibatches=8"]
-    assert main.main([*words, f"regime={regime}", *sizes, "sarsa_share=0.2"]) == 0
+    assert main.main([*words, *sizes, "sarsa_share=0.2"]) == 0
     newest = checkpoint.step_folder(tmp_path / "r/sacred/1/checkpoints", 0)
     assert checkpoint.load(newest / checkpoint.LEARNER, torch.device("cpu"))["n_updates"] == updates
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.support.mongo_server"]
 
-TINY = "t_max=60 batch_size=8 learning_starts=8 log_interval=20 test_interval=30 test_nepisode=2 save_model=false"
+TINY = "regime=replay t_max=60 batch_size=8 learning_starts=8 log_interval=20 test_interval=30"
+TINY += " test_nepisode=2 save_model=false"
 
 
 def run(results: Path, *words: str, options: tuple[str, ...] = ()) -> int:

@@ -295,7 +295,13 @@ def database_away(folder: Path, rng: random.Random) -> str:
 def sweeps_killed(folder: Path, rng: random.Random) -> str:
     """Kill one of two sweeps over the same runs, with all its runs or without; a third one finishes."""
     file, log = folder / "tiny.yaml", folder / "log"
-    overrides = {"t_max": 400, "learning_starts": 64, "test_nepisode": 2, "save_model_interval": 100}
+    overrides = {
+        "regime": "replay",
+        "t_max": 400,
+        "learning_starts": 64,
+        "test_nepisode": 2,
+        "save_model_interval": 100,
+    }
     plan = {"algorithms": ["iql"], "environments": ["bar"], "seeds": [1, 2], "overrides": overrides}
     file.write_text(yaml.safe_dump(plan))
     arguments = [str(file), f"--results={folder}", "--workers=1"]

@@ -34,7 +34,7 @@ class Broken(QLearner):
     def predict(self, batch, t_env):
         raise {error}
 """
-SMALL = "t_max=40 batch_size=8 learning_starts=8 buffer_size=100 test_nepisode=2"
+SMALL = "regime=replay t_max=40 batch_size=8 learning_starts=8 buffer_size=100 test_nepisode=2"
 
 
 class FlatReward(Guard):
@@ -183,7 +183,7 @@ def test_an_own_algorithm_without_a_name_has_its_files(text: str, tmp_path: Path
         (["--config=iql", "with", "name=''"], r"command line: name expects letters, .* got ''"),
         (["--config=iql", "with", "env_args={n_agents: 3, n_agents: 4}"], r"cannot read the value of 'env_args"),
         (
-            ["--config=iql", "with", "t_max=1003", "learning_starts=1000", "train_interval=4"],
+            ["--config=iql", "with", "regime=replay", "t_max=1003", "learning_starts=1000", "train_interval=4"],
             r"t_max = 1003, but the first update comes at step 1004 of regime=replay: nothing would be learned\.",
         ),
         (

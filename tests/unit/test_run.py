@@ -155,7 +155,14 @@ def test_signals_are_a_request_and_handlers_are_put_back() -> None:
 def started(folder: Path) -> subprocess.Popen[str]:
     """A real run of main.py that would take hours, which has logged its first metrics."""
     words = [f"env_args.{key}={value}" for key, value in BAR.items()]
-    words += ["t_max=100000000", "hidden_dims=[8]", "learning_starts=16", "batch_size=8", "log_interval=100"]
+    words += [
+        "regime=replay",
+        "t_max=100000000",
+        "hidden_dims=[8]",
+        "learning_starts=16",
+        "batch_size=8",
+        "log_interval=100",
+    ]
     words += ["buffer_size=400", "test_nepisode=2", f"local_results_path={folder}"]
     process = subprocess.Popen(
         [sys.executable, SRC / "main.py", "--config=iql", "--env-config=bar", "with", *words],

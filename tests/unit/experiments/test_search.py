@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 from tests.support import recorded
 
+from config.loader import available
 from config.schema import ConfigError
 from experiments import search as searches
 from experiments.plan import PlannedRun, load_experiment, plan
@@ -230,7 +231,7 @@ def test_any_statistic_of_episodes_can_be_searched_by(tmp_path: Path, metric: st
 
 @pytest.mark.slow
 def test_search_runs_real_trials(tmp_path: Path) -> None:
-    overrides = {"t_max": 200, "test_interval": 200, "test_nepisode": 2, "log_interval": 100, "learning_starts": 64}
+    overrides = {"t_max": 200, "test_interval": 200, "test_nepisode": 2, "log_interval": 100}
     name = space_file(tmp_path, algorithms=["iql"], seeds=[1], space={"lr": [0.01, 0.001]}, overrides=overrides)
     assert main([name, "--trials=1", f"--results={tmp_path}"]) == 0
     assert [record.status for record in FileStore(tmp_path / "sacred").list()] == ["COMPLETED"]
@@ -244,3 +245,12 @@ def test_a_trial_that_another_process_runs_is_left_open(
     assert main(command(tmp_path, 1)) == 2
     assert "another process runs " in capsys.readouterr().err
     assert [trial.state for trial in trials_of(tmp_path, "iql")] == [TrialState.RUNNING]
+
+
+@pytest.mark.parametrize("name", available("searches"))
+def test_every_search_of_the_project_is_sound(name: str, tmp_path: Path) -> None:
+    search = Search(load_space(name), name, tmp_path, tmp_path / "sweeps")
+    assert all(search.distributions.values())
+    # The comparison of the best differs in budget and seeds alone.
+    assert set(search.space.final["seeds"]).isdisjoint(search.space.seeds)
+    assert search.space.final["overrides"].keys() == search.space.overrides.keys()

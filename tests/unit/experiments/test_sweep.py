@@ -39,6 +39,7 @@ QUICK = {
     "test_interval": 400,
     "test_nepisode": 2,
     "log_interval": 100,
+    "regime": "replay",
     "learning_starts": 64,
     "hidden_dims": [8],
 }
