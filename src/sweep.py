@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.workers import LocalWorkers, RayWorkers, Workers, n_cores
-from utils.cli import command_parser, exit_code
+from utils.cli import COPY_INCOMPLETE, command_parser, exit_code
 
 LEFT_OUT = 4  # exit code, beside those of utils.cli
 
@@ -20,7 +20,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = command_parser("sweep", __doc__, "smoke --dry-run", "smoke --workers 4", "my_experiment.yaml")
     parser.add_argument("experiment", help="name of a file of src/config/experiments, or a path ending in .yaml")
-    parser.add_argument("--workers", type=int, help="runs at once (default: the cores)")
+    parser.add_argument("--workers", type=int, help="runs at once (default: the cores over threads)")
     parser.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster; auto: the one of this machine")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its estimated cost")
     parser.add_argument("--results", default="results", type=Path, metavar="DIR", help="default: %(default)s")
@@ -31,7 +31,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def sweep(argv: Sequence[str]) -> int:
-    """Exit code of a whole sweep: 0, 1 when runs failed, LEFT_OUT when other processes run what is not finished."""
+    """Exit code of a whole sweep: 0, 1 when runs failed, LEFT_OUT when other processes run what is not finished,
+    COPY_INCOMPLETE when all is finished but not everywhere copied.
+    """
     arguments = parse(argv)
     from experiments.plan import load_experiment, plan
     from experiments.sweep import Sweep, forecast, say
@@ -41,13 +43,12 @@ def sweep(argv: Sequence[str]) -> int:
     experiment, where = load_experiment(arguments.experiment)
     runs = plan(experiment, where, arguments.results)
     index = RunIndex(FileStore(arguments.results / "sacred"))
+    at_once = arguments.workers or max(n_cores() // max(run.config.threads for run in runs), 1)
     if arguments.dry_run:
-        for line in forecast(runs, index, arguments.workers or n_cores()):
+        for line in forecast(runs, index, at_once):
             print(line)
         return 0
-    workers: Workers = (
-        RayWorkers(arguments.ray, arguments.workers) if arguments.ray else LocalWorkers(arguments.workers or n_cores())
-    )
+    workers: Workers = RayWorkers(arguments.ray, arguments.workers) if arguments.ray else LocalWorkers(at_once)
     jobs = Sweep(runs, index, workers, arguments.results / "sweeps" / Path(arguments.experiment).stem)
     print(f"{where}: {jobs.line()}, {workers.n_slots} at once", flush=True)
     jobs.execute()
@@ -57,9 +58,13 @@ def sweep(argv: Sequence[str]) -> int:
         print(f"failed: {job.failure()}")
     for job in jobs.left:
         print(f"left to another process: {job.run.label}")
+    for job in jobs.uncopied:
+        print(f"finished, but not copied whole: {job.failure()}")
     if jobs.failed:
         return 1
-    return LEFT_OUT if jobs.left else 0
+    if jobs.left:
+        return LEFT_OUT
+    return COPY_INCOMPLETE if jobs.uncopied else 0
 
 
 def main(argv: Sequence[str]) -> int:

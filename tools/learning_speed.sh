@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# How fast tasks are learned, in steps and in CPU seconds: trains (what is finished is skipped, what was interrupted
-# continues), then brings docs/learning_speed.md up to date:
-#   tools/learning_speed.sh [TASK ...] [-- OPTIONS OF src/sweep.py]     (tasks: battle spread pursuit bar)
+# How fast tasks are learned, in steps and in CPU seconds, and what averaging does to the swing of policies: trains
+# (what is finished is skipped, what was interrupted continues), then brings docs/learning_speed.md up to date:
+#   tools/learning_speed.sh [TASK ...] [-- OPTIONS OF src/sweep.py]     (tasks: battle spread pursuit bar averaging)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 
 # The presets before there were two regimes, and the return to reach (without one: where these end on average).
-declare -A reference=([battle]="iql replay 8" [spread]="vdn replay 16" [pursuit]="iql replay 8" [bar]="vdn replay 16")
+declare -A reference=([battle]="iql replay 8" [spread]="vdn replay 16" [pursuit]="iql replay 8" [bar]="iql replay 16")
 declare -A reach=([battle]=1.5)
 
 tasks=()
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do
-    if [ -z "${reference[$1]:-}" ]; then
+    if [ "$1" != averaging ] && [ -z "${reference[$1]:-}" ]; then
         echo "error: no task '$1'. Usage:" >&2
         sed -n '4s/^#  //p' "$0" >&2
         exit 2
@@ -21,12 +21,17 @@ while [ $# -gt 0 ] && [ "$1" != "--" ]; do
     shift
 done
 [ $# -eq 0 ] || shift
-[ ${#tasks[@]} -gt 0 ] || tasks=(battle spread pursuit bar)
+[ ${#tasks[@]} -gt 0 ] || tasks=(battle spread pursuit bar averaging)
+
+# The experiment of a task, or of the comparison of all methods on Battle.
+experiment() { if [ "$1" = averaging ]; then echo averaging_battle; else echo "learning_speed_$1"; fi; }
 
 for task in "${tasks[@]}"; do
-    "$python" src/sweep.py "learning_speed_$task" "$@"
+    "$python" src/sweep.py "$(experiment "$task")" "$@"
 done
 for task in "${tasks[@]}"; do
-    "$python" src/report.py --experiment "learning_speed_$task" --reference "${reference[$task]}" \
-        --reach "${reach[$task]:-reference}" --out "docs/learning_speed/$task" --page docs/learning_speed.md
+    compared=()
+    [ "$task" = averaging ] || compared=(--reference "${reference[$task]}" --reach "${reach[$task]:-reference}")
+    "$python" src/report.py --experiment "$(experiment "$task")" "${compared[@]}" --out "docs/learning_speed/$task" \
+        --page docs/learning_speed.md
 done

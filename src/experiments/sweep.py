@@ -16,6 +16,7 @@ from pathlib import Path
 from experiments.plan import PlannedRun
 from experiments.workers import Workers
 from records.index import RunIndex, task_key
+from utils.cli import COPY_INCOMPLETE
 from utils.lock import Lock
 from utils.progress import clock
 
@@ -71,6 +72,7 @@ class Sweep:
         self.active: dict[Hashable, Job] = {}
         self.failed: list[Job] = []
         self.left: list[Job] = []  # to other sweeps
+        self.uncopied: list[Job] = []  # finished, but a database or tracker lacks a part: `runs push`, `runs track`
         self.began = time.monotonic()
         self.refreshed = self.began
         self.weights = weights(runs, index)
@@ -128,7 +130,9 @@ class Sweep:
 
     def _end(self, job: Job) -> None:
         job.release()
-        if job.exit_code:
+        if job.exit_code == COPY_INCOMPLETE and self.index.finished(job.run.identity) is not None:
+            self.uncopied.append(job)
+        elif job.exit_code:
             self.failed.append(job)
         else:
             job.log.unlink(missing_ok=True)

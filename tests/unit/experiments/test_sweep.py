@@ -30,6 +30,7 @@ from records.identity import identity
 from records.index import RunIndex
 from records.store import FileStore
 from sweep import LEFT_OUT, main
+from utils.cli import COPY_INCOMPLETE
 from utils.lock import Lock
 from utils.words import from_yaml, word
 
@@ -284,6 +285,37 @@ def test_failed_runs_are_tried_once_more_and_reported(tmp_path: Path, runs: list
     assert [job.run.label for job in jobs.failed] == ["iql bar seed=3"]
     assert jobs.failed[0].failure() == f"iql bar seed=3: exit code 7: the reason (all of it: {jobs.failed[0].log})"
     assert "1 failed" in jobs.line()
+
+
+def test_a_finished_run_without_its_copy_has_not_failed(tmp_path: Path, runs: list[PlannedRun]) -> None:
+    store = FileStore(tmp_path / "results" / "sacred")
+
+    def finished_uncopied(command: Sequence[str]) -> int:
+        recorded.put(store, len(store.ids()) + 1, runs[len(store.ids())].config)
+        return COPY_INCOMPLETE
+
+    jobs = Sweep(runs, RunIndex(store), FakeWorkers(1, finished_uncopied), tmp_path / "logs")
+    jobs.execute()
+    assert [job.run.label for job in jobs.uncopied] == [run.label for run in runs]
+    assert jobs.failed == []
+
+
+def test_a_run_that_did_not_finish_has_failed_whatever_was_copied(tmp_path: Path, runs: list[PlannedRun]) -> None:
+    workers = FakeWorkers(1, lambda command: COPY_INCOMPLETE)
+    jobs = Sweep(runs, RunIndex(FileStore(tmp_path / "sacred")), workers, tmp_path / "logs")
+    jobs.execute()
+    assert len(jobs.failed) == 3
+    assert jobs.uncopied == []
+
+
+def test_as_many_runs_at_once_as_there_are_cores_for_their_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sweep.n_cores", lambda: 8)
+    for threads, at_once in ((1, 8), (3, 2), (16, 1)):
+        name = experiment_file(tmp_path, overrides={**QUICK, "threads": threads})
+        assert main([name, "--dry-run", f"--results={tmp_path}"]) == 0
+        assert f"on {at_once}" in capsys.readouterr().out
 
 
 def test_runs_of_another_sweep_are_left_to_it(tmp_path: Path, runs: list[PlannedRun]) -> None:
