@@ -207,9 +207,11 @@ STAND = (
 def logged(algorithm: str) -> list[str]:
     """Metrics that a run of a few steps logs, without those of evaluation and of the task."""
     small = {"n_agents": 6, "capacity": 3, "episode_limit": 3}
-    keys = {"env_args": small, "n_groups": 2, "t_max": 48, "test_nepisode": 2, "log_interval": 48, "batch_size": 8}
+    keys = {"env_args": small, "n_groups": 2, "t_max": 48, "test_nepisode": 2, "log_interval": 48}
     with tempfile.TemporaryDirectory() as folder:
-        run = hmf.train(algorithm, "bar", {**keys, "learning_starts": 16}, results=folder)
+        run = hmf.train(
+            algorithm, "bar", {**keys, "regime": "replay", "batch_size": 8, "learning_starts": 16}, results=folder
+        )
         names = {name.removeprefix("test_") for name in run.curves()}
     return sorted(names - {*build.make_env(config_of("bar", algorithm, None), n_envs=1, test=True).info.stats})
 

@@ -202,7 +202,7 @@ def test_a_signal_to_one_process_or_torchrun_ends_the_run_resumable(
 
 
 def test_a_replay_is_refused(tmp_path: Path) -> None:
-    launcher = torchrun(["--config=iql", "--env-config=bar", "with", f"local_results_path={tmp_path}"])
+    launcher = torchrun(["--config=iql", "--env-config=bar", "with", "regime=replay", f"local_results_path={tmp_path}"])
     output, errors = finish(launcher)
     refused = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert refused == [

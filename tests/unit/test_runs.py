@@ -237,14 +237,14 @@ def test_smoothing_averages_the_last_points_of_every_run(capsys: pytest.CaptureF
 
 def test_keys_that_follow_from_the_names_of_algorithm_and_environment_are_left_out() -> None:
     """But not what a run sets itself, nor keys of an algorithm that has no file."""
-    iql, hmf, tuned, battle, rollout = (
+    iql, hmf, tuned, battle, replay = (
         flatten(make_config(layers(algorithm, environment, words), build.REGISTRIES)[0].to_dict())
         for algorithm, environment, words in (
             ("iql", "bar", ["seed=1"]),
             ("hmf", "bar", ["seed=2"]),
             ("hmf", "bar", ["seed=2", "lr=0.5"]),
             ("hmf", "battle", ["seed=2"]),
-            ("hmf", "bar", ["seed=2", "regime=rollout"]),
+            ("hmf", "bar", ["seed=2", "regime=replay"]),
         )
     )
     assert {"mac", "learner", "mixer"} <= set(telling_keys([iql, hmf]))
@@ -253,7 +253,7 @@ def test_keys_that_follow_from_the_names_of_algorithm_and_environment_are_left_o
     assert {"mac", "learner", "mixer"} <= set(set_keys([iql, {**hmf, "name": "mine"}]))
     assert {"t_max", "gamma"} <= set(telling_keys([hmf, battle]))
     assert set_keys([hmf, battle]) == ["env"]
-    assert set_keys([hmf, rollout]) == ["regime"]
+    assert set_keys([hmf, replay]) == ["regime"]
 
 
 @pytest.mark.filterwarnings("error")

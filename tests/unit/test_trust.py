@@ -140,7 +140,9 @@ def test_a_name_on_the_command_line_is_trusted_whatever_the_record_says(
     assert not ran(tmp_path, foreign)
     assert evaluate.main(["--run", str(run_dir), "with", f"env_args.entry={foreign}:Own"]) == 2
     assert ran(tmp_path, foreign)
-    assert f"env_args.entry: expected '{foreign}:Own' to make a ParallelEnv, got Own." in capsys.readouterr().err
+    assert (
+        f"env_args.entry: expected '{foreign}:Own' to make a ParallelEnv or AECEnv, got Own." in capsys.readouterr().err
+    )
 
 
 def test_a_sweep_lets_its_runs_import_what_the_experiment_names(tmp_path: Path, foreign: str) -> None:

@@ -298,8 +298,8 @@ def test_methods_are_named_by_the_variants_of_their_experiment(
     tmp_path: Path, store: FileStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A key that only one of them has could not tell two variants apart."""
-    variants = ["few draws: {batch_size: 4}", "many draws: {batch_size: 8}", "none: {regime: rollout}"]
-    for run_id, words in ((8, ["batch_size=4"]), (9, ["batch_size=8"]), (10, ["regime=rollout"])):
+    variants = ["few: {epochs: 4}", "many: {epochs: 8}", "none: {regime: replay}"]
+    for run_id, words in ((8, ["epochs=4"]), (9, ["epochs=8"]), (10, ["regime=replay"])):
         recorded.put(store, run_id, config("iql", "bar", 1, *words), values=[run_id])
     (tmp_path / "v.yaml").write_text(
         f"algorithms: [iql]\nenvironments: [bar]\nseeds: [1]\nvariants: {{{', '.join(variants)}}}"
@@ -307,7 +307,7 @@ def test_methods_are_named_by_the_variants_of_their_experiment(
     words = [f"--experiment={tmp_path / 'v.yaml'}", f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]
     assert main([*words, "--reference=iql none"]) == 0
     printed = capsys.readouterr().out
-    for name, final in (("iql few draws", 8), ("iql many draws", 9), ("iql none", 10)):
+    for name, final in (("iql few", 8), ("iql many", 9), ("iql none", 10)):
         assert f"| bar | {name} | 0 | {final} [no interval] (n=1) |" in printed
 
 

@@ -94,7 +94,7 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
 )
 def test_bad_overrides_are_explained(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make("hmf", "bar", word)
+        make("hmf", "bar", "regime=replay", word)
 
 
 @pytest.mark.parametrize("words", [("lr=1", "lr.x=2"), ("env_args=3", "env_args.n_agents=4")])

@@ -120,14 +120,14 @@ def test_later_layers_win(tmp_path: Path) -> None:
 
 
 def test_variants_are_runs_with_names(tmp_path: Path) -> None:
-    variants = {"brief": {"t_max": 100, "env_args": {"capacity": 7}}, "rollout": {"regime": "rollout", "gamma": 0.2}}
+    variants = {"brief": {"t_max": 100, "env_args": {"capacity": 7}}, "replay": {"regime": "replay", "gamma": 0.2}}
     runs = planned(tmp_path, overrides={"t_max": 200, "gamma": 0.1}, variants=variants, factors={"lr": [0.1, 0.2]})
     assert [run.label for run in runs] == [
         *("iql brief lr=0.1 bar seed=1", "iql brief lr=0.2 bar seed=1"),
-        *("iql rollout lr=0.1 bar seed=1", "iql rollout lr=0.2 bar seed=1"),
+        *("iql replay lr=0.1 bar seed=1", "iql replay lr=0.2 bar seed=1"),
     ]
     assert [run.config.t_max for run in runs] == [100, 100, 200, 200]
-    assert [run.config.regime for run in runs] == ["replay", "replay", "rollout", "rollout"]
+    assert [run.config.regime for run in runs] == ["rollout", "rollout", "replay", "replay"]
     assert [run.config.args["gamma"] for run in runs] == [0.1, 0.1, 0.2, 0.2]
     assert [run.config.env_args["capacity"] for run in runs] == [7, 7, 60, 60]
 

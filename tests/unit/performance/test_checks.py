@@ -56,7 +56,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--config", "hmff", "--env-config", "bar"], "fail configuration no algs configuration 'hmff'. Did you mean"),
         (["--config", "hmf"], "fail configuration expected both --config=ALGORITHM and --env-config=ENVIRONMENT"),
         (
-            ["--config", "hmf", "--env-config", "bar", "with", "buffer_size=10000000000"],
+            ["--config", "hmf", "--env-config", "bar", "with", "regime=replay", "buffer_size=10000000000"],
             "fail memory        replay does not fit: 10,000,000,000 joint transitions x",
         ),
         (["--mongo-url", "http://x"], "fail database      MongoDB URL: expected mongodb://host:27017/database"),
