@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.cli import command_parser, exit_code
+from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -33,7 +34,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="also what is asked: both regimes, rollouts, batched tasks beside mpe2, two processes beside one",
     )
     parser.add_argument("--page", type=Path, action="append", default=[], help="bring its tables up to date")
-    parser.add_argument("--out", type=Path, default=Path("results/tmp/benchmark"), metavar="DIR")
+    parser.add_argument("--out", type=Path, default=default_results() / "tmp/benchmark", metavar="DIR")
     parser.add_argument(
         "--compare",
         type=Path,

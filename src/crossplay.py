@@ -15,6 +15,7 @@ from pathlib import Path
 
 from config import trust
 from utils.cli import command_parser, exit_code, say
+from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -29,8 +30,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=16, help="on either side (default: %(default)s)")
     parser.add_argument("--step", default="newest", help="which checkpoint of runs: nearest to a step, best or newest")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, default="results", metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--out", default=Path("results/tmp/crossplay"), type=Path, metavar="DIR")
+    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--out", default=default_results() / "tmp/crossplay", type=Path, metavar="DIR")
     trust.add_option(parser)
     arguments = parser.parse_args(argv)
     if bool(arguments.players) == bool(arguments.league):

@@ -13,6 +13,7 @@ from pathlib import Path
 from config import trust
 from pictures import COLOURS
 from utils.cli import command_parser, exit_code
+from utils.paths import default_results
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -43,7 +44,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--colour", choices=COLOURS, default="side")
     parser.add_argument("--fps", type=int, default=12, help="pictures a second")
     parser.add_argument("--every", type=int, default=1, help="steps between pictures")
-    parser.add_argument("--results", type=Path, default="results", help="where runs are recorded")
+    parser.add_argument("--results", type=Path, default=default_results(), help="default: %(default)s")
     trust.add_option(parser)
     arguments = parser.parse_args(options)
     for option in ("episodes", "fps", "every"):

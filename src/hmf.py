@@ -31,6 +31,7 @@ from records.query import flatten
 from records.store import FileStore, RunRecord
 from utils.cli import say
 from utils.errors import InputError
+from utils.paths import default_results
 from utils.processes import ALONE
 from utils.signals import Stopped
 from utils.words import word
@@ -120,13 +121,13 @@ def train(
     return _play(Request.fresh(stacked(env_layer(env), config, _given(given))))
 
 
-def load(run: int | str | Path, *, results: Path | str = "results", trust: Sequence[str] = ()) -> Run:
-    """Find a recorded run by its id in the folder ``results``, or by its own folder.
+def load(run: int | str | Path, *, results: Path | str | None = None, trust: Sequence[str] = ()) -> Run:
+    """Find a recorded run by its id in the folder ``results`` (main.py's if None), or by its own folder.
 
     ``trust``: foreign modules and classes that its record may import. Raises CheckpointError for a run that is not
     there.
     """
-    return Run(find_run(str(run), Path(results)), Trust(frozenset(trust)))
+    return Run(find_run(str(run), default_results() if results is None else Path(results)), Trust(frozenset(trust)))
 
 
 def compare(runs: Sequence[Run], metric: str = RETURN) -> Table:

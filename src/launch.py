@@ -27,6 +27,7 @@ from records.tracking import Tracking
 from run import Record, Trainer, Unrecorded, evaluate_once
 from utils.cli import BAD_INPUT, COPY_INCOMPLETE, FAILED, INTERRUPTED, RECORDING_FAILED, close_output, refuse, say
 from utils.errors import InputError
+from utils.paths import default_results
 from utils.processes import Processes, ProcessLost
 from utils.progress import clock
 from utils.sacred import SETTINGS, Experiment, Run, RunObserver
@@ -79,8 +80,10 @@ class Request:
     @classmethod
     def further(cls, run: str, given: Layer, trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
         """To continue ``run``, an id or a folder, with the keys ``given``. Raises InputError."""
-        run_dir = checkpoint.resumable_run(run, Path(given.values.get("local_results_path", "results")))
-        config, notes = with_run_keys(build.recorded_config(run_dir, trust), given.values)
+        run_dir = checkpoint.resumable_run(run, Path(given.values.get("local_results_path", default_results())))
+        before = build.recorded_config(run_dir, trust)
+        beside = {"local_results_path": str(default_results())} if before.local_results_path == "results" else {}
+        config, notes = with_run_keys(before, {**beside, **given.values})
         recorded = Layer(str(run_dir / "config.json"), read_json(run_dir / "config.json"))
         return cls(config, notes, run_dir, mongo_url, [recorded, given])
 

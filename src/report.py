@@ -13,6 +13,7 @@ from pathlib import Path
 
 from analysis import REFERENCE
 from utils.cli import command_parser, exit_code
+from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -35,8 +36,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--metric", default="test_return_mean", help="default: %(default)s")
     parser.add_argument("--mongo-url", metavar="URL", help="read this MongoDB instead of files")
-    parser.add_argument("--results", type=Path, default="results", metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--out", default=Path("results/tmp/report"), type=Path, metavar="DIR")
+    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--out", default=default_results() / "tmp/report", type=Path, metavar="DIR")
     arguments = parser.parse_args(argv)
     if arguments.reach is not None and arguments.reference is None:
         parser.error("--reach: expected --reference METHOD as well, whose CPU seconds the others are compared with")

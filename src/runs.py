@@ -23,6 +23,7 @@ from records.store import STATUSES, FileStore, RunStore
 from records.tracker import TRACKERS
 from records.tracker import track as copy_to_tracker
 from utils.cli import command_parser, exit_code
+from utils.paths import default_results
 from utils.words import columns_within, table
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "rm 4",
     )
     where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--results", type=Path, default="results", metavar="DIR", help="default: %(default)s")
+    where.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
     where.add_argument("--mongo-url", metavar="URL", help="this MongoDB instead of files; push and pull: or $MONGO_URL")
     commands = parser.add_subparsers(required=True, metavar="ls|show|diff|plot|export|track|push|pull|rm")
 
@@ -67,14 +68,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     plotting.add_argument("--smooth", type=count, default=1, metavar="N", help="moving mean of a run's last N points")
     plotting.add_argument("--each", action="store_true", help="one line per run, also where only the seed differs")
     plotting.add_argument(
-        "--output", default="results/tmp/runs.png", type=Path, metavar="FILE", help="default: %(default)s"
+        "--output", default=default_results() / "tmp/runs.png", type=Path, metavar="FILE", help="default: %(default)s"
     )
     taking = add(export, None)
     taking.add_argument("id", type=int, metavar="ID")
     taking.add_argument("--to", required=True, choices=KINDS, help="the format")
     taking.add_argument("--step", default="newest", help="step of a checkpoint, best or newest (default)")
     taking.add_argument(
-        "--out", default="results/policies", type=Path, metavar="DIR", help="default: %(default)s; a file and its card"
+        "--out",
+        default=default_results() / "policies",
+        type=Path,
+        metavar="DIR",
+        help="default: %(default)s; a file and its card",
     )
     trust.add_option(taking)
     add(track, "+").add_argument("--to", required=True, choices=TRACKERS, help="where to")

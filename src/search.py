@@ -14,6 +14,7 @@ import yaml
 
 from experiments.workers import n_cores
 from utils.cli import command_parser, exit_code, require
+from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -23,7 +24,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--trials", type=int, required=True, help="of every method, those of earlier calls included")
     parser.add_argument("--compare", type=Path, metavar="YAML", help="write the experiment of the best trials here")
     parser.add_argument("--workers", type=int, default=n_cores(), help="runs at once (default: the cores)")
-    parser.add_argument("--results", default="results", type=Path, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--results", default=default_results(), type=Path, metavar="DIR", help="default: %(default)s")
     arguments = parser.parse_args(argv)
     for name in ("trials", "workers"):
         if getattr(arguments, name) < 1:

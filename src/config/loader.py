@@ -14,6 +14,7 @@ import yaml
 
 from config import trust
 from config.schema import ConfigError
+from utils.paths import default_results
 from utils.words import from_yaml, nearest
 
 CONFIG_DIR = Path(__file__).parent
@@ -194,7 +195,8 @@ def layers(config: str, env_config: str, overrides: list[str]) -> list[Layer]:
 
 def stacked(env: Layer, config: str, given: Layer) -> list[Layer]:
     """The four layers, lowest first: default.yaml, an environment, the algorithm ``config``, and what was ``given``."""
-    default = Layer("src/config/default.yaml", read_yaml(CONFIG_DIR / "default.yaml"))
+    values = read_yaml(CONFIG_DIR / "default.yaml") | {"local_results_path": str(default_results())}
+    default = Layer("src/config/default.yaml", values)
     return [default, env, named_layer("algs", config), given]
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import InputError
+from utils.paths import ROOT, default_results
 
 if TYPE_CHECKING:
     from components.rows import RowSpec
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 RowArguments = tuple["RowSpec", str, int]  # the spec, what keeps rows, how many
 
-ROOT = Path(__file__).parents[2]
 INSTALL = "Run ./install_dependencies.sh and use .venv/bin/python."
 GIB = 2**30
 PYTHONS = ((3, 11), (3, 14))  # from, below
@@ -247,7 +247,7 @@ def examine(
     except (InputError, ImportError) as error:
         yield "configuration", fail(str(error))
     yield "memory", survived(check_memory, kept)
-    yield "disk", survived(check_disk, Path(config.local_results_path if config else "results"), kept)
+    yield "disk", survived(check_disk, Path(config.local_results_path) if config else default_results(), kept)
     yield "extras", survived(check_extras)
     yield "gpu", survived(check_gpu, config is not None and config.use_cuda)
     yield "database", survived(check_database, mongo_url)

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from config.loader import CONFIG_DIR, Layer, available, for_regime, merge, named_layer, read_yaml
+from config.schema import RECORDING
 from records.query import ALWAYS_SHOWN, flatten, telling_keys
 
 
 def set_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """List the telling keys of flat configurations, algorithm, environment and seed first.
 
-    Left out are those whose value follows in every run from the files of its algorithm and environment.
+    Left out are those whose value follows in every run from the files of its algorithm and environment, and those that
+    say where a run is recorded.
     """
     known = {path: preset(*path) for path in {_names(config) for config in configs}}
     given = [known[_names(config)] for config in configs]
@@ -21,7 +23,10 @@ def set_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
         key
         for key in telling_keys(configs)
         if key in ALWAYS_SHOWN
-        or any(config[key] != values.get(key, missing) for config, values in zip(configs, given, strict=True))
+        or (
+            key not in RECORDING
+            and any(config[key] != values.get(key, missing) for config, values in zip(configs, given, strict=True))
+        )
     ]
     return sorted(keys, key=lambda key: key not in ALWAYS_SHOWN)
 

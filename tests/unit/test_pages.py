@@ -77,10 +77,9 @@ def test_the_output_that_the_readme_prints_is_what_its_command_prints(tmp_path: 
     block = re.search(r"^    \$ python ([\s\S]*?[^\\])\n((?:    .*\n)+)", (ROOT / "README.md").read_text(), re.M)
     assert block is not None
     main, *words = shlex.split(block[1].replace("\\\n", " "))
-    done = subprocess.run(
-        [sys.executable, ROOT / main, *words], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    printed = [without_speeds(line) for line in done.stdout.splitlines()]
+    words.append(f"local_results_path={tmp_path / 'results'}")
+    done = subprocess.run([sys.executable, ROOT / main, *words], capture_output=True, text=True, check=True)
+    printed = [without_speeds(line) for line in done.stdout.replace(f"{tmp_path}/", "").splitlines()]
     begin, end = (part.splitlines() for part in block[2].split("    ...\n"))
     assert [without_speeds(line) for line in begin] == printed[: len(begin)]
     assert [without_speeds(line) for line in end] == printed[-len(end) :]

@@ -23,6 +23,7 @@ from records.files import Curve
 from records.presets import set_keys
 from records.query import flatten, telling_keys
 from records.store import FileStore, RunRecord, utc_now
+from utils import paths
 
 if TYPE_CHECKING:
     from tests.support.mongo_server import Embedded
@@ -35,6 +36,7 @@ pytest_plugins = ["tests.support.mongo_server"]
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileStore:
     """Three runs in ./results/sacred: 1 and 2 differ in lr, 3 still runs on another environment."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)  # as in the project's folder
     monkeypatch.delenv("MONGO_URL", raising=False)
     monkeypatch.delenv("COLUMNS", raising=False)  # a terminal's width, which test processes may be given
     store = FileStore(Path("results/sacred"))
