@@ -26,6 +26,7 @@ from utils.progress import Progress
 from utils.signals import Stopped, StopRequest
 from utils.version import made_by
 
+UNFIT = (LookupError, TypeError, AttributeError, RuntimeError, ValueError)  # what a state of another kind raises
 RETRY_SECONDS = 2.0  # from a save that the disk refused to the next try, a beat
 
 
@@ -291,7 +292,7 @@ class Trainer:
         """
         try:
             self.load_state_dict(state)
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:  # torch's, of what does not fit
+        except UNFIT as error:
             raise checkpoint.CheckpointError(
                 f"--resume: {checkpoints / checkpoint.RESUME} does not fit the run's config.json "
                 f"({checkpoint.one_line(error)}). One was changed, or the versions differ ({made_by(state)}); start a "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -345,6 +346,23 @@ def test_resuming_with_totals_that_are_none(
     assert (
         "does not fit the run's config.json (ValueError: stats.returns: expected torch.float" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("wrong", [[], {}, None, 0.5, "text", torch.zeros(0)], ids=repr)
+@pytest.mark.parametrize("place", ["replay/done", "replay/arrays", "runner/env", "runner/row", "learner/mac"])
+def test_resuming_with_a_part_of_another_kind(
+    place: str, wrong: object, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = copied(finished, tmp_path)
+    path = run_dir / "checkpoints" / checkpoint.RESUME
+    state = checkpoint.load(path, CPU)
+    part, name = place.split("/")
+    state[part][name] = wrong
+    checkpoint.save(path, state)
+    assert (
+        main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path / 'results'}", "t_max=60"]) == FAILED
+    )
+    assert re.search(r"^error: .*(does not fit the run's config.json|the checkpoint has)", capsys.readouterr().err)
 
 
 def test_resuming_with_another_configuration(
