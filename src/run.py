@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -321,6 +321,12 @@ class Trainer:
         """Raise ValueError for what no run can have counted."""
         counters, n_updates = self.counters, self.system.learner.n_updates
         t_env = counters.t_env
+        for name, kind in get_type_hints(Counters).items():
+            if not isinstance(value := getattr(counters, name), get_origin(kind) or kind):
+                raise ValueError(f"{name}: expected {kind}, got {value!r:.80}")
+        for name, total in counters.sums.items():
+            if torch.as_tensor(total).numel() != 1:
+                raise ValueError(f"sums.{name}: expected one number, got {total!r:.80}")
         possible = {
             "t_env": t_env >= 0,
             "tested": -1 <= counters.tested <= t_env,

@@ -331,6 +331,26 @@ def test_resuming_with_a_count_that_no_run_can_have(
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("best", torch.zeros(3)), ("t_env", torch.zeros(1)), ("sums", []), ("sums", {"loss": torch.zeros(3)})],
+)
+def test_resuming_with_a_counter_of_another_kind(
+    name: str, value: object, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = copied(finished, tmp_path)
+    path = run_dir / "checkpoints" / checkpoint.RESUME
+    state = checkpoint.load(path, CPU)
+    state["counters"][name] = value
+    checkpoint.save(path, state)
+    assert (
+        main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path / 'results'}", "t_max=60"]) == FAILED
+    )
+    assert re.search(
+        rf"does not fit the run's config.json \(ValueError: {name}[^:]*: expected", capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize("spoil", [torch.Tensor.tolist, torch.Tensor.flatten, torch.Tensor.double])
 def test_resuming_with_totals_that_are_none(
     spoil: Callable[[torch.Tensor], object], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
