@@ -20,13 +20,13 @@ from learners.base import LearningError
 from records import checkpoint
 from utils import seeding
 from utils.cli import say
+from utils.errors import InputError
 from utils.outage import Outage
 from utils.processes import Ask
 from utils.progress import Progress
 from utils.signals import Stopped, StopRequest
 from utils.version import made_by
 
-UNFIT = (LookupError, TypeError, AttributeError, RuntimeError, ValueError)  # what a state of another kind raises
 RETRY_SECONDS = 2.0  # from a save that the disk refused to the next try, a beat
 
 
@@ -292,7 +292,9 @@ class Trainer:
         """
         try:
             self.load_state_dict(state)
-        except UNFIT as error:
+        except InputError:
+            raise
+        except Exception as error:  # a state is data: whatever loading it raises, it is none of this run's
             raise checkpoint.CheckpointError(
                 f"--resume: {checkpoints / checkpoint.RESUME} does not fit the run's config.json "
                 f"({checkpoint.one_line(error)}). One was changed, or the versions differ ({made_by(state)}); start a "

@@ -281,9 +281,15 @@ class Rows:
                 f"{', '.join(sorted(state['arrays']))}: another version wrote it. Resume with that version, or start a "
                 "new run from its networks (checkpoint_path)."
             )
-        for name, array in self.arrays.items():
-            array[:filled].copy_(state["arrays"][name])
-        self.done[:filled] = state["done"]
-        self.valid[:filled] = state["valid"]
+        kept = {**self.arrays, "done": self.done, "valid": self.valid}
+        saved = {**state["arrays"], "done": state["done"], "valid": state["valid"]}
+        for name, array in kept.items():
+            part, value = array[:filled], saved[name]
+            if not isinstance(value, Tensor) or (value.shape, value.dtype) != (part.shape, part.dtype):
+                raise ReplayError(
+                    f"replay: expected {name} of {part.dtype} and shape {tuple(part.shape)}, the checkpoint has "
+                    f"{value!r:.80}. It was changed: start a new run from its networks (checkpoint_path)."
+                )
+            part.copy_(value)
         self.head, self.stored = state["head"], state["stored"]
         self.generator.set_state(state["generator"])

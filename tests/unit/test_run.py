@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -368,16 +369,18 @@ def test_resuming_with_totals_that_are_none(
     )
 
 
-@pytest.mark.parametrize("wrong", [[], {}, None, 0.5, "text", torch.zeros(0)], ids=repr)
-@pytest.mark.parametrize("place", ["replay/done", "replay/arrays", "runner/env", "runner/row", "learner/mac"])
+@pytest.mark.parametrize("wrong", [[], {}, None, 0.5, 10**30, "text", torch.zeros(0)], ids=repr)
+@pytest.mark.parametrize(
+    "place", ["replay/done", "replay/arrays", "replay/arrays/reward", "runner/env", "runner/row", "learner/mac"]
+)
 def test_resuming_with_a_part_of_another_kind(
     place: str, wrong: object, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = copied(finished, tmp_path)
     path = run_dir / "checkpoints" / checkpoint.RESUME
     state = checkpoint.load(path, CPU)
-    part, name = place.split("/")
-    state[part][name] = wrong
+    part, *path_in_part, name = place.split("/")
+    reduce(dict.__getitem__, path_in_part, state[part])[name] = wrong
     checkpoint.save(path, state)
     assert (
         main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path / 'results'}", "t_max=60"]) == FAILED
