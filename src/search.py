@@ -14,6 +14,7 @@ import yaml
 
 from experiments.workers import n_cores
 from utils.cli import command_parser, exit_code, require
+from utils.errors import InputError
 from utils.paths import default_results
 
 
@@ -42,7 +43,12 @@ def search(argv: Sequence[str]) -> None:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = arguments.results / "sweeps" / Path(arguments.space).stem
-    studies = Search(load_space(arguments.space), arguments.space, arguments.results, folder)
+    space = load_space(arguments.space)
+    if arguments.compare and not space.final.get("seeds"):
+        raise InputError(f"--compare: expected 'final: {{seeds: [...]}}' in {arguments.space}, which says what to run.")
+    if arguments.compare and not arguments.compare.parent.is_dir():
+        raise InputError(f"--compare: expected an existing folder, got {arguments.compare.parent}. Make it first.")
+    studies = Search(space, arguments.space, arguments.results, folder)
     studies.execute(arguments.trials, arguments.workers)
     print(studies.best())
     if arguments.compare:

@@ -149,3 +149,8 @@ def to_device(record: R, device: torch.device) -> R:
         elif is_dataclass(value):
             moved[field.name] = to_device(value, device)
     return replace(record, **moved)  # type: ignore[type-var]
+
+
+def same_kind(value: object, like: Tensor) -> bool:
+    """Return whether ``value``, out of a checkpoint, is a tensor of the shape and dtype of ``like``."""
+    return isinstance(value, Tensor) and (value.shape, value.dtype) == (like.shape, like.dtype)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.batch import Batch, EnvInfo, Step, Window, decode_obs
+from components.batch import Batch, EnvInfo, Step, Window, decode_obs, same_kind
 from utils.errors import InputError
 
 MAX_ACTIONS = 2**15  # rows keep actions as int16
@@ -285,7 +285,7 @@ class Rows:
         saved = {**state["arrays"], "done": state["done"], "valid": state["valid"]}
         for name, array in kept.items():
             part, value = array[:filled], saved[name]
-            if not isinstance(value, Tensor) or (value.shape, value.dtype) != (part.shape, part.dtype):
+            if not same_kind(value, part):
                 raise ReplayError(
                     f"replay: expected {name} of {part.dtype} and shape {tuple(part.shape)}, the checkpoint has "
                     f"{value!r:.80}. It was changed: start a new run from its networks (checkpoint_path)."

@@ -42,16 +42,19 @@ def hawk_dove(action_EN: Tensor) -> Tensor:
 def gain_by_deviating(payoff: Callable[[Tensor], Tensor], action_EN: Tensor, n_actions: int) -> Tensor:
     """Return what each agent's best action, those of the others given, would pay it more: (E, N), 0 or above.
 
-    Its mean over agents is a joint action's exploitability; 0 everywhere: a Nash equilibrium in pure strategies.
+    Its mean over agents is a joint action's exploitability; 0 everywhere: a Nash equilibrium in pure strategies. In
+    these games only numbers of agents count, so one agent speaks for all that play as it does: O(N), not O(N^2).
     """
-    n_agents = action_EN.shape[1]
-    alone = torch.eye(n_agents, dtype=torch.bool, device=action_EN.device)
-    best_EN = paid_EN = payoff(action_EN)
-    for action in range(n_actions):
-        deviated_ENN = torch.where(alone, action, action_EN.unsqueeze(1))  # (e, k, j): agent k alone plays ``action``
-        paid_ENN = payoff(deviated_ENN.flatten(0, 1)).unflatten(0, (-1, n_agents))
-        best_EN = torch.maximum(best_EN, paid_ENN.diagonal(dim1=1, dim2=2))
-    return best_EN - paid_EN
+    paid_EN = payoff(action_EN)
+    gain_EN = torch.zeros_like(paid_EN)
+    for own in range(n_actions):
+        plays_EN = action_EN == own
+        one_E1 = plays_EN.int().argmax(dim=1, keepdim=True)  # of them; anybody where nobody plays it
+        paid_E1 = best_E1 = paid_EN.gather(1, one_E1)
+        for other in range(n_actions):
+            best_E1 = torch.maximum(best_E1, payoff(action_EN.scatter(1, one_E1, other)).gather(1, one_E1))
+        gain_EN = torch.where(plays_EN, best_E1 - paid_E1, gain_EN)
+    return gain_EN
 
 
 # Name -> payoff (E, N) of the joint action (E, N), number of actions, fewest agents.
@@ -62,7 +65,7 @@ class MatrixGame(TorchEnv):
     """A simultaneous game, played ``episode_limit`` times; the last decision is a termination.
 
     The observation is the constant 1, shape (1,). Stats, over agents and decisions so far: mean payoff, and mean
-    exploitability (`gain_by_deviating`, which costs N payoffs of N agents).
+    exploitability (`gain_by_deviating`).
     """
 
     def __init__(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.batch import EnvInfo, Step
+from components.batch import EnvInfo, Step, same_kind
 from components.kernels import tally
 
 
@@ -83,7 +83,7 @@ class EpisodeStats:
         """Continue from `state_dict`. Raises KeyError or ValueError for what is none of this game's."""
         for name, total in self.state_dict().items():
             saved = state[name]
-            if not isinstance(saved, Tensor) or (saved.shape, saved.dtype) != (total.shape, total.dtype):
+            if not same_kind(saved, total):
                 raise ValueError(
                     f"stats.{name}: expected {total.dtype} of shape {tuple(total.shape)}, got {saved!r:.80}"
                 )

@@ -313,6 +313,18 @@ def test_loading_networks_with_one_wrong_bit(
     assert f"expected {step / checkpoint.POLICY} as it was saved" in capsys.readouterr().err
 
 
+def resumable(finished: Path, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """A copy of a run, and the state that it can be resumed from."""
+    run_dir = copied(finished, tmp_path)
+    return run_dir, checkpoint.load(run_dir / "checkpoints" / checkpoint.RESUME, CPU)
+
+
+def resumed(run_dir: Path, state: dict[str, Any], tmp_path: Path) -> int:
+    """Exit code of the run continued from a changed ``state``, whose digest fits."""
+    checkpoint.save(run_dir / "checkpoints" / checkpoint.RESUME, state)
+    return main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path / 'results'}", "t_max=60"])
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("n_updates", -(10**12)), ("t_env", -(10**12)), ("tested", 10**12), ("n_sums", -1)]
 )
@@ -320,13 +332,9 @@ def test_resuming_with_a_count_that_no_run_can_have(
     name: str, value: int, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a file of an earlier version, which has no digest."""
-    run_dir = copied(finished, tmp_path)
-    path = run_dir / "checkpoints" / checkpoint.RESUME
-    state = checkpoint.load(path, CPU)
+    run_dir, state = resumable(finished, tmp_path)
     state["learner" if name == "n_updates" else "counters"][name] = value
-    checkpoint.save(path, state)
-    words = ["with", f"local_results_path={tmp_path / 'results'}", "t_max=60"]
-    assert main.main([f"--resume={run_dir}", *words]) == FAILED
+    assert resumed(run_dir, state, tmp_path) == FAILED
     assert f"does not fit the run's config.json (ValueError: {name} = {value} cannot be at t_env" in (
         capsys.readouterr().err
     )
@@ -339,14 +347,9 @@ def test_resuming_with_a_count_that_no_run_can_have(
 def test_resuming_with_a_counter_of_another_kind(
     name: str, value: object, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_dir = copied(finished, tmp_path)
-    path = run_dir / "checkpoints" / checkpoint.RESUME
-    state = checkpoint.load(path, CPU)
+    run_dir, state = resumable(finished, tmp_path)
     state["counters"][name] = value
-    checkpoint.save(path, state)
-    assert (
-        main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path / 'results'}", "t_max=60"]) == FAILED
-    )
+    assert resumed(run_dir, state, tmp_path) == FAILED
     assert re.search(
         rf"does not fit the run's config.json \(ValueError: {name}[^:]*: expected", capsys.readouterr().err
     )
@@ -356,14 +359,9 @@ def test_resuming_with_a_counter_of_another_kind(
 def test_resuming_with_totals_that_are_none(
     spoil: Callable[[torch.Tensor], object], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_dir = copied(finished, tmp_path)
-    path = run_dir / "checkpoints" / checkpoint.RESUME
-    state = checkpoint.load(path, CPU)
+    run_dir, state = resumable(finished, tmp_path)
     state["runner"]["stats"]["returns"] = spoil(state["runner"]["stats"]["returns"])
-    checkpoint.save(path, state)
-    assert (
-        main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path / 'results'}", "t_max=60"]) == FAILED
-    )
+    assert resumed(run_dir, state, tmp_path) == FAILED
     assert (
         "does not fit the run's config.json (ValueError: stats.returns: expected torch.float" in capsys.readouterr().err
     )
@@ -376,15 +374,10 @@ def test_resuming_with_totals_that_are_none(
 def test_resuming_with_a_part_of_another_kind(
     place: str, wrong: object, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_dir = copied(finished, tmp_path)
-    path = run_dir / "checkpoints" / checkpoint.RESUME
-    state = checkpoint.load(path, CPU)
+    run_dir, state = resumable(finished, tmp_path)
     part, *path_in_part, name = place.split("/")
     reduce(dict.__getitem__, path_in_part, state[part])[name] = wrong
-    checkpoint.save(path, state)
-    assert (
-        main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path / 'results'}", "t_max=60"]) == FAILED
-    )
+    assert resumed(run_dir, state, tmp_path) == FAILED
     assert re.search(r"^error: .*(does not fit the run's config.json|the checkpoint has)", capsys.readouterr().err)
 
 

@@ -129,9 +129,26 @@ def test_nothing_completed_is_nothing_to_compare(
     tmp_path: Path, sweep: type[RecordingSweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep.fail_at = (0,)
-    assert main([*command(tmp_path, 1), f"--compare={tmp_path / 'x.yaml'}"]) == 2
+    name, compared = space_file(tmp_path, final={"seeds": [7]}), tmp_path / "x.yaml"
+    assert main([name, "--trials=1", f"--results={tmp_path}", "--workers=1", f"--compare={compared}"]) == 2
     assert "no trial of iql completed" in capsys.readouterr().err
     assert not (tmp_path / "x.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("final", "place", "message"),
+    [
+        ({}, "x.yaml", "--compare: expected 'final: {seeds: "),
+        ({"seeds": [7]}, "no/x.yaml", "expected an existing folder"),
+    ],
+)
+def test_a_comparison_that_cannot_be_written_is_refused_before_the_first_trial(
+    final: dict[str, Any], place: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = space_file(tmp_path, final=final)
+    assert main([name, "--trials=1", f"--results={tmp_path}", f"--compare={tmp_path / place}"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "sweeps").exists()
 
 
 def test_methods_advance_side_by_side(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
