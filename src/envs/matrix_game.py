@@ -49,7 +49,7 @@ def gain_by_deviating(payoff: Callable[[Tensor], Tensor], action_EN: Tensor, n_a
     gain_EN = torch.zeros_like(paid_EN)
     for own in range(n_actions):
         plays_EN = action_EN == own
-        one_E1 = plays_EN.int().argmax(dim=1, keepdim=True)  # of them; anybody where nobody plays it
+        one_E1 = plays_EN.int().argmax(dim=1, keepdim=True)  # of them; any of them where nobody plays it
         paid_E1 = best_E1 = paid_EN.gather(1, one_E1)
         for other in range(n_actions):
             best_E1 = torch.maximum(best_E1, payoff(action_EN.scatter(1, one_E1, other)).gather(1, one_E1))
