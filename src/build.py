@@ -22,7 +22,7 @@ from components.batch import EnvInfo
 from components.rows import Rows, RowSpec
 from config.loader import available, named_layer
 from config.registry import Kind, Registries, RegistryError, make, resolve
-from config.resolve import chosen_classes, config_from_dict, env_values, imported_names
+from config.resolve import LEARNER, chosen_classes, config_from_dict, enemy_config, env_values, imported_names
 from config.schema import Config, ConfigError, type_name
 from config.trust import NOTHING, Trust
 from controllers.basic_controller import BasicMAC
@@ -37,7 +37,9 @@ from modules import agents, mixers
 from modules.agents.base import Agent
 from records import checkpoint
 from records.files import read_json
+from runners.opponent import LearningOpponent
 from runners.vector_runner import VectorRunner
+from side import Side
 from utils import seeding
 from utils.allocator import keep_freed_memory
 from utils.errors import InputError
@@ -56,6 +58,7 @@ REGISTRIES: Registries = {
     "regime": Kind(Regime, regimes.REGISTRY),
 }
 LARGE = 5_000_000  # parameters
+ENEMIES = "enemy_"  # begins the names of what belongs to enemies that learn
 PROJECT = Path(__file__).parents[1]  # relative paths of opponents start here, wherever the command is run
 
 
@@ -65,15 +68,45 @@ class System:
 
     config: Config
     device: torch.device
-    mac: BasicMAC
-    learner: Learner
-    regime: Regime[Any]
-    rows: Rows
+    side: Side  # that learns
     runner: VectorRunner
     test_runner: VectorRunner
     processes: Processes
     league: League | None  # who plays the enemies in training, if its past does
-    notes: tuple[str, ...]  # sentences for the person who started the run
+    enemies: Side | None  # that learn too, if they do
+    opponent: LearningOpponent | None  # who plays them
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the person who started the run."""
+        return tuple(
+            f"{'enemies: ' if whose else ''}{note}" for whose, side in self.sides.items() for note in side.notes
+        )
+
+    @property
+    def sides(self) -> dict[str, Side]:
+        """All that learn, by what their metrics and files are called by."""
+        return {"": self.side, **({} if self.enemies is None else {ENEMIES: self.enemies})}
+
+    @property
+    def mac(self) -> BasicMAC:
+        """The learners' controller."""
+        return self.side.mac
+
+    @property
+    def learner(self) -> Learner:
+        """The learners' learner."""
+        return self.side.learner
+
+    @property
+    def regime(self) -> Regime[Any]:
+        """How the learners learn from rows."""
+        return self.side.regime
+
+    @property
+    def rows(self) -> Rows:
+        """The learners' rows."""
+        return self.side.rows
 
     def close(self) -> None:
         """Release both sets of environments."""
@@ -219,17 +252,41 @@ def make_regime(config: Config) -> Regime[Any]:
     return make(resolve(REGISTRIES["regime"], config.regime, "regime", config.trust), config.args, {})
 
 
-def row_spec(config: Config, env: Env, mac: BasicMAC, learner: Learner) -> RowSpec:
-    """What rows of a run hold and where."""
+def row_spec(config: Config, env: Env, mac: BasicMAC, learner: Learner, enemies: bool = False) -> RowSpec:
+    """What rows of a run hold and where; ``enemies``: those of the other side of a `TwoSidedEnv`."""
+    if enemies:
+        assert isinstance(env, TwoSidedEnv)
+        observations = env.enemy_observations
+    else:
+        observations = env.observations
     return RowSpec(
-        info=env.info,
+        info=mac.info,
         n_envs=config.batch_size_run,
         storage=env.device,  # rows stay where the environment makes them
         device=mac.device,
         with_position=learner.needs_position,
         window=mac.agent.window,
-        observations=env.observations if env.info.compact_dim else None,
+        observations=observations if mac.info.compact_dim else None,
     )
+
+
+def make_side(config: Config, env: Env, processes: Processes, enemies: bool = False) -> Side:
+    """A side of ``env`` that learns: the learners, or of a `TwoSidedEnv` its ``enemies``. Raises InputError."""
+    device, info = device_of(config), env.info
+    if enemies:
+        assert isinstance(env, TwoSidedEnv)
+        info = env.enemies
+    _check_networks_fit(config, info, device)
+    torch.manual_seed(seeding.derive_seed(config.seed, "networks"))  # initial weights; nothing else is global
+    mac = make_mac(config, info).to(device)
+    learner = make_learner(config, mac, processes)
+    regime = make_regime(config)
+    _check_regime(config, mac, learner, regime)
+    _check_learns(config, processes, regime)
+    spec = row_spec(config, env, mac, learner, enemies)
+    memory = spec.check_memory(regime.name, regime.kept(spec.n_envs), _free_bytes(spec.storage))
+    rows = regime.rows(spec, seeding.generator(config.seed, "replay", index=processes.rank))
+    return Side(config, mac, learner, regime, rows, (*_picture_note(config, mac), memory, regime.describe()))
 
 
 def _check_regime(config: Config, mac: BasicMAC, learner: Learner, regime: Regime[Any]) -> None:
@@ -248,7 +305,7 @@ def _check_learns(config: Config, processes: Processes, regime: Regime[Any]) -> 
     if 1 < config.t_max < first and not config.evaluate:
         raise ConfigError(
             f"configuration: t_max = {config.t_max}, but the first update comes at step {first} of regime="
-            f"{config.regime}: nothing would be learned. Raise t_max to {first} or more; t_max=1 only plays."
+            f"{config.regime}: {config.name} would learn nothing. Raise t_max to {first} or more; t_max=1 only plays."
         )
 
 
@@ -260,6 +317,11 @@ def _check_processes(config: Config, processes: Processes) -> None:
                 f"configuration: {processes.size} processes expect {key}={many}, got {one}. Set it, or start one "
                 "process, without torchrun."
             )
+    if processes.size > 1 and config.env_args.get("opponent") == LEARNER:
+        raise ConfigError(
+            f"configuration: {processes.size} processes expect one side that learns, got env_args.opponent={LEARNER}. "
+            "Start one process, without torchrun, or choose another opponent."
+        )
 
 
 def _check_parts(config: Config, classes: Mapping[str, type]) -> None:
@@ -289,51 +351,46 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
     test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), test=True)
     check_same_game(env.info, test_env.info, "test_env_args")
 
-    _check_networks_fit(config, env.info, device)
-    torch.manual_seed(seeding.derive_seed(config.seed, "networks"))  # initial weights; nothing else is global
-    mac = make_mac(config, env.info).to(device)
-    learner = make_learner(config, mac, processes)
-    league = None
+    side = make_side(config, env, processes)
+    league, enemies, opponent = None, None, None
     if isinstance(env, TwoSidedEnv) and env.opponent == "league":
-        league = League(mac, env.league_interval, env.league_self_play)
+        league = League(side.mac, env.league_interval, env.league_self_play)
         env.set_opponent(league)
+    elif isinstance(env, TwoSidedEnv) and env.opponent == LEARNER:
+        enemies = make_side(enemy_config(config), env, processes, enemies=True)
+        opponent = LearningOpponent(enemies.mac, enemies.rows, env.enemies, env.n_envs)
+        env.set_opponent(opponent)
     else:
-        set_opponent(env, mac, greedy=False, trust=config.trust)
-    set_opponent(test_env, learner.acting(), greedy=True, trust=config.trust)
+        set_opponent(env, side.mac, greedy=False, trust=config.trust)
+    enemy_mac = None if enemies is None else enemies.learner.acting()
+    set_opponent(test_env, side.learner.acting(), greedy=True, trust=config.trust, enemies=enemy_mac)
 
-    regime = make_regime(config)
-    _check_regime(config, mac, learner, regime)
-    _check_learns(config, processes, regime)
-    spec = row_spec(config, env, mac, learner)
-    memory = spec.check_memory(regime.name, regime.kept(spec.n_envs), _free_bytes(spec.storage))
-    start = seeding.derive_seed(config.seed, "environment", processes.rank)
-
-    def stream(name: str, device: torch.device | None = None) -> torch.Generator:
+    def stream(name: str) -> torch.Generator:
         return seeding.generator(config.seed, name, device, processes.rank)
 
+    start = seeding.derive_seed(config.seed, "environment", processes.rank)
     system = System(
         config=config,
         device=device,
-        mac=mac,
-        learner=learner,
-        regime=regime,
-        rows=regime.rows(spec, stream("replay")),
-        runner=VectorRunner(env, mac, stream("behaviour", device), start),
-        test_runner=VectorRunner(test_env, learner.acting(), stream("evaluation", device), start),
+        side=side,
+        runner=VectorRunner(env, side.mac, stream("behaviour"), start),
+        test_runner=VectorRunner(test_env, side.learner.acting(), stream("evaluation"), start),
         processes=processes,
         league=league,
-        notes=(*_picture_note(config, mac), memory, regime.describe()),
+        enemies=enemies,
+        opponent=opponent,
     )
     if config.checkpoint_path and not resumed:
         load_networks(system, checkpoint.step_folder(Path(config.checkpoint_path), config.load_step))
     return system
 
 
-def set_opponent(env: Env, mac: BasicMAC, greedy: bool, trust: Trust) -> None:
+def set_opponent(env: Env, mac: BasicMAC, greedy: bool, trust: Trust, enemies: BasicMAC | None = None) -> None:
     """Give an environment of two sides the policy that plays its enemies: the learning controller or a frozen one.
 
-    ``greedy`` environments are the evaluation's; ``trust``: what a frozen policy may import. Raises ConfigError for a
-    league, which only a run in training has.
+    ``greedy`` environments are the evaluation's; ``trust``: what a frozen policy may import; ``enemies``: the
+    controller of enemies that learn. Raises ConfigError for a league, which only a run in training has, and for
+    enemies that should learn where none do.
     """
     if not isinstance(env, TwoSidedEnv):
         return
@@ -342,7 +399,14 @@ def set_opponent(env: Env, mac: BasicMAC, greedy: bool, trust: Trust) -> None:
             "env_args.opponent=league trains; evaluations need an opponent that stays what it is. Set "
             "test_env_args.opponent=random, checkpoint or self_play (evaluate.py: env_args.opponent)."
         )
-    if env.opponent == "self_play":
+    if env.opponent == LEARNER:
+        if enemies is None:
+            raise ConfigError(
+                "test_env_args.opponent=learner expects env_args.opponent=learner, whose enemies it would play. Set "
+                "that too, or another opponent."
+            )
+        env.set_opponent(MACPolicy(enemies, greedy=True))
+    elif env.opponent == "self_play":
         env.set_opponent(MACPolicy(mac, greedy))
     elif env.opponent == "checkpoint":
         env.set_opponent(MACPolicy(load_policy(PROJECT / env.opponent_checkpoint, mac.device, trust), greedy=True))
@@ -381,14 +445,15 @@ def load_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> Bas
 
 def load_networks(system: System, folder: Path) -> None:
     """Networks, targets and optimiser from a checkpoint folder of a run with the same shapes."""
-    state = checkpoint.load(folder / checkpoint.LEARNER, system.device)
-    try:
-        # Another run: it counts its own updates and draws its own noise.
-        networks = {key: value for key, value in state.items() if key != "generator"}
-        system.learner.load_state_dict({**networks, "n_updates": 0})
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise checkpoint.CheckpointError(
-            f"checkpoint: {folder} does not fit {system.config.name} on {system.config.env}: "
-            f"{checkpoint.one_line(error)}. Use the algorithm, networks and population it was trained with "
-            f"({made_by(state)})."
-        ) from error
+    for whose, side in system.sides.items():
+        state = checkpoint.load(folder / f"{whose}{checkpoint.LEARNER}", system.device)
+        try:
+            # Another run: it counts its own updates and draws its own noise.
+            networks = {key: value for key, value in state.items() if key != "generator"}
+            side.learner.load_state_dict({**networks, "n_updates": 0})
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise checkpoint.CheckpointError(
+                f"checkpoint: {folder} does not fit {side.config.name} on {side.config.env}: "
+                f"{checkpoint.one_line(error)}. Use the algorithm, networks and population it was trained with "
+                f"({made_by(state)})."
+            ) from error

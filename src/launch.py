@@ -25,6 +25,7 @@ from records.store import FileStore
 from records.tracker import TRACKERS
 from records.tracking import Tracking
 from run import Record, Trainer, Unrecorded, evaluate_once
+from side import Side
 from utils.cli import BAD_INPUT, COPY_INCOMPLETE, FAILED, INTERRUPTED, RECORDING_FAILED, close_output, refuse, say
 from utils.errors import InputError
 from utils.paths import default_results
@@ -75,7 +76,9 @@ class Request:
     @classmethod
     def fresh(cls, stack: list[Layer], trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
         """A new run of the layers ``stack``, lowest first. Raises InputError."""
-        return cls(*make_config(stack, build.REGISTRIES, trust), None, mongo_url, for_regime(stack))
+        config, notes = make_config(stack, build.REGISTRIES, trust)
+        enemies = Layer(f"opponent_config={config.opponent_config}", {"opponent_args": config.opponent_args})
+        return cls(config, notes, None, mongo_url, [enemies, *for_regime(stack)])
 
     @classmethod
     def further(cls, run: str, given: Layer, trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
@@ -143,7 +146,8 @@ def experiment(
         for note in notes:
             say(note)
         info = system.mac.info
-        say(headline(system))
+        for line in headlines(system):
+            say(line)
         say(f"run {_run._id}: {observer.run_dir}")
         observer.add_info(
             resolved={
@@ -178,14 +182,22 @@ def experiment(
     return ex
 
 
-def headline(system: build.System) -> str:
-    """The line that says what is trained."""
-    config, info, n_processes = system.config, system.mac.info, system.processes.size
+def headlines(system: build.System) -> list[str]:
+    """What is trained: a line, and one more for enemies that learn."""
+    config, n_processes = system.config, system.processes.size
     together = "at once" if n_processes == 1 else f"at once in each of {n_processes} processes"
+    run = f"{config.batch_size_run} environments {together}, seed {config.seed}, "
+    lines = [f"{config.name} on {system.mac.info.name}: {_population(system.side, run)}, on {system.device}"]
+    if system.enemies is not None:
+        lines.append(f"against {system.enemies.config.name}, which learns too: {_population(system.enemies)}")
+    return lines
+
+
+def _population(side: Side, run: str = "") -> str:
+    info = side.mac.info
     return (
-        f"{config.name} on {info.name}: {info.n_agents} agents, {info.n_actions} actions, observations "
-        f"{tuple(info.obs_shape)}, {config.batch_size_run} environments {together}, seed {config.seed}, "
-        f"{sum(parameter.numel() for parameter in system.learner.parameters):,} parameters, on {system.device}"
+        f"{info.n_agents} agents, {info.n_actions} actions, observations {tuple(info.obs_shape)}, {run}"
+        f"{sum(parameter.numel() for parameter in side.learner.parameters):,} parameters"
     )
 
 
@@ -206,7 +218,7 @@ def preview(arguments: argparse.Namespace) -> None:
         return
     system = build.build(config, request.resume_from is not None)
     try:
-        for line in (*announced(request, system), headline(system)):
+        for line in (*announced(request, system), *headlines(system)):
             say(line)
     finally:
         system.close()

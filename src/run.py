@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_origin, get_type_hints
 
-import torch
-from torch import Tensor
-
-from build import System, policy_state
+from build import ENEMIES, System, policy_state
 from controllers.basic_controller import BasicMAC
-from learners.base import LearningError
 from records import checkpoint
+from side import Side, check_numbers
 from utils import seeding
 from utils.cli import say
 from utils.errors import InputError
@@ -68,8 +63,6 @@ class Counters:
     logged: int = 0
     saved: int = 0
     best: float = float("-inf")
-    sums: dict[str, Tensor] = field(default_factory=dict)  # training metrics since they were last written
-    n_sums: int = 0
 
 
 class Trainer:
@@ -152,9 +145,8 @@ class Trainer:
     def _learn(self) -> None:
         """Every update that is due; now and then the policy becomes a past one that it plays against."""
         counters, system = self.counters, self.system
-        for metrics in system.regime.updates(system.learner, system.rows, counters.t_env):
-            counters.sums = {name: counters.sums.get(name, 0.0) + value for name, value in metrics.items()}
-            counters.n_sums += 1
+        for side in system.sides.values():
+            side.learn(counters.t_env)
         if system.league is not None and system.league.due(counters.t_env):
             system.league.add(counters.t_env, system.learner.acting())
 
@@ -168,41 +160,28 @@ class Trainer:
             system.runner.log.extend(other)
         episodes = system.runner.log.flush()
         if not self.processes.first:
-            counters.sums, counters.n_sums = {}, 0
+            system.side.log.flush()
             return
         for name, value in episodes.items():
             self.record.log_scalar(name, value, counters.t_env)
         for name, tensor in system.mac.metrics(system.runner.memory).items():
             self.record.log_scalar(name, float(tensor), counters.t_env)
-        if counters.n_sums:
-            means = {name: total / counters.n_sums for name, total in counters.sums.items()}
-            for name, tensor in {**means, **self._diagnosis()}.items():
-                self.record.log_scalar(name, float(tensor), counters.t_env)
-            counters.sums, counters.n_sums = {}, 0
-            self._check_numbers(means)
+        if system.opponent is not None:
+            for name, value in system.opponent.log.flush().items():
+                self.record.log_scalar(f"{ENEMIES}{name}", value, counters.t_env)
+        for whose, side in system.sides.items():
+            self._write_updates(side, whose)
         if "return_mean" in episodes:
             self.progress.returns["return"] = episodes["return_mean"]
         self.progress.report(counters.t_env, system.learner.n_updates)
 
-    def _diagnosis(self) -> Mapping[str, Tensor]:
-        """What the learner says about one more batch; nothing while a short rollout holds junctions only."""
-        system, t_env = self.system, self.counters.t_env
-        if not len(system.rows):
-            return {}
-        # A stream of its own: how often metrics are written does not change what is learned.
-        generator = torch.Generator().manual_seed(seeding.derive_seed(self.config.seed, "diagnosis", t_env))
-        return system.learner.diagnose(system.regime.sample(system.rows, generator), t_env)
-
-    def _check_numbers(self, means: Mapping[str, Tensor]) -> None:
-        """Raises LearningError when learning no longer computes numbers; what was logged stays."""
-        for name in ("loss", "grad_norm"):
-            value = float(means.get(name, 0.0))
-            if not math.isfinite(value):
-                raise LearningError(
-                    f"learning diverged: expected a finite {name}, got {value} before step {self.counters.t_env:,}. "
-                    "Lower lr, or correct what makes the loss; start again, or from an earlier checkpoint "
-                    "(checkpoint_path, load_step)."
-                )
+    def _write_updates(self, side: Side, whose: str) -> None:
+        """Raises LearningError when ``side`` no longer computes numbers; what was logged stays."""
+        means, t_env = side.log.flush(), self.counters.t_env
+        if means:
+            for name, tensor in {**means, **side.diagnose(t_env, self.config.seed)}.items():
+                self.record.log_scalar(f"{whose}{name}", float(tensor), t_env)
+        check_numbers(means, t_env, whose)
 
     def evaluate(self) -> float | None:
         """Greedy episodes of the policy that is exported, and of the online one if that is another.
@@ -215,7 +194,8 @@ class Trainer:
         config, counters, system = self.config, self.counters, self.system
         self._note_cpu()
         began = time.process_time()
-        means = self._play(system.learner.acting(), stop)
+        acting, *_ = [side.learner.acting() for side in system.sides.values()]  # brings averaged enemies up to date
+        means = self._play(acting, stop)
         online = self._play(system.mac, stop) if system.learner.average is not None and means else means
         self._cpu_began += time.process_time() - began
         if not means or not online:
@@ -243,9 +223,14 @@ class Trainer:
         self.cpu_seconds.append((self.counters.t_env, time.process_time() - self._cpu_began))
 
     def _networks(self) -> dict[str, Any]:
+        files = {}
+        for whose, side in self.system.sides.items():
+            files[f"{whose}{checkpoint.POLICY}"] = policy_state(side.config, side.learner.acting())
+            files[f"{whose}{checkpoint.LEARNER}"] = side.learner.state_dict()
         return {
-            "policy": policy_state(self.config, self.system.learner.acting()),
-            "learner": self.system.learner.state_dict(),
+            "policy": files.pop(checkpoint.POLICY),
+            "learner": files.pop(checkpoint.LEARNER),
+            "others": files,
             "keep": self.config.keep_checkpoints,
         }
 
@@ -305,42 +290,46 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on, at the first process what the others play with too."""
-        own = {"replay": self.system.rows.state_dict(), "runner": self.system.runner.state_dict()}
+        sides = self.system.sides.items()
+        own = {f"{whose}replay": side.rows.state_dict() for whose, side in sides}
+        own["runner"] = self.system.runner.state_dict()
         others = self.processes.gather(own)[1:]
-        shared = {"counters": vars(self.counters), "learner": self.system.learner.state_dict()}
+        shared: dict[str, Any] = {"counters": vars(self.counters)}
+        for whose, side in sides:
+            shared |= {f"{whose}learner": side.learner.state_dict(), f"{whose}updates": side.log.state_dict()}
         return {**shared, **own, **({"others": others} if others else {})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        self.counters = Counters(**state["counters"])
-        self.system.learner.load_state_dict(state["learner"])
+        counters = dict(state["counters"])
+        # Version 0.1 counted unlogged updates here.
+        unlogged = {"sums": counters.pop("sums", {}), "count": counters.pop("n_sums", 0)}
+        self.counters = Counters(**counters)
         own = [state, *state.get("others", [])][self.processes.rank]
-        self.system.rows.load_state_dict(own["replay"])
+        for whose, side in self.system.sides.items():
+            side.learner.load_state_dict(state[f"{whose}learner"])
+            side.log.load_state_dict(state.get(f"{whose}updates", unlogged))
+            side.rows.load_state_dict(own[f"{whose}replay"])
         self.system.runner.load_state_dict(own["runner"])
         self._check_counters()
 
     def _check_counters(self) -> None:
         """Raise ValueError for what no run can have counted."""
-        counters, n_updates = self.counters, self.system.learner.n_updates
-        t_env = counters.t_env
+        counters, t_env = self.counters, self.counters.t_env
         for name, kind in get_type_hints(Counters).items():
             if not isinstance(value := getattr(counters, name), get_origin(kind) or kind):
                 raise ValueError(f"{name}: expected {kind}, got {value!r:.80}")
-        for name, total in counters.sums.items():
-            if torch.as_tensor(total).numel() != 1:
-                raise ValueError(f"sums.{name}: expected one number, got {total!r:.80}")
         possible = {
             "t_env": t_env >= 0,
             "tested": -1 <= counters.tested <= t_env,
             "logged": 0 <= counters.logged <= t_env,
             "saved": 0 <= counters.saved <= t_env,
-            "n_updates": self.system.regime.may_have_made(n_updates, t_env),
-            "n_sums": 0 <= counters.n_sums <= n_updates,
         }
         for name, holds in possible.items():
             if not holds:
-                value = n_updates if name == "n_updates" else getattr(counters, name)
-                raise ValueError(f"{name} = {value} cannot be at t_env = {t_env}")
+                raise ValueError(f"{name} = {getattr(counters, name)} cannot be at t_env = {t_env}")
+        for side in self.system.sides.values():
+            side.check_counts(t_env)
 
 
 def evaluate_once(system: System, record: Record, stop: StopRequest) -> float:

@@ -8,17 +8,19 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from config.loader import Layer, for_regime, merge
+from config.loader import Layer, for_regime, merge, named_layer
 from config.ranges import check_ranges
 from config.registry import Registries, config_keys, resolve
 from config.schema import NESTED, RECORDING, Config, ConfigError, check_value, framework_keys, type_name
 from config.since import without
 from config.trust import NOTHING, Trust
+from utils.seeding import derive_seed
 from utils.version import made_by
 from utils.words import nearest, to_yaml
 
 NAME = r"\w[\w .+-]*"  # of an algorithm, in tables, filters and paths
 OPTIONAL = ("mixer", "grouping")  # may be "none"
+LEARNER = "learner"  # env_args.opponent: enemies that learn too
 RESUMABLE = (  # keys that may differ in a resumed run, because they do not change what is learned
     "t_max",
     "test_interval",
@@ -64,7 +66,7 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
     every key that was set for nothing. Raises ConfigError or RegistryError.
     """
     values: dict[str, Any] = {}
-    layers = for_regime(layers)
+    stack, layers = layers, for_regime(layers)
     for layer in layers:
         values = merge(values, layer.values)
     origin = {key: layer.where for layer in layers for key in layer.values}
@@ -78,7 +80,7 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
     classes = chosen_classes(values, registries, trust)
     env_class = classes.pop("env")
     read = {key: hint for cls in classes.values() for key, hint in config_keys(cls).items()}
-    known = {*own, *read, *component_keys(registries), "env_args", "test_env_args"}
+    known = {*own, *read, *component_keys(registries), "env_args", "test_env_args", "opponent_args"}
     for key in values:
         if key not in known:
             inside = key in config_keys(env_class)
@@ -98,6 +100,9 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
         **{key: checked[key] for key in own},
         env_args=MappingProxyType(env_args),
         test_env_args=MappingProxyType(test_env_args),
+        opponent_args=MappingProxyType(
+            check_value("opponent_args", values["opponent_args"], dict, origin["opponent_args"])
+        ),
         args=MappingProxyType({key: checked[key] for key in read}),
         trust=trust.also(name for args in (env_args, test_env_args) for _, name in imported_names(env_class, args)),
     )
@@ -111,7 +116,64 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
     _check_ranges(config)
     idle = sorted(key for key in layers[-1].values if key not in {*own, *read, *NESTED})
     idle += sorted(key for key in layers[-2].values if key not in {*own, *read, *NESTED} and key not in idle)
-    return config, [f"note: {origin[key]} sets {key}, which {config.name} never reads." for key in idle]
+    notes = [f"note: {origin[key]} sets {key}, which {config.name} never reads." for key in idle]
+    if config.env_args.get("opponent") != LEARNER:
+        for key in ("opponent_config", "opponent_args"):
+            if getattr(config, key):
+                raise ConfigError(
+                    f"{origin[key]}: {key} expects env_args.opponent={LEARNER}, whose algorithm it chooses, got "
+                    f"opponent={config.env_args.get('opponent', 'none')}. Set that too, or leave {key} out."
+                )
+        return config, notes
+    enemies, of_theirs = _enemies(config, stack, registries, trust)
+    return enemies, notes + of_theirs
+
+
+def _enemies(config: Config, stack: Sequence[Layer], registries: Registries, trust: Trust) -> tuple[Config, list[str]]:
+    """``config`` with all that enemies which learn have for their own, and sentences of `make_config` about it.
+
+    They get the values of the layers below the algorithm, of their own algorithm and of ``opponent_args``. The keys of
+    an algorithm that stand on the command line are the learners', unless both have the same. Raises ConfigError.
+    """
+    *below, algorithm, given = stack
+    own = framework_keys().keys() - _of_a_side(registries)
+    for key in config.opponent_args:
+        if key in own or key in NESTED:
+            raise ConfigError(
+                f"{given.where}: opponent_args expects keys of an algorithm, got {key}, which both sides share. Set "
+                f"{key} itself."
+            )
+    alike = {}
+    if config.opponent_config:
+        algorithm = named_layer("algs", config.opponent_config)
+    else:
+        alike = {key: value for key, value in given.values.items() if key not in own and key not in NESTED}
+    shared = {key: getattr(config, key) for key in own} | {"opponent_config": "", "opponent_args": {}}
+    played = {"env_args": {**config.env_args, "opponent": "random"}, "test_env_args": {}}
+    top = Layer("opponent_args", {**alike, **config.opponent_args})
+    other, notes = make_config([*below, algorithm, Layer("run", {**shared, **played}), top], registries, trust)
+    theirs = {key: getattr(other, key) for key in _of_a_side(registries)} | dict(other.args)
+    resolved = replace(config, opponent_config=other.name, opponent_args=MappingProxyType(theirs))
+    return replace(resolved, trust=config.trust.also(other.trust.names)), notes
+
+
+def _of_a_side(registries: Registries) -> set[str]:
+    """The framework's keys that differ from side to side."""
+    return {"name", *registries} - {"env"}
+
+
+def enemy_config(config: Config) -> Config:
+    """The configuration of enemies that learn: ``config`` with the algorithm and the random streams of their own."""
+    theirs = dict(config.opponent_args)
+    own = {key: theirs.pop(key) for key in framework_keys() if key in theirs}
+    return replace(
+        config,
+        **own,
+        seed=derive_seed(config.seed, "enemies") % 2**32,
+        opponent_config="",
+        opponent_args=MappingProxyType({}),
+        args=MappingProxyType(theirs),
+    )
 
 
 def check_env_args(env_class: type, given: Any, where: str, key: str) -> dict[str, Any]:
@@ -141,7 +203,7 @@ def config_from_dict(
     """
     own = framework_keys()
     values = merge(without(values.get("env", "")), values)
-    for key in (*own, "env_args", "test_env_args"):
+    for key in (*own, "env_args", "test_env_args", "opponent_args"):
         if key not in values:
             raise ConfigError(f"recorded configuration: the key '{key}' has no value ({made_by(record)}).")
     args = {key: value for key, value in values.items() if key not in own and key not in NESTED}
@@ -149,6 +211,7 @@ def config_from_dict(
         **{key: values[key] for key in own},
         env_args=MappingProxyType(dict(values["env_args"])),
         test_env_args=MappingProxyType(dict(values["test_env_args"])),
+        opponent_args=MappingProxyType(dict(values["opponent_args"])),
         args=MappingProxyType(args),
         trust=trust,
     )

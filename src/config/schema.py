@@ -52,6 +52,7 @@ class Config:
     checkpoint_path: str  # folder of a checkpoint whose networks are loaded at start
     load_step: int  # which step under checkpoint_path; 0: the newest
     evaluate: bool  # only evaluate the loaded networks
+    opponent_config: str  # algorithm of enemies that learn; "": the learners' own
     use_cuda: bool
     local_results_path: str
     tensorboard: bool  # also write the metrics as TensorBoard's event files
@@ -59,6 +60,7 @@ class Config:
 
     env_args: Mapping[str, Any]
     test_env_args: Mapping[str, Any]  # overrides of env_args for evaluation
+    opponent_args: Mapping[str, Any]  # what enemies that learn have for their own: their parts and the keys of these
     args: Mapping[str, Any]  # keys of the chosen components
 
     trust: Trust = field(default=NOTHING, compare=False)  # never recorded
@@ -66,11 +68,17 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, as recorded: component keys are flat beside the framework's own."""
         own = {key: getattr(self, key) for key in framework_keys()}
-        return {**own, "env_args": dict(self.env_args), "test_env_args": dict(self.test_env_args), **self.args}
+        return {
+            **own,
+            "env_args": dict(self.env_args),
+            "test_env_args": dict(self.test_env_args),
+            "opponent_args": dict(self.opponent_args),
+            **self.args,
+        }
 
 
 RECORDING = ("local_results_path", "tensorboard", "tracker")  # keys that say where a run is recorded, not what it is
-NESTED = ("env_args", "test_env_args", "args")
+NESTED = ("env_args", "test_env_args", "opponent_args", "args")
 
 
 def framework_keys() -> dict[str, Any]:

@@ -15,6 +15,8 @@ _WITHOUT: dict[str, Any] = {
     "death_share": False,
     "tensorboard": False,
     "tracker": "none",
+    "opponent_config": "",
+    "opponent_args": {},
 }
 
 _LEAGUE = {"league_interval": 10000, "league_self_play": 0.5}

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from components.batch import Step
+from components.batch import EnvInfo, Step
 from envs.base import Env, EnvError
 from utils.seeding import generator
 
-Opponent = Literal["random", "checkpoint", "self_play", "league"]
-"""Who plays the enemies: uniform random actions, a frozen policy, the controller that is learning, or its past."""
-
-
-class Role(NamedTuple):
-    """A side of a game, as far as a policy must fit it."""
-
-    obs_shape: tuple[int, ...]  # of one agent's observation
-    n_actions: int
-    n_agents: int
-
-    def __str__(self) -> str:
-        return f"{self.n_agents} agents with observations of shape {self.obs_shape} and {self.n_actions} actions"
+Opponent = Literal["random", "checkpoint", "self_play", "league", "learner"]
+"""Who plays the enemies: uniform random actions, a frozen policy, the controller that is learning, its past, or a
+controller of their own, which learns too."""
 
 
 class Policy(Protocol):
@@ -48,12 +38,12 @@ class Policy(Protocol):
         """Choose actions (E, N) int64 in [0, n_actions); those of the dead are ignored.
 
         ``step`` is the row as the enemies see it: ``obs`` (E, N, *obs_shape) in the stored dtype and scale,
-        ``alive``, ``position``; its rewards are 0, and ``info["score"]`` (E,) float32 is the learners' result where an
+        ``alive``, ``position``, their own rewards; ``info["score"]`` (E,) float32 is the learners' result where an
         episode ends: 1 won, 0.5 drawn, 0 lost. ``first`` (E,) bool: forget what was carried over.
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the policy carries from one step to the next (not its weights); empty for one without memory."""
+        """Return what it carries from one step to the next, weights only if nobody else keeps them."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
@@ -104,12 +94,19 @@ class TwoSidedEnv(Env):
 
     @property
     @abstractmethod
-    def enemies(self) -> Role:
-        """The enemies' side. Raises EnvError where no one policy could play it."""
+    def enemies(self) -> EnvInfo:
+        """The game as the enemies see it. Raises EnvError where no one policy could play it."""
 
     @abstractmethod
     def _look_as_enemies(self) -> tuple[Step, Tensor]:
         """Return the enemies' own row, and ``first`` (E,) bool, true where an episode begins with this row."""
+
+    def enemy_observations(self, compact: Tensor) -> Tensor:
+        """Make what `observations` makes, of the enemies' rows, where ``enemies.compact_dim`` is above 0."""
+        raise EnvError(
+            f"{type(self).__name__} announces enemies.compact_dim = {self.enemies.compact_dim}, but has no method "
+            "enemy_observations(compact). Write it, or announce 0."
+        )
 
     @abstractmethod
     def _lead(self) -> np.ndarray:
@@ -127,9 +124,10 @@ class TwoSidedEnv(Env):
         """Let ``policy`` play the enemies. Raises EnvError when it does not fit them or none is wanted."""
         if self.opponent == "random":
             raise EnvError(
-                "env_args.opponent is 'random', which takes no policy; choose checkpoint, self_play or league."
+                "env_args.opponent is 'random', which takes no policy; choose checkpoint, self_play, league or learner."
             )
-        obs_shape, n_actions, n_agents = self.enemies
+        enemies = self.enemies
+        obs_shape, n_actions, n_agents = enemies.obs_shape, enemies.n_actions, enemies.n_agents
         if (tuple(policy.obs_shape), policy.n_actions) != (obs_shape, n_actions):
             raise EnvError(
                 f"Opponent policy: it acts on observations of shape {tuple(policy.obs_shape)} with {policy.n_actions} "

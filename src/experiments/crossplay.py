@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 import build
 from analysis.crossplay import STATS, Result
+from components.batch import EnvInfo
 from config.resolve import config_from_dict, env_values, with_env_args
 from config.schema import Config, ConfigError
 from config.trust import Trust
 from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
 from envs.battle.env import BattleEnv
-from envs.opponents import Role
 from records import checkpoint
 from runners.vector_runner import VectorRunner
 from utils import seeding
@@ -25,6 +26,22 @@ from utils import seeding
 CPU = torch.device("cpu")
 RANDOM = "random"
 SIDES = {"left": "never", "right": "always"}  # where the row plays -> env_args.swap_sides
+
+
+class Role(NamedTuple):
+    """A side of a game, as far as a policy must fit it."""
+
+    obs_shape: tuple[int, ...]  # of one agent's observation
+    n_actions: int
+    n_agents: int
+
+    @classmethod
+    def of(cls, info: EnvInfo) -> Role:
+        """The role that an environment, or a policy's record of one, describes."""
+        return cls(tuple(info.obs_shape), info.n_actions, info.n_agents)
+
+    def __str__(self) -> str:
+        return f"{self.n_agents} agents with observations of shape {self.obs_shape} and {self.n_actions} actions"
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,7 @@ class Player:
     @property
     def role(self) -> Role:
         """What it was trained on."""
-        return Role(tuple(self.mac.info.obs_shape), self.mac.info.n_actions, self.mac.info.n_agents)
+        return Role.of(self.mac.info)
 
     def fits(self, side: Role) -> bool:
         """Whether it can play a side; in any population where no parameter belongs to one agent."""
@@ -71,7 +88,7 @@ def line_up(players: Sequence[Player]) -> tuple[list[Player], list[Player]]:
     """Rows and columns. Raises ConfigError when a policy fits neither side."""
     config = players[0].config
     env = make_game(config, 1, "left", "self_play")
-    own, enemy = Role(env.info.obs_shape, env.info.n_actions, env.info.n_agents), env.enemies
+    own, enemy = Role.of(env.info), Role.of(env.enemies)
     env.close()
     for player in players:
         if not (player.fits(own) or player.fits(enemy)):

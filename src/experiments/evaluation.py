@@ -13,7 +13,7 @@ import torch
 import build
 from config.loader import merge, parse_overrides
 from config.registry import resolve
-from config.resolve import check_env_args, config_from_dict, env_values, imported_names, with_env_args
+from config.resolve import LEARNER, check_env_args, config_from_dict, env_values, imported_names, with_env_args
 from config.schema import Config, ConfigError
 from config.trust import NOTHING, Trust
 from controllers.basic_controller import BasicMAC
@@ -46,6 +46,9 @@ class Evaluation:
         config = run_config(run_dir, overrides, trust)
         torch.set_num_threads(config.threads)
         folder = checkpoint.exact_folder(run_dir, step)
+        if config.env_args.get("opponent") == LEARNER:  # as it was at that step
+            enemies = folder.resolve() / f"{build.ENEMIES}{checkpoint.POLICY}"
+            config = with_env_args(config, opponent="checkpoint", opponent_checkpoint=str(enemies))
         mac = build.load_policy(folder / checkpoint.POLICY, CPU, trust)
         return cls(run_dir, config, folder, mac, episodes, seed)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import torch
@@ -185,11 +187,14 @@ def save_step(
     learner: dict[str, Any],
     keep: int,
     best_return: float | None = None,
+    others: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> None:
     """Write a checkpoint, which ``learner.pt`` completes; remove older ones beyond ``keep``, except the best.
 
-    ``best_return``: what an evaluation found that makes it the best one.
+    ``best_return``: what an evaluation found that makes it the best one. ``others``: further files by name.
     """
+    for name, state in others.items():
+        save(folder / str(step) / name, state)
     save(folder / str(step) / POLICY, policy)
     save(folder / str(step) / LEARNER, learner)
     if best_return is not None:

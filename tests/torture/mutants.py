@@ -36,8 +36,8 @@ KILLED = ("smoke/test_killed.py::test_a_killed_run_continues_without_a_hole",)
 STORE = ("unit/records/test_run_store.py",)
 
 SOFT = "soft_update(self.targets[name], online, self.tau)"
-EXPLORES = 'runner=VectorRunner(env, mac, stream("behaviour", device), start),'
-EVALUATES = 'test_runner=VectorRunner(test_env, learner.acting(), stream("evaluation", device), start),'
+EXPLORES = 'runner=VectorRunner(env, side.mac, stream("behaviour"), start),'
+EVALUATES = 'test_runner=VectorRunner(test_env, side.learner.acting(), stream("evaluation"), start),'
 EARNED = """        self.reward = np.where(acting, np.array(earned, dtype=np.float32), np.float32(0))"""
 
 MUTANTS = (
@@ -79,15 +79,15 @@ MUTANTS = (
     Mutant(
         "the same replay draws for all seeds",
         "build.py",
-        'rows=regime.rows(spec, stream("replay")),',
-        'rows=regime.rows(spec, seeding.generator(0, "replay")),',
+        'rows = regime.rows(spec, seeding.generator(config.seed, "replay"',
+        'rows = regime.rows(spec, seeding.generator(0, "replay"',
         STREAMS,
     ),
     Mutant(
         "the same exploration for all seeds",
         "build.py",
         EXPLORES,
-        EXPLORES.replace('stream("behaviour", device)', 'seeding.generator(0, "behaviour", device)'),
+        EXPLORES.replace('stream("behaviour")', 'seeding.generator(0, "behaviour", device)'),
         STREAMS,
     ),
     Mutant(
@@ -115,9 +115,8 @@ MUTANTS = (
         "exploration shares the evaluation's stream",
         "build.py",
         f"        {EXPLORES}\n        {EVALUATES}",
-        "        runner=VectorRunner(env, mac, "
-        '(shared := stream("behaviour", device)), start),\n'
-        "        test_runner=VectorRunner(test_env, learner.acting(), shared, start),",
+        '        runner=VectorRunner(env, side.mac, (shared := stream("behaviour")), start),\n'
+        "        test_runner=VectorRunner(test_env, side.learner.acting(), shared, start),",
         STREAMS,
     ),
     Mutant(
@@ -201,8 +200,8 @@ MUTANTS = (
     Mutant(
         "an evaluation's opponent explores",
         "build.py",
-        "set_opponent(test_env, learner.acting(), greedy=True, ",
-        "set_opponent(test_env, learner.acting(), greedy=False, ",
+        "set_opponent(test_env, side.learner.acting(), greedy=True, ",
+        "set_opponent(test_env, side.learner.acting(), greedy=False, ",
         OPPONENT,
     ),
     Mutant(

@@ -29,9 +29,10 @@ UNDER: dict[str, set[str]] = {
     "runners": {"controllers", "components", "envs.base"},
     "records": {"config.since", "config.loader", "config.schema"},
     "analysis": {"records", "config"},
-    "build": {"runners", "learners", "controllers", "modules", "components", "envs", "records", "config"},
-    "run": {"build", "controllers.basic_controller", "learners.base", "records"},
-    "launch": {"run", "build", "records", "config"},
+    "side": {"learners", "controllers", "components", "config"},
+    "build": {"side", "runners", "learners", "controllers", "modules", "components", "envs", "records", "config"},
+    "run": {"build", "side", "controllers.basic_controller", "records"},
+    "launch": {"run", "build", "side", "records", "config"},
     "export": {"build", "controllers.policy", "pictures", "envs", "config"},
     "experiments": {
         *("build", "runners", "learners", "controllers", "components", "envs"),

@@ -123,12 +123,12 @@ def step_worlds(
     first: np.ndarray,
     rosters: tuple[Roster, Roster],
     actions: tuple[np.ndarray, np.ndarray],
-    reward: np.ndarray,
+    rewards: tuple[np.ndarray, np.ndarray],
 ) -> None:
     """Advance the worlds ``begin`` to ``end`` that are ``moving`` (E,) bool by one step.
 
     games: (E,) uintp, the engines. first: (E,) int64, the side that moves first. actions: (E, n) int64 of either side.
-    reward: (E, n) float32, receives side 0's.
+    rewards: (E, n) float32 of either side, receive this step's.
     """
     done = np.zeros(1, np.int32)  # says that a side is wiped out, which the rosters say too
     for e in range(begin, end):
@@ -142,7 +142,8 @@ def step_worlds(
             _act(game, 1, rosters[1], e, actions[1][e])
             _act(game, 0, rosters[0], e, actions[0][e])
         _step(game, done.ctypes.data)
-        _read_reward(game, 0, rosters[0], e, reward[e])
+        _read_reward(game, 0, rosters[0], e, rewards[0][e])
+        _read_reward(game, 1, rosters[1], e, rewards[1][e])
         _strike_off(game, 0, rosters[0], e)
         _strike_off(game, 1, rosters[1], e)
         _clear_dead(game)

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.batch import EnvInfo, Step
+from components.batch import EnvInfo, Step, same_kind
 from envs.base import EnvError
 from envs.battle.views import OBS_SCALE, Views
 from envs.battle.worlds import MAX_SEED, GridWorld, Rewards, Side, UnitType, circle_offsets
-from envs.opponents import Role, TwoSidedEnv
+from envs.opponents import TwoSidedEnv
 from envs.scenes import BattleScene
 from utils.memory import check_fits
 from utils.seeding import generator
@@ -103,13 +103,15 @@ class Battles:
         self.terminated[env] = self.truncated[env] = False
         self.world.reset(env, seed, self._blocks[swapped])
 
-    def advance(self, actions: tuple[np.ndarray, np.ndarray], moving: np.ndarray, reward: np.ndarray) -> None:
+    def advance(
+        self, actions: tuple[np.ndarray, np.ndarray], moving: np.ndarray, rewards: tuple[np.ndarray, np.ndarray]
+    ) -> None:
         """Advance the episodes that are ``moving`` (E,) bool, which must not be done, by one step.
 
-        ``actions``: (E, n) int64 of either side. The learners' rewards are written into ``reward`` (E, n).
+        ``actions``: (E, n) int64 of either side. Theirs, too, are ``rewards`` (E, n), which are written.
         """
         self._history[moving, self.t[moving]] = np.concatenate(actions, axis=1)[moving]
-        self.world.step(actions, (self.t + self._begin[:, 2]) % 2, moving, reward)
+        self.world.step(actions, (self.t + self._begin[:, 2]) % 2, moving, rewards)
         self.t += moving
         own, other = self.world.sides
         self.terminated = (own.survivors == 0) | (other.survivors == 0)
@@ -137,7 +139,7 @@ class Battles:
                     f"Battle state: it records {length} steps of {recorded} agents, but this environment has "
                     f"{n} + {m} agents and at most {self.episode_limit} steps. Resume with the run's own env_args."
                 )
-        unused = np.zeros((self.world.n_envs, n), dtype=np.float32)
+        unused = (np.zeros((self.world.n_envs, n), np.float32), np.zeros((self.world.n_envs, m), np.float32))
         lengths = np.array([len(saved["history"]) for saved in state])
         own, other = (np.zeros((lengths.max(initial=0), self.world.n_envs, k), dtype=np.int64) for k in (n, m))
         for env, saved in enumerate(state):
@@ -222,20 +224,25 @@ class BattleEnv(TwoSidedEnv):
         rewards.check()
         counts = (n_agents, n_enemies)
         self._battles = Battles(GridWorld(n_envs, map_size, counts, (unit, enemy), rewards), episode_limit)
-        own, _ = self._sides
-        self.info = EnvInfo(
-            name="battle",
-            n_agents=n_agents,
-            n_actions=own.n_actions,
-            obs_shape=self._views[0].obs_shape,
-            obs_dtype=torch.uint8,
-            obs_scale=OBS_SCALE,
-            episode_limit=episode_limit,
-            stats=STATS,
-            has_position=True,
-            compact_dim=self._views[0].compact_dim,
-            meaning=tuple(f"{key} = {getattr(unit, key):g}" for key in ("view_radius", "speed", "attack_radius")),
+        self.info, self._enemies = (
+            EnvInfo(
+                name="battle",
+                n_agents=side.n_agents,
+                n_actions=side.n_actions,
+                obs_shape=views.obs_shape,
+                obs_dtype=torch.uint8,
+                obs_scale=OBS_SCALE,
+                episode_limit=episode_limit,
+                stats=stats,
+                has_position=True,
+                compact_dim=views.compact_dim,
+                meaning=tuple(
+                    f"{key} = {getattr(side.unit, key):g}" for key in ("view_radius", "speed", "attack_radius")
+                ),
+            )
+            for side, views, stats in zip(self._sides, self._views, (STATS, ()), strict=True)
         )
+        self._rewards = self._no_rewards()  # of the step that led here
         self._swap_sides = swap_sides
         self._episode_stream = torch.Generator()
 
@@ -248,8 +255,8 @@ class BattleEnv(TwoSidedEnv):
         return self._battles.world.sides
 
     @property
-    def enemies(self) -> Role:
-        return Role(self._views[1].obs_shape, self._sides[1].n_actions, self._sides[1].n_agents)
+    def enemies(self) -> EnvInfo:
+        return self._enemies
 
     def reset(self, seed: int) -> Step:
         if seed < 0:
@@ -258,31 +265,47 @@ class BattleEnv(TwoSidedEnv):
         self._episode_stream = generator(seed, "battle episodes")
         for env in range(self.n_envs):
             self._start(env, self._episode_stream)
-        return self._row(self._no_reward(0))
+        self._rewards = self._no_rewards()
+        return self._row()
 
     def step(self, action: Tensor) -> Step:
         """Advance every battle. Raises EnvError on actions that do not fit, before any battle has moved."""
         actions = self._joint_action(action)
-        reward = self._no_reward(0)
+        self._rewards = self._no_rewards()
         done = self._battles.done
-        self._battles.advance(actions, ~done, reward.numpy())
+        own, other = self._rewards
+        self._battles.advance(actions, ~done, (own.numpy(), other.numpy()))
         for env in done.nonzero()[0]:
             self._start(int(env), self._episode_stream)
-        return self._row(reward)
+        return self._row()
 
     def observations(self, compact: Tensor) -> Tensor:
         return self._views[0](compact)
 
+    def enemy_observations(self, compact: Tensor) -> Tensor:
+        return self._views[1](compact)
+
     def state_dict(self) -> dict[str, Any]:
         """Return streams, the opponent's memory, and per battle its beginning and actions."""
-        battles = {"episode_stream": self._episode_stream.get_state(), "battles": self._battles.state_dict()}
-        return super().state_dict() | battles
+        return super().state_dict() | {
+            "episode_stream": self._episode_stream.get_state(),
+            "battles": self._battles.state_dict(),
+            "enemy_reward": self._rewards[1],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Replay the running episodes (milliseconds each). Raises EnvError when the state is not of these arguments."""
         super().load_state_dict(state)
         self._require_copies(len(state["battles"]))
         self._battles.load_state_dict(state["battles"])
+        own, other = self._no_rewards()
+        paid = state.get("enemy_reward", other)  # before enemies could learn, nobody kept it
+        if not same_kind(paid, other):
+            raise EnvError(
+                f"Battle state: expected an enemy_reward of shape {tuple(other.shape)}, got {paid!r:.80}. Resume with "
+                "the run's own env_args."
+            )
+        self._rewards = own, paid.clone()
         self._episode_stream.set_state(state["episode_stream"])
 
     def scene(self, env_index: int) -> BattleScene:
@@ -323,12 +346,14 @@ class BattleEnv(TwoSidedEnv):
         kills, deaths = self._battles.stats()[:2]
         return kills - deaths
 
-    def _no_reward(self, side: int) -> Tensor:
-        return torch.zeros(self.n_envs, self._sides[side].n_agents)
+    def _no_rewards(self) -> tuple[Tensor, Tensor]:
+        own, other = (torch.zeros(self.n_envs, side.n_agents) for side in self._sides)
+        return own, other
 
-    def _look(self, index: int, reward: Tensor, info: dict[str, Tensor]) -> Step:
+    def _look(self, index: int, info: dict[str, Tensor]) -> Step:
         """Make the present row as side ``index`` sees it."""
-        views, alive = self._views[index], torch.from_numpy(self._sides[index].alive.copy())
+        views, reward = self._views[index], self._rewards[index]
+        alive = torch.from_numpy(self._sides[index].alive.copy())
         compact = torch.empty(self.n_envs, views.compact_dim, dtype=torch.int16)
         position = torch.empty(*reward.shape, 2)
         rows = compact.view(self.n_envs, 3, -1)
@@ -347,8 +372,8 @@ class BattleEnv(TwoSidedEnv):
         )
 
     def _look_as_enemies(self) -> tuple[Step, Tensor]:
-        return self._look(1, self._no_reward(1), {}), torch.from_numpy(self._battles.t == 0)
+        return self._look(1, {}), torch.from_numpy(self._battles.t == 0)
 
-    def _row(self, reward: Tensor) -> Step:
+    def _row(self) -> Step:
         stats = torch.from_numpy(self._battles.stats())
-        return self._look(0, reward, dict(zip(STATS, stats.unbind(0), strict=True)))
+        return self._look(0, dict(zip(STATS, stats.unbind(0), strict=True)))

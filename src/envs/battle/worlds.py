@@ -210,13 +210,17 @@ class GridWorld:
             self._engine.observe(self._games[env], index, roster, env)
 
     def step(
-        self, actions: tuple[np.ndarray, np.ndarray], first: np.ndarray, moving: np.ndarray, reward: np.ndarray
+        self,
+        actions: tuple[np.ndarray, np.ndarray],
+        first: np.ndarray,
+        moving: np.ndarray,
+        rewards: tuple[np.ndarray, np.ndarray],
     ) -> None:
         """Advance the worlds that are ``moving`` (E,) bool by one step, and remove their dead.
 
         ``actions``: (E, n) int64 of either side, in [0, n_actions); those of the dead are ignored. ``first`` (E,)
-        int64: the side that moves first and so wins the contested cells. ``reward`` (E, n) float32 receives side 0's;
-        entries of those who were dead before are left alone.
+        int64: the side that moves first and so wins the contested cells. ``rewards``: (E, n) float32 of either side
+        receive this step's; entries of those who were dead before are left alone.
         """
         share(
             self._engine.step_worlds,
@@ -227,7 +231,7 @@ class GridWorld:
             first,
             self._rosters,
             actions,
-            reward,
+            rewards,
         )
 
     def look(self, index: int, compact: np.ndarray, position: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from components.batch import EnvInfo, Step
 from envs.base import EnvError
-from envs.opponents import Role, TwoSidedEnv
+from envs.opponents import TwoSidedEnv
 from envs.pettingzoo.game import Game, make_parallel_env, split_teams
 from envs.pettingzoo.spaces import TeamSpaces, team_spaces
 from utils.seeding import derive_seed
@@ -69,24 +69,30 @@ class PettingZooEnv(TwoSidedEnv):
         self._pad, self._downscale = pad, downscale
         self._spaces = team_spaces(envs[0], learners, pad, downscale)
         self._slots, self._enemy_slots = slice(len(learners)), slice(len(learners), None)
-        self._games = [Game(env, learners + self._others, len(learners), episode_limit) for env in envs]
-        self.info = EnvInfo(
-            name=entry,
-            n_agents=len(learners),
-            n_actions=self._spaces.n_actions,
-            obs_shape=self._spaces.shape,
-            obs_dtype=torch.from_numpy(np.empty(0, self._spaces.dtype)).dtype,
-            obs_scale=self._spaces.scale,
-            episode_limit=episode_limit,
-            stats=("survivors", "opponent_return_sum") if self._others else ("survivors",),
-            has_avail=self._spaces.masked,
-            kinds=self._spaces.kinds,
-        )
+        agents, both = learners + self._others, self.opponent == "learner"
+        self._games = [Game(env, agents, len(learners), episode_limit, both) for env in envs]
+        self._entry, self._episode_limit = entry, episode_limit
+        stats = ("survivors", "opponent_return_sum") if self._others else ("survivors",)
+        self.info = self._describe(self._spaces, len(learners), stats)
 
-    @property
-    def enemies(self) -> Role:
-        """The agents that do not learn. Raises EnvError when their spaces differ and are not padded."""
-        return Role(self._enemy_spaces.shape, self._enemy_spaces.n_actions, len(self._others))
+    @cached_property
+    def enemies(self) -> EnvInfo:
+        """The other agents' side. Raises EnvError when their spaces differ and are not padded."""
+        return self._describe(self._enemy_spaces, len(self._others), ())
+
+    def _describe(self, spaces: TeamSpaces, n_agents: int, stats: tuple[str, ...]) -> EnvInfo:
+        return EnvInfo(
+            name=self._entry,
+            n_agents=n_agents,
+            n_actions=spaces.n_actions,
+            obs_shape=spaces.shape,
+            obs_dtype=torch.from_numpy(np.empty(0, spaces.dtype)).dtype,
+            obs_scale=spaces.scale,
+            episode_limit=self._episode_limit,
+            stats=stats,
+            has_avail=spaces.masked,
+            kinds=spaces.kinds,
+        )
 
     def reset(self, seed: int) -> Step:
         self._begin_opponent(seed, "pettingzoo opponent")
@@ -175,7 +181,7 @@ class PettingZooEnv(TwoSidedEnv):
         """Return observations (E, n, *O), 0 for the absent."""
         return torch.from_numpy(np.stack([game.observe(slots, spaces) for game in self._games]))
 
-    def _look(self, slots: slice, spaces: TeamSpaces, reward: np.ndarray, info: dict[str, Tensor]) -> Step:
+    def _look(self, slots: slice, spaces: TeamSpaces, info: dict[str, Tensor]) -> Step:
         """Make the present row as the agents of ``slots`` see it."""
         legal = None
         if spaces.masked:
@@ -183,7 +189,7 @@ class PettingZooEnv(TwoSidedEnv):
         return Step(
             obs=self._observe(slots, spaces).to(self.device),
             alive=torch.from_numpy(self._alive(slots)).to(self.device),
-            reward=torch.from_numpy(reward).to(self.device),
+            reward=torch.from_numpy(np.stack([game.reward[slots] for game in self._games])).to(self.device),
             terminated=torch.tensor([game.terminated for game in self._games], device=self.device),
             truncated=torch.tensor([game.truncated for game in self._games], device=self.device),
             info=info,
@@ -192,13 +198,11 @@ class PettingZooEnv(TwoSidedEnv):
 
     def _look_as_enemies(self) -> tuple[Step, Tensor]:
         first = torch.tensor([not game.actions for game in self._games], device=self.device)
-        no_reward = np.zeros((self.n_envs, len(self._others)), dtype=np.float32)
-        return self._look(self._enemy_slots, self._enemy_spaces, no_reward, {}), first
+        return self._look(self._enemy_slots, self._enemy_spaces, {}), first
 
     def _row(self) -> Step:
         survivors = self._alive(self._slots).sum(axis=1)
         opponent_return = [game.returns[self._enemy_slots].sum() for game in self._games]
         values = (torch.tensor(value, dtype=torch.float32) for value in (survivors, opponent_return))
         info = {key: value.to(self.device) for key, value in zip(self.info.stats, values, strict=False)}
-        reward = np.stack([game.reward[self._slots] for game in self._games])
-        return self._look(self._slots, self._spaces, reward, info)
+        return self._look(self._slots, self._spaces, info)

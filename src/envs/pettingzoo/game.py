@@ -104,14 +104,19 @@ def split_teams(agents: list[str], team: str) -> tuple[list[str], list[str]]:
 class Game:
     """One copy's running episode. Arrays of P agents, the learners (first ``n_learners``) before the others.
 
+    ``all_learn``: the others learn too.
+
     PettingZoo environments can neither be copied nor saved, so the episode's actions are kept for a replay.
     """
 
-    def __init__(self, env: ParallelEnv, agents: list[str], n_learners: int, episode_limit: int) -> None:
+    def __init__(
+        self, env: ParallelEnv, agents: list[str], n_learners: int, episode_limit: int, all_learn: bool
+    ) -> None:
         self.env = env
         self.agents = agents
         self.n_learners = n_learners
         self.episode_limit = episode_limit
+        self._learns = np.arange(len(agents)) < (len(agents) if all_learn else n_learners)
         self.n_actions = np.array([action_space(env, agent).n for agent in agents])
         self._start = np.array([action_space(env, agent).start for agent in agents])
         self._turns = isinstance(env, Turns)
@@ -152,7 +157,7 @@ class Game:
         timed_out = acting & self._among(agent for agent, flag in truncations.items() if flag) & ~died
         self.left |= died | timed_out
         self.alive = self._among(self.env.agents) & ~self.left
-        self._close(timed_out[: self.n_learners])
+        self._close(timed_out)
 
     def legal(self) -> np.ndarray:
         """Return the legal actions, (P, largest n_actions) bool; all of an agent's where there is no mask.
@@ -192,14 +197,15 @@ class Game:
         return mask
 
     def _close(self, timed_out: np.ndarray) -> None:
-        """Decide whether the step ended the episode, and how; ``timed_out`` (n_learners,) bool: truncated in it."""
+        """Decide whether the step ended the episode, and how; ``timed_out`` (P,) bool: truncated in it."""
+        expired = timed_out & self._learns
         if self.left[: self.n_learners].all() or not self.env.agents:
-            self.truncated = bool(timed_out.any())
+            self.truncated = bool(timed_out[: self.n_learners].any())
             self.terminated = not self.truncated
-            self.alive[: self.n_learners] |= timed_out  # a time limit is no death
-        elif timed_out.any():
+            self.alive |= expired  # a time limit is no death
+        elif expired.any():
             raise EnvError(
-                f"{self.agents[int(timed_out.argmax())]} was truncated in step {len(self.actions)} while other "
+                f"{self.agents[int(expired.argmax())]} was truncated in step {len(self.actions)} while other "
                 "learners play on. A time limit belongs to the whole episode here, and to store it as a death would "
                 "teach that nothing follows it. Let the environment truncate all at once, or terminate that agent."
             )

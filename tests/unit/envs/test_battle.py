@@ -91,9 +91,10 @@ def test_presets_build_and_run(preset: str) -> None:
 def test_presets_are_the_papers() -> None:
     env = BattleEnv(1, CPU, **env_args())
     assert (env.info.obs_shape, env.info.n_actions) == ((7, 7, 5), 9)
-    assert env.enemies == ((13, 13, 5), 21, 100)
+    assert (env.enemies.obs_shape, env.enemies.n_actions, env.enemies.n_agents) == ((13, 13, 5), 21, 100)
     env = BattleEnv(1, CPU, **env_args("battle_symmetric"))
-    assert (env.info.obs_shape, env.info.n_actions) == env.enemies[:2] == ((13, 13, 5), 21)
+    assert env.info.obs_shape == env.enemies.obs_shape == (13, 13, 5)
+    assert env.info.n_actions == env.enemies.n_actions == 21
     for preset in PRESETS:
         values = env_args(preset)
         density = (values["n_agents"] + values["n_enemies"]) / values["map_size"] ** 2
@@ -234,6 +235,46 @@ def test_everybody_dead_is_a_plain_row() -> None:
     assert float(row.reward) == pytest.approx(-0.1)
     assert float(row.info["annihilation"]) == float(row.info["win"]) == 0
     assert row.obs.sum() == 0
+
+
+class Mirror(Idle):
+    """Hits to the left and keeps what it sees."""
+
+    def __init__(self) -> None:
+        self.rows: list[Step] = []
+
+    def __call__(self, step: Step, first: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        self.rows.append(step)
+        return torch.tensor([[HIT_LEFT]])
+
+
+def test_enemies_are_paid_as_learners_are() -> None:
+    """Two that hit one another from equal health: at any moment both sides' last rewards are those of the same deed."""
+    env, mirror = duel(step_recover=0.0, enemy_step_recover=0.0), Mirror()
+    env.set_opponent(mirror)
+    own = [env.step(torch.tensor([[HIT_RIGHT]])) for _ in range(5)]
+    assert [float(row.reward) for row in mirror.rows[1:]] == [float(row.reward) for row in own[:4]]
+    assert len({float(row.reward) for row in own}) == 1, "hit, not yet killed"
+    assert float(own[0].reward) > 0
+    assert float(mirror.rows[0].reward) == 0
+    for row, seen in zip(own, mirror.rows[1:], strict=False):
+        assert torch.equal(row.terminated, seen.terminated)
+        assert torch.equal(row.truncated, seen.truncated)
+
+
+def test_a_reward_of_enemies_survives_a_resume() -> None:
+    """The next row that they see holds what the step before the save earned them."""
+    env, mirror = duel(), Mirror()
+    env.set_opponent(mirror)
+    env.step(torch.tensor([[STAY]]))
+    resumed, again = duel(), Mirror()
+    resumed.set_opponent(again)
+    resumed.load_state_dict(env.state_dict())
+    for battle in (env, resumed):
+        battle.step(torch.tensor([[STAY]]))
+    assert float(again.rows[0].reward) == float(mirror.rows[1].reward) > 0
+    with pytest.raises(EnvError, match=r"expected an enemy_reward of shape \(1, 1\), got"):
+        resumed.load_state_dict(env.state_dict() | {"enemy_reward": torch.zeros(2)})
 
 
 # ---- seeds and exact resume

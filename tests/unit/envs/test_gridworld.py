@@ -34,10 +34,10 @@ def world_of(own: Any, other: Any, units: tuple[UnitType, UnitType] = (HALF, FUL
 
 
 def play(world: GridWorld, own: list[int], other: list[int], first: int = 0) -> np.ndarray:
-    reward = np.zeros((1, len(own)), np.float32)
+    rewards = (np.zeros((1, len(own)), np.float32), np.zeros((1, len(other)), np.float32))
     actions = (np.array([own], np.int64), np.array([other], np.int64))
-    world.step(actions, np.array([first]), np.array([True]), reward)
-    return reward[0]
+    world.step(actions, np.array([first]), np.array([True]), rewards)
+    return rewards[0][0]
 
 
 def look(world: GridWorld, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -180,18 +180,21 @@ class Slowly:
         self.slots = [list(range(n)) for n in n_agents]
         self.n_agents = n_agents
 
-    def step(self, actions: tuple[np.ndarray, np.ndarray], first: int) -> dict[int, float]:
-        """Side 0's rewards by slot, of those who were alive."""
+    def step(self, actions: tuple[np.ndarray, np.ndarray], first: int) -> list[dict[int, float]]:
+        """Both sides' rewards by slot, of those who were alive."""
         for side in (first, 1 - first):
             chosen = np.array([actions[side][slot] for slot in self.slots[side]], np.int32)
             self.engine.set_action(self.handles[side], chosen)
         self.engine.step()
-        reward = dict(zip(self.slots[0], self.engine.get_reward(self.handles[0]).tolist(), strict=True))
+        rewards = [
+            dict(zip(slots, self.engine.get_reward(handle).tolist(), strict=True))
+            for slots, handle in zip(self.slots, self.handles, strict=True)
+        ]
         for side in (0, 1):
             alive = self.engine.get_alive(self.handles[side])
             self.slots[side] = [slot for slot, lives in zip(self.slots[side], alive, strict=True) if lives]
         self.engine.clear_dead()
-        return reward
+        return rewards
 
     def cells(self, side: int) -> dict[int, list[int]]:
         """Of the living, by slot."""
@@ -217,14 +220,15 @@ def test_worlds_step_together_as_each_alone(n_threads: int, monkeypatch: pytest.
     for _ in range(200):
         actions = tuple(rng.integers(side.n_actions, size=(4, side.n_agents)) for side in together.sides)
         first, moving = rng.integers(2, size=4), rng.random(4) < 0.8
-        reward = np.full((4, 14), 7, np.float32)
-        together.step(actions, first, moving, reward)  # type: ignore[arg-type]
+        rewards = (np.full((4, 14), 7, np.float32), np.full((4, 9), 7, np.float32))
+        together.step(actions, first, moving, rewards)  # type: ignore[arg-type]
         for env, reference in enumerate(references):
-            expected = np.full(14, 7, np.float32)
-            if moving[env]:
-                for slot, value in reference.step((actions[0][env], actions[1][env]), first[env]).items():
+            paid = reference.step((actions[0][env], actions[1][env]), first[env]) if moving[env] else [{}, {}]
+            for reward, by_slot in zip(rewards, paid, strict=True):
+                expected = np.full(reward.shape[1], 7, np.float32)
+                for slot, value in by_slot.items():
                     expected[slot] = value
-            np.testing.assert_array_equal(reward[env], expected)
+                np.testing.assert_array_equal(reward[env], expected)
             for side in (0, 1):
                 here = together.sides[side]
                 np.testing.assert_array_equal(here.slots(env), reference.slots[side])

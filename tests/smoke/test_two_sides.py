@@ -1,0 +1,185 @@
+"""Both sides of a game learn, by algorithms of their own, through the real main."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.support.factory import config_for
+from tests.support.resume import check_exact, resume_state
+from tests.support.small_runs import command, points, run
+
+import build
+import evaluate
+import main
+from components.batch import Step
+from config.resolve import enemy_config
+from config.schema import ConfigError
+from envs.opponents import TwoSidedEnv
+from records import checkpoint
+from records.files import read_json
+from utils.errors import InputError
+
+BOTH: dict[str, Any] = {"env_args": {"opponent": "learner", "hp": 1, "enemy_hp": 1}}
+SHORT = {"rollout_length": 8}
+EARLY = {"learning_starts": 8, "batch_size": 4}
+TAG = {
+    "env_args.entry": "mpe2.simple_tag_v3",
+    "env_args.team": "adversary",
+    "env_args.opponent": "learner",
+}
+
+
+@pytest.mark.parametrize(
+    ("own", "enemy", "regime"), [("iql", "hmf_ipc", "replay"), ("mfq", "", "rollout"), ("hmf", "maddpg", "rollout")]
+)
+def test_a_run_continues_exactly(own: str, enemy: str, regime: str, tmp_path: Path) -> None:
+    """Networks, rows, memories, random streams and metrics of both sides; regimes may differ."""
+    keys = {"regime": regime, "rollout_length": 8, "minibatches": 3, "lr_finish": 1.0} if regime == "rollout" else {}
+    theirs = {"opponent_args": {"learning_starts": 8, "batch_size": 4, "lr_finish": 1.0, "n_groups": 2}}
+    check_exact(tmp_path, own, "battle", opponent_config=enemy, **keys, **theirs, **BOTH)
+    state = resume_state(tmp_path / "whole" / "sacred" / "1")
+    assert state["enemy_learner"]["n_updates"] > 0 < state["learner"]["n_updates"]
+    logged = points(tmp_path / "whole", 1)
+    assert {"enemy_loss", "enemy_return_mean", "loss", "return_mean"} <= logged.keys()
+
+
+def test_what_a_run_says_and_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The record tells the enemies' whole configuration, and holds a policy that plays their side."""
+    assert run(tmp_path, "iql", "battle", opponent_config="mfq", opponent_args=SHORT | {"lr": 0.02}, **BOTH) == 0
+    assert "against mfq, which learns too: 6 agents, 21 actions" in capsys.readouterr().out
+    run_dir = tmp_path / "sacred" / "1"
+    config = read_json(run_dir / "config.json")
+    assert config["lr"] == 0.0005
+    theirs = config["opponent_args"]
+    assert (theirs["name"], theirs["lr"], theirs["regime"]) == ("mfq", 0.02, "rollout")
+    assert "t_max" not in theirs
+    folder = checkpoint.step_folder(run_dir / "checkpoints", 0)
+    enemy = build.load_policy(folder / "enemy_policy.pt", torch.device("cpu"))
+    assert (enemy.info.n_agents, enemy.info.n_actions) == (6, 21)
+    assert evaluate.main(["--run", str(run_dir), "--episodes", "2"]) == 0
+    (written,) = (run_dir / "evaluations").iterdir()
+    assert read_json(written)["config"]["env_args"]["opponent_checkpoint"] == str(folder / "enemy_policy.pt")
+
+    words = [f"env_args.opponent_checkpoint={folder / 'enemy_policy.pt'}", "env_args.opponent=checkpoint"]
+    assert main.main([*command(tmp_path, "iql", "battle"), *words]) == 0, "a later run plays against it"
+    continued = {"checkpoint_path": run_dir / "checkpoints", "opponent_config": "mfq"}
+    words = [f"{key}={value}" for key, value in continued.items()]
+    further = command(tmp_path, "iql", "battle", opponent_args=SHORT, **BOTH)
+    assert main.main([*further, *words]) == 0, "or goes on with both"
+
+
+def test_enemies_store_what_learners_would() -> None:
+    """Their rows are what they saw and did, with the rewards that this earned, row by row."""
+    system = build.build(config_for("iql", "battle", **small(), opponent_args={"rollout_length": 40}))
+    opponent, enemies = system.opponent, system.enemies
+    assert opponent is not None
+    assert enemies is not None
+    seen: list[tuple[Step, torch.Tensor]] = []
+    env = system.runner.env
+    assert isinstance(env, TwoSidedEnv)
+
+    def watched(step: Step, first: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        seen.append((step, opponent(step, first, generator)))
+        return seen[-1][1]
+
+    env._policy = type("Watched", (), {"__call__": staticmethod(watched), "state_dict": opponent.state_dict})()
+    made = sum(system.runner.collect(0, system.rows) for _ in range(30))
+    assert opponent.t_env == made
+    rows = enemies.rows
+    for index, (step, action) in enumerate(seen):
+        assert torch.equal(rows.arrays["reward"][index], step.reward)
+        assert torch.equal(rows.arrays["alive"][index], step.alive)
+        assert torch.equal(rows.arrays["action"][index].long() * step.alive, action * step.alive)
+        assert torch.equal(rows.done[index], step.done)
+    episodes = opponent.log.values["return_mean"]
+    assert len(episodes) == len(system.runner.log.values["return_mean"]) > 2
+    # By hand: rewards of every row but an episode's first, summed until it ends.
+    totals, expected = torch.zeros(2), []
+    for step, _ in seen:
+        totals += step.reward.mean(-1)
+        expected += totals[step.done].tolist()
+        totals[step.done] = 0.0
+    assert episodes[: len(expected)] == pytest.approx(expected, abs=1e-5)
+
+
+def small() -> dict[str, Any]:
+    sizes = {"n_agents": 4, "n_enemies": 3, "map_size": 12, "episode_limit": 6}
+    return {"env_args": {"opponent": "learner", "hp": 1, "enemy_hp": 1, **sizes}}
+
+
+def test_sides_do_not_share_networks_or_random_numbers() -> None:
+    config = config_for("iql", "battle_symmetric", env_args={"opponent": "learner"}, opponent_args={"regime": "replay"})
+    assert enemy_config(config).seed != config.seed
+    system = build.build(config)
+    assert system.enemies is not None
+    one, other = (side.mac.state_dict() for side in (system.side, system.enemies))
+    assert any(
+        one[name].shape == other[name].shape and not torch.equal(one[name], other[name])
+        for name in one.keys() & other.keys()
+    )
+
+
+def test_two_teams_of_a_pettingzoo_environment(tmp_path: Path) -> None:
+    """Runners and chasers learn at once, one by HMF, the others by IQL; obstacles and actions differ."""
+    assert (
+        run(
+            tmp_path,
+            "hmf",
+            "pettingzoo",
+            env_args={"kwargs": {"max_cycles": 6}},
+            opponent_config="iql",
+            opponent_args=EARLY,
+            **TAG,
+        )
+        == 0
+    )
+    logged = points(tmp_path, 1)
+    assert {"return_mean", "enemy_return_mean", "test_opponent_return_sum"} <= logged.keys()
+
+
+def test_speaker_and_listener_have_networks_of_their_own(tmp_path: Path) -> None:
+    entry = {"env_args.entry": "mpe2.simple_speaker_listener_v4", "env_args.team": "speaker"}
+    assert run(tmp_path, "iql", "pettingzoo", env_args={"kwargs": {"max_cycles": 6}}, **{**TAG, **entry}) == 0
+    config = read_json(tmp_path / "sacred" / "1" / "config.json")
+    assert config["opponent_args"]["name"] == "iql"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"opponent_config": "mfq"}, "opponent_config expects env_args.opponent=learner, .* got opponent=random"),
+        ({"opponent_args.lr": 0.1}, "opponent_args expects env_args.opponent=learner"),
+        ({"opponent_args.t_max": 5, **BOTH}, "opponent_args expects keys of an algorithm, got t_max, which both sides"),
+        ({"opponent_config": "nfq", **BOTH}, "no algs configuration 'nfq'"),
+        ({"opponent_args.lrr": 5, **BOTH}, "opponent_args: unknown key 'lrr'"),
+        ({"opponent_args.lr": "x", **BOTH}, "opponent_args: lr expects float, got 'x'"),
+        ({"opponent_args": 3, **BOTH}, "opponent_args expects dict, got 3"),
+        ({"opponent_config": "maddpg", "opponent_args.regime": "rollout", **BOTH}, "expects regime=replay"),
+        ({"test_env_args.opponent": "learner"}, "test_env_args.opponent=learner expects env_args.opponent=learner"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    words: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "iql", "battle", **words) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "sacred").exists()
+
+
+def test_several_processes_are_refused() -> None:
+    config = config_for("iql", "battle", **small(), regime="rollout")
+
+    class Two:
+        size = 2
+
+    with pytest.raises(ConfigError, match="2 processes expect one side that learns, got "):
+        build.build(config, processes=Two())  # type: ignore[arg-type]
+
+
+def test_only_games_of_two_sides_have_enemies() -> None:
+    with pytest.raises(InputError, match=r"unknown key 'env_args\.opponent'"):
+        config_for("iql", "bar", env_args={"opponent": "learner"})
