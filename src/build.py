@@ -139,14 +139,23 @@ def make_env(config: Config, n_envs: int, test: bool) -> Env:
     return make(env_class, values, {"n_envs": n_envs, "device": device_of(config)})
 
 
-def check_same_game(trained: EnvInfo, played: EnvInfo, key: str) -> None:
+def check_same_game(trained: EnvInfo, played: EnvInfo, key: str, any_number: bool = False) -> None:
     """Raise ConfigError, naming ``key``, where a policy of one environment would play another game in the other.
 
-    Policies of versions that did not record ``meaning`` are compared without it.
+    ``any_number``: it may have been trained with another number of agents. Policies of versions that did not record
+    ``meaning`` are compared without it.
     """
     pairs = [
         (f"{field} = {getattr(trained, field)}", f"{field} = {getattr(played, field)}")
-        for field in ("n_agents", "n_actions", "obs_shape", "obs_dtype", "obs_scale", "has_avail", "has_position")
+        for field in (
+            *(() if any_number else ("n_agents",)),
+            "n_actions",
+            "obs_shape",
+            "obs_dtype",
+            "obs_scale",
+            "has_avail",
+            "has_position",
+        )
     ]
     if trained.meaning:
         pairs.append((", ".join(trained.meaning), ", ".join(played.meaning)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -47,6 +47,25 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
         for method in task.methods
     ]
     return Table(caption, ["task", "method", "t_env", *SCORES], rows)
+
+
+def transfer_table(played: Mapping[str, Sequence[Task]]) -> Table:
+    """Tabulate the returns of every method, trained on a task, in each setting: ``played`` is setting -> tasks."""
+    cells = {
+        (task.label, method.label, setting): estimate([method.array("final")])
+        for setting, tasks in played.items()
+        for task in tasks
+        for method in task.methods
+    }
+    rows: list[list[Cell]] = [
+        [task, method, *(cells.get((task, method, setting)) for setting in played)]
+        for task, method in dict.fromkeys((task, method) for task, method, _ in cells)
+    ]
+    caption = (
+        f"{described(RETURN)}, of policies trained on the task, in populations of other sizes; –: they cannot play it. "
+        f"{IQM} with {INTERVAL}. {FEW_SEEDS}"
+    )
+    return Table(caption, ["trained on", "method", *played], rows)
 
 
 def overview_table(tasks: Sequence[Task], metric: str) -> Table:

@@ -62,6 +62,11 @@ class Evaluation:
         """Where the statistics are, or will be."""
         return result_file(self.run_dir / "evaluations", self.folder.name, self.conditions)
 
+    def found(self) -> dict[str, dict[str, float]]:
+        """Side -> statistics, where `play` wrote them before; else empty."""
+        sides: dict[str, dict[str, float]] = read_json(self.file).get("sides", {})
+        return sides
+
     def play(self) -> dict[str, dict[str, float]]:
         """Side -> statistics, also written to ``file``."""
         found = {
@@ -113,7 +118,7 @@ def sides(config: Config) -> dict[str, Config]:
 def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:
     """Evaluation environments with their opponent. Raises ConfigError when ``mac`` was trained on others."""
     env = build.make_env(config, n_envs, test=True)
-    build.check_same_game(mac.info, env.info, "env_args")
+    build.check_same_game(mac.info, env.info, "env_args", any_number=mac.agent.n_agents is None)
     build.set_opponent(env, mac, greedy=True, trust=config.trust)
     return env
 

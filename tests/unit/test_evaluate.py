@@ -314,5 +314,10 @@ def test_another_game_is_refused_where_it_is_played(
     assert run(tmp_path, "hmf", "battle_symmetric", **words) == 2
     assert f"error: test_env_args: the policy is trained with {message}" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+    if key == "n_agents":  # whose networks know neither numbers nor ids
+        assert (
+            evaluated(battle, "--episodes", "2", "with", f"env_args.{key}={value}")["sides"]["left"]["survivors"] <= 5
+        )
+        return
     assert evaluate.main(["--run", str(battle), "with", f"env_args.{key}={value}"]) == 2
     assert f"error: env_args: the policy is trained with {message}" in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""``python src/transfer.py --experiment NAME --at ENVIRONMENT ...``: policies trained with N agents play with M.
+
+The newest checkpoint of every completed run plays greedy episodes in its own environment, and in each that ``--at``
+names: a file of src/config/envs, or one of your own, of the same environment with other numbers. What was played
+before is not played again. Policies with parameters of their own for each agent play no other population.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from config import trust
+from utils.cli import command_parser, exit_code
+from utils.paths import default_results
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = command_parser(
+        "transfer",
+        __doc__,
+        "--experiment paper_battle --at battle_100v50 --at battle_667v333",
+        "name=hmf env=battle --at battle_400v200 --episodes 8",
+    )
+    parser.add_argument("filters", nargs="*", metavar="KEY=VALUE", help="which runs, as in runs.py ls")
+    parser.add_argument(
+        "--experiment", action="append", default=[], metavar="NAME", help="its runs; may be repeated, or a path"
+    )
+    parser.add_argument("--at", action="append", required=True, metavar="ENVIRONMENT", help="may be repeated")
+    parser.add_argument("--episodes", type=int, default=16, help="of every run, a side (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--out", default=default_results() / "tmp/transfer", type=Path, metavar="DIR")
+    trust.add_option(parser)
+    arguments = parser.parse_args(argv)
+    if arguments.episodes < 1:
+        parser.error(f"--episodes: expected at least 1, got {arguments.episodes}")
+    return arguments
+
+
+def transfer(argv: Sequence[str]) -> None:
+    """Play everything, print and write the table. Raises InputError for what cannot be played."""
+    arguments = parse(argv)
+    from analysis.comparison import transfer_table
+    from analysis.figures import make_folder
+    from experiments.plan import completed_runs
+    from experiments.transfer import play, settings
+    from records.query import parse_condition
+    from records.store import FileStore
+
+    store = FileStore(arguments.results / "sacred")
+    where = [parse_condition(text) for text in arguments.filters]
+    records, missing, names = completed_runs(store, where, arguments.experiment, arguments.results)
+    for line in missing:
+        print(line)
+    chosen = settings(arguments.at, records)
+    make_folder(arguments.out)  # before anything is played
+    found = play(store, records, names, chosen, arguments.episodes, arguments.seed, arguments.trust)
+    table = transfer_table(found)
+    table.write(arguments.out / "transfer")
+    print(f"\n{table.markdown()}\nwritten: {arguments.out}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Play; see `exit_code` for what goes wrong."""
+    return exit_code(lambda: transfer(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,66 @@
+"""transfer.py on recorded tiny runs: who carries over, what is left out, and nothing is played twice."""
+
+from __future__ import annotations
+
+import csv
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.support.small_runs import run
+
+import transfer
+from experiments.evaluation import Evaluation
+
+OTHER = {"base": "battle", "env_args": {"n_agents": 4, "n_enemies": 9, "map_size": 20, "episode_limit": 8}}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds of a method that plays any number of agents, and a run with ids."""
+    folder = tmp_path_factory.mktemp("transfer")
+    for seed in (1, 2):
+        assert run(folder, "mfq", "battle", seed=seed) == 0
+    assert run(folder, "iql", "battle", obs_agent_id=True) == 0
+    (folder / "other.yaml").write_text(yaml.safe_dump(OTHER))
+    return folder
+
+
+def transferred(results: Path, *words: str) -> list[list[str]]:
+    at = ["--at", str(results / "other.yaml"), "--episodes", "2"]
+    assert transfer.main([*words, *at, "--results", str(results), "--out", str(results / "out")]) == 0
+    return list(csv.reader((results / "out" / "transfer.csv").read_text().splitlines()))
+
+
+def test_the_table(results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = transferred(results)
+    printed = capsys.readouterr().out
+    head, ids, free = rows
+    assert head[:3] == ["trained on", "method", "as trained"]
+    assert [row[1] for row in (ids, free)] == ["iql", "mfq"]
+    assert free[5] == free[9] == "2", "seeds"
+    assert ids[6] == "", "a policy with ids plays no other population"
+    assert "left out (env_args: the policy is trained with n_agents = 6, this environment has n_agents = 4." in printed
+    found = Evaluation.of_run(results / "sacred" / "1", "newest", [], 2, 0, transfer.trust.NOTHING).found()
+    first = sum(side["return_mean"] for side in found.values()) / 2
+    assert f"run 1 (mfq) at as trained: {first:.3f}" in printed
+
+    monkeypatch.setattr("experiments.evaluation.VectorRunner", lambda *_: pytest.fail("played again"))
+    assert transferred(results) == rows
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--at", "bar"], "--at: expected an environment file of battle, which these runs were trained on, got 'bar'"),
+        (["--at", "batle"], "no envs configuration 'batle'"),
+        (["--at", "battle", "name=none"], "no completed run in"),
+        (["--at", "battle", "--episodes", "0"], "--episodes: expected at least 1, got 0"),
+    ],
+)
+def test_refusals(words: list[str], message: str, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) if "0" in words else nullcontext():
+        assert transfer.main([*words, "--results", str(results), "--out", str(results / "no")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (results / "no").exists()
