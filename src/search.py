@@ -24,6 +24,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("space", metavar="SPACE.yaml", help="name of a file of src/config/searches, or a path")
     parser.add_argument("--trials", type=int, required=True, help="of every method, those of earlier calls included")
     parser.add_argument("--compare", type=Path, metavar="YAML", help="write the experiment of the best trials here")
+    parser.add_argument("--table", type=Path, metavar="STEM", help="write all trials to STEM.md, .csv and .tex")
     parser.add_argument("--workers", type=int, default=n_cores(), help="runs at once (default: the cores)")
     parser.add_argument("--results", default=default_results(), type=Path, metavar="DIR", help="default: %(default)s")
     arguments = parser.parse_args(argv)
@@ -46,11 +47,15 @@ def search(argv: Sequence[str]) -> None:
     space = load_space(arguments.space)
     if arguments.compare and not space.final.get("seeds"):
         raise InputError(f"--compare: expected 'final: {{seeds: [...]}}' in {arguments.space}, which says what to run.")
-    if arguments.compare and not arguments.compare.parent.is_dir():
-        raise InputError(f"--compare: expected an existing folder, got {arguments.compare.parent}. Make it first.")
+    for option, path in (("--compare", arguments.compare), ("--table", arguments.table)):
+        if path and not path.parent.is_dir():
+            raise InputError(f"{option}: expected an existing folder, got {path.parent}. Make it first.")
     studies = Search(space, arguments.space, arguments.results, folder)
     studies.execute(arguments.trials, arguments.workers)
     print(studies.best())
+    if arguments.table:
+        studies.table().write(arguments.table)
+        print(f"written: {arguments.table}.md, .csv and .tex")
     if arguments.compare:
         head = (
             f"# The best of {arguments.trials} trials of every method of {arguments.space}: written by src/search.py."

@@ -17,6 +17,7 @@ from records.files import RecordError
 from utils.words import from_yaml
 
 MIN_SEEDS = 4
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Claim:
     better: str | float
     worse: str | float
     by: Literal["final", "tail", "auc"] = "final"
+    corrected: bool = False  # the verdict also asks for a corrected p below SIGNIFICANT (docs/protocol.md)
 
 
 def load_claims(path: Path) -> list[Claim]:
@@ -41,10 +43,13 @@ def load_claims(path: Path) -> list[Claim]:
     return [from_values(Claim, entry, f"{path}, claim {number}") for number, entry in enumerate(entries, start=1)]
 
 
-def verdict(gain: Estimate | None) -> str:
-    """Return what the interval of a claimed gain says, in words."""
+def verdict(gain: Estimate | None, p: float | None = None) -> str:
+    """Return what the interval of a claimed gain says, in words; with ``p``, what both say."""
     if gain is None or gain.low is None or gain.high is None or gain.n < MIN_SEEDS:
         return f"not decided: fewer than {MIN_SEEDS} seeds"
+    if p is not None:
+        holds, opposite = (p < SIGNIFICANT and beyond for beyond in (gain.low > 0, gain.high < 0))
+        return "holds" if holds else "opposite" if opposite else "not decided"
     if gain.low > 0:
         return "reproduced"
     return "opposite" if gain.high < 0 else "not reproduced"
@@ -87,7 +92,8 @@ def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
         "interval. reproduced: all of it above 0; opposite: all below; not reproduced: it contains 0. With four seeds "
         "that interval reaches from the smallest to the largest difference: it excludes 0 when all four have one sign, "
         "which between equal methods happens once in eight claims. p: two-sided, of flipped signs of the differences, "
-        "corrected for the number of claims in this table (Holm)."
+        "corrected for the number of claims in this table (Holm). holds, opposite, not decided: verdicts that ask "
+        f"for a p below {SIGNIFICANT} beside the interval."
     )
     compared = [sides(claim, methods_on(claim.task, tasks)) for claim in claims]
     p = iter(holm([sign_flip_p(gains) for both in compared if (gains := differences(*both))]))
@@ -95,5 +101,7 @@ def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
     for claim, both in zip(claims, compared, strict=True):
         found = paired_difference(*both)
         who = f"{claim.better} > {claim.worse}" + (f" ({claim.by})" if claim.by != "final" else "")
-        rows.append([claim.claim, claim.task, who, found, f"{next(p):.2g}" if found else "", verdict(found)])
+        chance = next(p) if found else None
+        said = verdict(found, chance if claim.corrected else None)
+        rows.append([claim.claim, claim.task, who, found, "" if chance is None else f"{chance:.2g}", said])
     return Table(caption, ["claim", "task", "who", "gain", "p", "verdict"], rows)

@@ -49,6 +49,20 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
     return Table(caption, ["task", "method", "t_env", *SCORES], rows)
 
 
+def cost_table(tasks: Sequence[Task]) -> Table:
+    """Tabulate the CPU seconds of every method on every task; the curves of ``tasks`` are of these."""
+    caption = (
+        "CPU seconds of training, without those of evaluations: of the process, all its threads together; runs beside "
+        f"one another slow each other down. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+    )
+    rows: list[list[Cell]] = [
+        [task.label, method.label, method.last_step, estimate([method.array("final")])]
+        for task in tasks
+        for method in task.methods
+    ]
+    return Table(caption, ["task", "method", "steps", "CPU s"], rows)
+
+
 def transfer_table(played: Mapping[str, Sequence[Task]]) -> Table:
     """Tabulate the returns of every method, trained on a task, in each setting: ``played`` is setting -> tasks."""
     cells = {

@@ -23,6 +23,7 @@ from analysis.comparison import (
     ablation_table,
     bars,
     budget,
+    cost_table,
     described,
     over_tasks_ablation_table,
     over_tasks_table,
@@ -66,8 +67,11 @@ def write(
         check(page)
     tables = make_tables(tasks, metric, reference, claimed) | {"runs": runs_table(records)}
     speeds: list[Speed] = []
+    costs = arrange(records, cpu_curves(store, records), names)
+    if costs:
+        tables["cost"] = cost_table(costs)
     if reference and reach:
-        speeds = measured(tasks, arrange(records, cpu_curves(store, records), names), reference, reach)
+        speeds = measured(tasks, costs, reference, reach)
         tables["speed"] = speed_table(speeds, metric)
     if metric == RETURN:
         swing = swing_table(tasks, arrange(records, curves_of(store, records, ONLINE)[0], names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 import build
 from analysis.collect import score
+from analysis.tables import Cell, Table
 from config.loader import named_layer
 from config.schema import ConfigError, from_values
 from experiments.evaluation import statistics
@@ -204,6 +206,22 @@ class Search:
             )
         return "\n".join(lines)
 
+    def table(self) -> Table:
+        """Tabulate the ended trials of every method, best first."""
+        rows: list[list[Cell]] = []
+        for algorithm in self.space.algorithms:
+            trials = self.study(algorithm).get_trials(states=ENDED)
+            ranked = sorted(trials, key=lambda trial: -math.inf if trial.value is None else trial.value, reverse=True)
+            for trial in ranked:
+                value = "failed" if trial.value is None else f"{trial.value:.4g}"
+                parameters = (f"{key}={_short(value)}" for key, value in trial.params.items())
+                rows.append([algorithm, trial.number, value, " ".join(parameters)])
+        caption = (
+            f"Trials of {Path(self.where).stem}: {self.space.metric} ({self.space.score}), mean over seeds "
+            f"{', '.join(map(str, self.space.seeds))}; best first. Every method was given as many."
+        )
+        return Table(caption, ["method", "trial", "score", "keys"], rows)
+
     def comparison(self) -> dict[str, Any]:
         """The experiment that compares the best trials, with ``final``'s seeds and overrides: a file for sweep.py.
 
@@ -218,6 +236,10 @@ class Search:
             best[algorithm] = {key: from_yaml(value) if isinstance(value, str) else value for key, value in parameters}
         shared = {"algorithms": self.space.algorithms, "environments": [self.space.environment]}
         return {**shared, **self.space.final, "per_algorithm": best}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def load_space(path: str) -> Space:

@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 
 from analysis.page import MARK, fill
 
-FOLDERS = ("", "docs/", "opponents/", "results/paper/")
+FOLDERS = ("", "docs/", "opponents/", "results/paper/", "results/final/")
 PAGES = [path.relative_to(ROOT) for folder in FOLDERS for path in sorted(ROOT.glob(f"{folder}*.md"))]
 GENERATED = [page for page in PAGES if f"\n{MARK}" in (ROOT / page).read_text()]
 COMMANDS = "".join(path.read_text() for path in [*ROOT.glob("tools/*.sh"), *ROOT.glob("docs/*.md")])

@@ -55,6 +55,19 @@ def test_the_interval_decides(store: FileStore, better: str | float, worse: str 
     assert row[2] == f"{better} > {worse}"
 
 
+def test_a_corrected_claim_asks_for_its_p_too(tmp_path: Path) -> None:
+    """Eight seeds, all better: p = 2 / 2^8 = 0.0078 alone holds, among seven claims 0.055 does not."""
+    store = FileStore(tmp_path / "sacred")
+    for seed in range(1, 9):
+        recorded.put(store, seed, config("iql", "bar", seed), values=[10, seed])
+        recorded.put(store, 10 + seed, config("hmf", "bar", seed), values=[0, seed + 1])
+    claims = [Claim("...", "bar", *pair, corrected=True) for pair in (("hmf", "iql"), ("iql", "hmf"))]
+    said = lambda *more: [row[-1] for row in verdicts([*claims, *more], tasks_of(store)).rows]  # noqa: E731
+    assert said() == ["holds", "opposite"]
+    assert said(*[claims[0]] * 5) == ["not decided"] * 7
+    assert said(Claim("...", "bar", "hmf", 5.0, corrected=True))[2] == "not decided"
+
+
 def test_differences_are_paired_by_seed(store: FileStore) -> None:
     assert verdicts([Claim("...", "bar", "hmf", "iql")], tasks_of(store)).rows[0][3] == Estimate(1, 1, 1, 4)
 

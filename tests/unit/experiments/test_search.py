@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -139,7 +140,7 @@ def test_nothing_completed_is_nothing_to_compare(
     ("final", "place", "message"),
     [
         ({}, "x.yaml", "--compare: expected 'final: {seeds: "),
-        ({"seeds": [7]}, "no/x.yaml", "expected an existing folder"),
+        ({"seeds": [7]}, "no/x.yaml", "--compare: expected an existing folder"),
     ],
 )
 def test_a_comparison_that_cannot_be_written_is_refused_before_the_first_trial(
@@ -148,7 +149,27 @@ def test_a_comparison_that_cannot_be_written_is_refused_before_the_first_trial(
     name = space_file(tmp_path, final=final)
     assert main([name, "--trials=1", f"--results={tmp_path}", f"--compare={tmp_path / place}"]) == 2
     assert message in capsys.readouterr().err
+    assert main([name, "--trials=1", f"--results={tmp_path}", f"--table={tmp_path / 'no' / 'x'}"]) == 2
+    assert "--table: expected an existing folder" in capsys.readouterr().err
     assert not (tmp_path / "sweeps").exists()
+
+
+def test_all_trials_as_a_table(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
+    """Best first, failed ones last; every method has as many rows."""
+    sweep.fail_at = (1,)
+    assert main([*command(tmp_path, 3), f"--table={tmp_path / 'trials'}"]) == 0
+    head, *rows = csv.reader((tmp_path / "trials.csv").read_text().splitlines())
+    assert head == ["method", "trial", "score", "keys"]
+    assert [row[0] for row in rows] == ["iql"] * 3 + ["hmf"] * 3
+    for method in ("iql", "hmf"):
+        values = {trial.number: trial.value for trial in trials_of(tmp_path, method)}
+        shown = [(int(row[1]), row[2]) for row in rows if row[0] == method]
+        assert shown == sorted(
+            ((number, "failed" if value is None else f"{value:.4g}") for number, value in values.items()),
+            key=lambda pair: values[pair[0]] or -1e9,
+            reverse=True,
+        )
+    assert any(row[2] == "failed" for row in rows)
 
 
 def test_methods_advance_side_by_side(tmp_path: Path, sweep: type[RecordingSweep]) -> None:

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# The second comparison (docs/protocol.md), task by task: equal tuning, final runs, then tables, figures and the page
+# results/final. The same command continues; runs that are finished are not run again.
+#   tools/final.sh [TASK ...] [-- OPTIONS OF src/sweep.py]     (tasks: bar battle spread pursuit)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=.venv/bin/python
+out=results/final
+
+tasks=()
+while [ $# -gt 0 ] && [ "$1" != "--" ]; do
+    if [ ! -f "src/config/searches/tune_$1.yaml" ]; then
+        echo "error: no task '$1'. Usage:" >&2
+        sed -n '4s/^#  //p' "$0" >&2
+        exit 2
+    fi
+    tasks+=("$1")
+    shift
+done
+[ $# -eq 0 ] || shift
+[ ${#tasks[@]} -gt 0 ] || tasks=(bar battle spread pursuit)
+
+for task in "${tasks[@]}"; do
+    mkdir -p "$out/$task"
+    "$python" src/search.py "tune_$task" --trials 12 \
+        --compare "src/config/experiments/final_$task.yaml" --table "$out/$task/trials" "$@"
+    "$python" src/sweep.py "final_$task" "$@"
+done
+for task in "${tasks[@]}"; do
+    if [ "$task" = bar ]; then
+        "$python" src/report.py --experiment final_bar --metric test_exploitability --out results/tmp/exploitability
+        cp results/tmp/exploitability/results.md "$out/bar/exploitability.md"
+    fi
+    "$python" src/report.py --experiment "final_$task" --reference hmf --claims "$out/claims_$task.yaml" \
+        --out "$out/$task" --page results/final/README.md
+    # The records behind the tables, without checkpoints.
+    "$python" src/sweep.py "final_$task" --dry-run | sed -n 's/^finished as run \([0-9]*\) .*/\1/p' | sort -n |
+        sed 's|.*|&/config.json\n&/run.json\n&/info.json\n&/metrics.jsonl|' |
+        tar -cJf "$out/$task/records.tar.xz" -C results/sacred -T -
+done
