@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config import trust
-from utils.cli import command_parser, exit_code, say
+from utils.cli import command_parser, count, exit_code, say
 from utils.paths import default_results
 
 
@@ -27,7 +27,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--league", metavar="RUN", help="rate a run that was trained with opponent=league; play nothing"
     )
-    parser.add_argument("--episodes", type=int, default=16, help="on either side (default: %(default)s)")
+    parser.add_argument("--episodes", type=count, default=16, help="on either side (default: %(default)s)")
     parser.add_argument("--step", default="newest", help="which checkpoint of runs: nearest to a step, best or newest")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
@@ -36,8 +36,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if bool(arguments.players) == bool(arguments.league):
         parser.error("expected either players or --league RUN")
-    if arguments.episodes < 1:
-        parser.error(f"--episodes: expected at least 1, got {arguments.episodes}")
     return arguments
 
 

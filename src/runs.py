@@ -22,7 +22,7 @@ from records.query import differing_keys, parse_condition
 from records.store import STATUSES, FileStore, RunStore
 from records.tracker import TRACKERS
 from records.tracker import track as copy_to_tracker
-from utils.cli import command_parser, exit_code
+from utils.cli import command_parser, count, exit_code
 from utils.paths import default_results
 from utils.words import columns_within, table
 
@@ -95,13 +95,6 @@ def names(text: str) -> list[str]:
     if not all(found):
         raise argparse.ArgumentTypeError(f"expected names such as seed,lr, got '{text}'")
     return found
-
-
-def count(text: str) -> int:
-    """Read a number of 1 or more. Raises ArgumentTypeError."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of 1 or more, got '{text}'")
-    return int(text)
 
 
 def file_store(arguments: argparse.Namespace) -> FileStore:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config import trust
-from utils.cli import command_parser, exit_code
+from utils.cli import command_parser, count, exit_code
 from utils.paths import default_results
 
 
@@ -30,15 +30,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--experiment", action="append", default=[], metavar="NAME", help="its runs; may be repeated, or a path"
     )
     parser.add_argument("--at", action="append", required=True, metavar="ENVIRONMENT", help="may be repeated")
-    parser.add_argument("--episodes", type=int, default=16, help="of every run, a side (default: %(default)s)")
+    parser.add_argument("--episodes", type=count, default=16, help="of every run, a side (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--out", default=default_results() / "tmp/transfer", type=Path, metavar="DIR")
     trust.add_option(parser)
-    arguments = parser.parse_args(argv)
-    if arguments.episodes < 1:
-        parser.error(f"--episodes: expected at least 1, got {arguments.episodes}")
-    return arguments
+    return parser.parse_args(argv)
 
 
 def transfer(argv: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +13,13 @@ import torch
 import build
 from analysis.crossplay import STATS, Result
 from components.batch import EnvInfo
-from config.resolve import config_from_dict, env_values, with_env_args
+from config.resolve import env_values, with_env_args
 from config.schema import Config, ConfigError
 from config.trust import Trust
 from controllers.basic_controller import BasicMAC
 from controllers.policy import MACPolicy
 from envs.battle.env import BattleEnv
+from experiments.evaluation import policy_config
 from records import checkpoint
 from runners.vector_runner import VectorRunner
 from utils import seeding
@@ -68,8 +69,7 @@ def load_player(given: str, step: str, results: Path, trust: Trust) -> Player:
     if path.suffix != ".pt":
         path = checkpoint.named_folder(checkpoint.find_run(given, results), step) / checkpoint.POLICY
     mac = build.load_policy(path, CPU, trust)
-    state = checkpoint.load(path, CPU)
-    config = config_from_dict({**state["config"], "use_cuda": False}, state)
+    config = replace(policy_config(path, trust), use_cuda=False)
     return Player(f"{config.name}:{given}", mac, config)
 
 

@@ -29,11 +29,11 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One checkpoint of a recorded run, the game that it plays, and how often."""
+    """A recorded policy, the game that it plays, and how often."""
 
-    run_dir: Path
+    results: Path  # folder of the statistics
     config: Config
-    folder: Path  # of the checkpoint
+    folder: Path  # of the policy
     mac: BasicMAC
     episodes: int  # a side
     seed: int
@@ -44,13 +44,28 @@ class Evaluation:
     ) -> Evaluation:
         """The checkpoint ``step`` of a run, in its game with ``env_args`` overridden. Raises InputError."""
         config = run_config(run_dir, overrides, trust)
-        torch.set_num_threads(config.threads)
         folder = checkpoint.exact_folder(run_dir, step)
+        return cls._of_folder(folder, config, run_dir / "evaluations", episodes, seed, trust)
+
+    @classmethod
+    def of_policy(
+        cls, folder: Path, results: Path, overrides: list[str], episodes: int, seed: int, trust: Trust
+    ) -> Evaluation:
+        """The policy in ``folder``, in the game that it says it learned, likewise. Raises InputError."""
+        path = folder / checkpoint.POLICY
+        config = played_config(policy_config(path, trust), overrides, f"{path}", trust)
+        return cls._of_folder(folder, config, results, episodes, seed, trust)
+
+    @classmethod
+    def _of_folder(
+        cls, folder: Path, config: Config, results: Path, episodes: int, seed: int, trust: Trust
+    ) -> Evaluation:
+        torch.set_num_threads(config.threads)
         if config.env_args.get("opponent") == LEARNER:  # as it was at that step
             enemies = folder.resolve() / f"{build.ENEMIES}{checkpoint.POLICY}"
             config = with_env_args(config, opponent="checkpoint", opponent_checkpoint=str(enemies))
         mac = build.load_policy(folder / checkpoint.POLICY, CPU, trust)
-        return cls(run_dir, config, folder, mac, episodes, seed)
+        return cls(results, config, folder, mac, episodes, seed)
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -60,7 +75,7 @@ class Evaluation:
     @property
     def file(self) -> Path:
         """Where the statistics are, or will be."""
-        return result_file(self.run_dir / "evaluations", self.folder.name, self.conditions)
+        return result_file(self.results, self.folder.name, self.conditions)
 
     def found(self) -> dict[str, dict[str, float]]:
         """Side -> statistics, where `play` wrote them before; else empty."""
@@ -73,13 +88,24 @@ class Evaluation:
             side: statistics(config, self.mac, self.episodes, self.seed) for side, config in sides(self.config).items()
         }
         file = self.file
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, json.dumps({**self.conditions, "sides": found}, indent=2).encode())
         return found
 
 
+def policy_config(path: Path, trust: Trust) -> Config:
+    """The configuration that a policy file holds. Raises CheckpointError."""
+    state = checkpoint.load(path, CPU)
+    return config_from_dict(state["config"], state, trust)
+
+
 def run_config(run_dir: Path, overrides: list[str], trust: Trust = NOTHING) -> Config:
-    """The run's configuration, on the CPU, in its evaluation environments with some arguments overridden.
+    """The `played_config` of a run."""
+    return played_config(build.recorded_config(run_dir, trust), overrides, f"{run_dir}", trust)
+
+
+def played_config(config: Config, overrides: list[str], where: str, trust: Trust) -> Config:
+    """The configuration ``config`` of ``where``, on the CPU, in its evaluation environments with some args overridden.
 
     Names that ``overrides`` give are trusted beside those of ``trust``.
     """
@@ -87,10 +113,9 @@ def run_config(run_dir: Path, overrides: list[str], trust: Trust = NOTHING) -> C
     unknown = [key for key in given if key != "env_args"]
     if unknown:
         raise ConfigError(f"command line: evaluation can change env_args only, not {', '.join(unknown)}.")
-    config = build.recorded_config(run_dir, trust)
     env_class = resolve(build.REGISTRIES["env"], config.env, "env", trust)
     changed = check_env_args(env_class, given.get("env_args", {}), "command line", "env_args")
-    env_args = check_env_args(env_class, merge(env_values(config, test=True), changed), f"{run_dir}", "env_args")
+    env_args = check_env_args(env_class, merge(env_values(config, test=True), changed), where, "env_args")
     return config_from_dict(
         {**config.to_dict(), "use_cuda": False, "env_args": env_args, "test_env_args": {}},
         trust=trust.also(name for _, name in imported_names(env_class, changed)),

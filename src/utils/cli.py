@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 from utils.errors import InputError
@@ -66,6 +66,19 @@ def command_parser(name: str, description: str | None, *examples: str) -> argpar
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def count(text: str) -> int:
+    """Read a number of 1 or more, for ``type=`` of an option. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of 1 or more, got '{text}'")
+    return int(text)
+
+
+def divided(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divide a command line at its ``with``: options before it, ``key=value`` words behind it."""
+    place = list(argv).index("with") if "with" in argv else len(argv)
+    return list(argv[:place]), list(argv[place + 1 :])
 
 
 def require(package: str, cure: str) -> None:

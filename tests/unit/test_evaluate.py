@@ -194,7 +194,7 @@ def test_an_environment_without_a_picture_is_refused_before_episodes_are_played(
 def test_refused_before_anything_is_played(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         evaluate.main(["--run", "1", "--episodes", "0"])
-    assert "--episodes: expected at least 1, got 0" in capsys.readouterr().err
+    assert "--episodes: expected a number of 1 or more, got '0'" in capsys.readouterr().err
 
 
 def test_an_unknown_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

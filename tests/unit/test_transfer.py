@@ -56,7 +56,7 @@ def test_the_table(results: Path, capsys: pytest.CaptureFixture[str], monkeypatc
         (["--at", "bar"], "--at: expected an environment file of battle, which these runs were trained on, got 'bar'"),
         (["--at", "batle"], "no envs configuration 'batle'"),
         (["--at", "battle", "name=none"], "no completed run in"),
-        (["--at", "battle", "--episodes", "0"], "--episodes: expected at least 1, got 0"),
+        (["--at", "battle", "--episodes", "0"], "--episodes: expected a number of 1 or more, got '0'"),
     ],
 )
 def test_refusals(words: list[str], message: str, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
