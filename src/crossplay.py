@@ -1,5 +1,6 @@
 """``python src/crossplay.py RUN_OR_POLICY ... [--episodes N]``: trained policies play Battle against each other.
 
+``--outside FILE [ADAPTER]``: a team of others, trained on MAgent2's battle_v4, from its state dict; may be repeated.
 ``--league RUN``: ratings of one run's policies over its training, from the games of its league.
 
 The first one's environment is the game. Who fits the learners' side is a row, who fits the enemies' side a column,
@@ -21,9 +22,22 @@ from utils.paths import default_results
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = command_parser(
-        "crossplay", __doc__, "1 2 opponents/battle.pt", "3 4 --step best --episodes 32", "--league 5"
+        "crossplay",
+        __doc__,
+        "1 2 opponents/battle.pt",
+        "3 4 --step best --episodes 32",
+        "3 --outside theirs.pt --outside others.pt my_adapter:Network",
+        "--league 5",
     )
     parser.add_argument("players", nargs="*", metavar="RUN_OR_POLICY", help="id or folder of a run, or a policy.pt")
+    parser.add_argument(
+        "--outside",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("FILE", "ADAPTER"),
+        help="a state dict, and module:Class that makes its network (default: convolutions and linear layers)",
+    )
     parser.add_argument(
         "--league", metavar="RUN", help="rate a run that was trained with opponent=league; play nothing"
     )
@@ -34,8 +48,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", default=default_results() / "tmp/crossplay", type=Path, metavar="DIR")
     trust.add_option(parser)
     arguments = parser.parse_args(argv)
-    if bool(arguments.players) == bool(arguments.league):
+    if bool(arguments.players or arguments.outside) == bool(arguments.league):
         parser.error("expected either players or --league RUN")
+    for given in arguments.outside:
+        if len(given) > 2:
+            parser.error(f"--outside: expected a file and at most one adapter, got {' '.join(given)}")
     return arguments
 
 
@@ -47,10 +64,11 @@ def crossplay(argv: Sequence[str]) -> None:
         return
     from analysis.crossplay import write
     from analysis.figures import make_folder
-    from experiments.crossplay import load_player, play
+    from experiments.crossplay import load_outside, load_player, play
 
     names = dict.fromkeys(arguments.players)
     players = [load_player(name, arguments.step, arguments.results, arguments.trust) for name in names]
+    players += [load_outside(Path(file), *adapter) for file, *adapter in dict.fromkeys(map(tuple, arguments.outside))]
     make_folder(arguments.out)  # before anything is played
     results = []
     for result in play(players, arguments.episodes, arguments.seed):

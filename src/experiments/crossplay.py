@@ -9,14 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 import build
 from analysis.crossplay import STATS, Result
 from components.batch import EnvInfo
-from config.resolve import env_values, with_env_args
+from config.loader import layers
+from config.registry import Kind, resolve
+from config.resolve import env_values, make_config, with_env_args
 from config.schema import Config, ConfigError
-from config.trust import Trust
+from config.trust import NOTHING, Trust
 from controllers.basic_controller import BasicMAC
+from controllers.outside import PlainNetwork, outside_controller
 from controllers.policy import MACPolicy
 from envs.battle.env import BattleEnv
 from experiments.evaluation import policy_config
@@ -26,6 +30,7 @@ from utils import seeding
 
 CPU = torch.device("cpu")
 RANDOM = "random"
+ADAPTERS = Kind(nn.Module, {"plain": PlainNetwork})  # that make the networks of others
 SIDES = {"left": "never", "right": "always"}  # where the row plays -> env_args.swap_sides
 
 
@@ -71,6 +76,32 @@ def load_player(given: str, step: str, results: Path, trust: Trust) -> Player:
     mac = build.load_policy(path, CPU, trust)
     config = replace(policy_config(path, trust), use_cuda=False)
     return Player(f"{config.name}:{given}", mac, config)
+
+
+def load_outside(path: Path, adapter: str = "plain") -> Player:
+    """The team whose state dict a file holds, as a player of ``battle_v4``.
+
+    ``adapter``: ``plain``, or ``module:Class`` as the person who starts the command names it. Raises InputError for a
+    file that holds more than tensors and plain data, and where it does not fit the adapter, or the adapter the game.
+    """
+    made = resolve(ADAPTERS, adapter, "--outside", NOTHING.also([adapter]))
+    config, _ = make_config(layers("random", "battle_v4", []), build.REGISTRIES)
+    env = build.make_env(config, 1, test=True)
+    env.close()
+    try:
+        state = torch.load(path, map_location=CPU, weights_only=True)
+    except Exception as error:  # whatever a file that is none leads to
+        raise ConfigError(
+            f"--outside: expected a state dict of tensors, as torch.save(network.state_dict(), path) writes it, got "
+            f"{path} ({type(error).__name__})."
+        ) from error
+    try:
+        mac = outside_controller(made(state), env.info)
+    except Exception as error:  # whatever the code of others says
+        raise ConfigError(
+            f"--outside: {path} does not fit the adapter {adapter} ({checkpoint.one_line(error)})."
+        ) from error
+    return Player(f"{adapter}:{path}", mac, config)
 
 
 def make_game(config: Config, n_envs: int, side: str, opponent: str) -> BattleEnv:

@@ -62,6 +62,15 @@ class Idle:
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+class Repeating(Idle):
+    """Enemies with MAgent's defaults that all do the same."""
+
+    obs_shape, n_actions, action = (13, 13, 5), 21, 0
+
+    def __call__(self, step: Step, first: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return torch.full(step.alive.shape, self.action)
+
+
 def duel(n_envs: int = 1, **changes: Any) -> BattleEnv:
     """One learner against one idle enemy on the cell to its right, from the first row on."""
     env = small(n_envs, n_agents=1, n_enemies=1, map_size=12, opponent="self_play", swap_sides="never", **changes)
@@ -108,6 +117,38 @@ def test_layout_is_magents_own() -> None:
     original.reset()
     for block, handle in zip(facing_blocks(40, 64, 64), original.handles, strict=True):
         assert {tuple(cell) for cell in block} == {tuple(cell) for cell in original.env.get_pos(handle)}
+
+
+def test_battle_v4_is_magents_own_game() -> None:
+    """Cells, views, rewards and the numbers of actions, until some have been hit; both play the same actions."""
+    from magent2.environments.battle.battle import parallel_env
+
+    right, left, hit_right, hit_left = 7, 5, 17, 16  # of 13 moves and 8 attacks
+    original = parallel_env()  # not reset: after that, blue's first actions would be red's (0.3.4 counts no agents)
+    theirs = original._compute_observations()
+    env = BattleEnv(1, CPU, **env_args("battle_v4", swap_sides="never", opponent="self_play"))
+    blue = Repeating()
+    env.set_opponent(blue)
+    row = env.reset(0)
+    assert len(original.agents) == env.info.n_agents + env.enemies.n_agents == 162
+    paid = dict.fromkeys(original.agents, 0.0)
+    for own, other in [(right, left)] * 3 + [(right, 6)] + [(hit_right, hit_left)] * 2:
+        cells = {
+            tuple(cell): original.possible_agents[number]
+            for handle in original.handles
+            for cell, number in zip(original.env.get_pos(handle), original.env.get_agent_id(handle), strict=True)
+        }
+        assert row.position is not None
+        places = [tuple(cell) for cell in row.position[0].int().tolist()]
+        assert all(cells[place].startswith("red") for place in places)
+        seen = np.stack([theirs[cells[place]] for place in places])
+        np.testing.assert_allclose(row.obs[0].double() * env.info.obs_scale, seen, rtol=0, atol=5e-6)
+        np.testing.assert_allclose(row.reward[0], [paid[cells[place]] for place in places], atol=1e-6)
+        blue.action = other
+        theirs, paid, *_ = original.step({agent: own if "red" in agent else other for agent in original.agents})
+        row = env.step(torch.full((1, 81), own))
+    assert {round(reward, 3) for reward in row.reward[0].tolist()} == {-0.105, 0.095}
+    assert env.info.episode_limit == original.max_cycles
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 63, 200, 333, 667])
