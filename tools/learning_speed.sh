@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # How fast tasks are learned, in steps and in CPU seconds, and what averaging does to the swing of policies: trains
 # (what is finished is skipped, what was interrupted continues), then brings docs/learning_speed.md up to date:
-#   tools/learning_speed.sh [TASK ...] [-- OPTIONS OF src/sweep.py]     (tasks: battle spread pursuit bar averaging)
+#   tools/learning_speed.sh [TASK ...] [-- OPTIONS OF src/sweep.py]
+# tasks: battle spread pursuit bar averaging averaging_spread
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
@@ -12,26 +13,32 @@ declare -A reach=([battle]=1.5)
 
 tasks=()
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do
-    if [ "$1" != averaging ] && [ -z "${reference[$1]:-}" ]; then
+    if [[ "$1" != averaging* ]] && [ -z "${reference[$1]:-}" ]; then
         echo "error: no task '$1'. Usage:" >&2
-        sed -n '4s/^#  //p' "$0" >&2
+        sed -n '4s/^#  //p;5s/^# /   /p' "$0" >&2
         exit 2
     fi
     tasks+=("$1")
     shift
 done
 [ $# -eq 0 ] || shift
-[ ${#tasks[@]} -gt 0 ] || tasks=(battle spread pursuit bar averaging)
+[ ${#tasks[@]} -gt 0 ] || tasks=(battle spread pursuit bar averaging averaging_spread)
 
-# The experiment of a task, or of the comparison of all methods on Battle.
-experiment() { if [ "$1" = averaging ]; then echo averaging_battle; else echo "learning_speed_$1"; fi; }
+# The experiment of a task, or of what averaging does: for all methods on Battle, for those of small teams on Spread.
+experiment() {
+    case "$1" in
+        averaging) echo averaging_battle ;;
+        averaging_spread) echo averaging_spread ;;
+        *) echo "learning_speed_$1" ;;
+    esac
+}
 
 for task in "${tasks[@]}"; do
     "$python" src/sweep.py "$(experiment "$task")" "$@"
 done
 for task in "${tasks[@]}"; do
     compared=()
-    [ "$task" = averaging ] || compared=(--reference "${reference[$task]}" --reach "${reach[$task]:-reference}")
+    [[ "$task" = averaging* ]] || compared=(--reference "${reference[$task]}" --reach "${reach[$task]:-reference}")
     "$python" src/report.py --experiment "$(experiment "$task")" "${compared[@]}" --out "docs/learning_speed/$task" \
         --page docs/learning_speed.md
 done

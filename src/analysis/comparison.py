@@ -65,21 +65,34 @@ def cost_table(tasks: Sequence[Task]) -> Table:
 
 def transfer_table(played: Mapping[str, Sequence[Task]]) -> Table:
     """Tabulate the returns of every method, trained on a task, in each setting: ``played`` is setting -> tasks."""
-    cells = {
-        (task.label, method.label, setting): estimate([method.array("final")])
-        for setting, tasks in played.items()
-        for task in tasks
-        for method in task.methods
-    }
-    rows: list[list[Cell]] = [
-        [task, method, *(cells.get((task, method, setting)) for setting in played)]
-        for task, method in dict.fromkeys((task, method) for task, method, _ in cells)
-    ]
     caption = (
         f"{described(RETURN)}, of policies trained on the task, in populations of other sizes; –: they cannot play it. "
         f"{IQM} with {INTERVAL}. {FEW_SEEDS}"
     )
-    return Table(caption, ["trained on", "method", *played], rows)
+    return Table(caption, ["trained on", "method", *played], side_by_side(played))
+
+
+def noise_table(measured: Mapping[str, Sequence[Task]], n_batches: int) -> Table:
+    """Tabulate how noisy learning is, by method: ``measured`` is a field of `experiments.noise.Noise` -> tasks."""
+    caption = (
+        f"How noisy updates are at a checkpoint, over {n_batches} batches from fresh play. signal: squared norm of the "
+        "mean gradient of the acting network over the gradient's variance (trace of its covariance), for the batch of "
+        "one update. target_std: standard deviation of the targets of the first TD problem; td_error: their mean "
+        f"absolute distance from the predictions. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+    )
+    return Table(caption, ["task", "method", *measured], side_by_side(measured))
+
+
+def side_by_side(columns: Mapping[str, Sequence[Task]]) -> list[list[Cell]]:
+    """List rows of task, method and the method's last value in every column; None where it has none."""
+    cells = {
+        (task.label, method.label, name): estimate([method.array("final")])
+        for name, tasks in columns.items()
+        for task in tasks
+        for method in task.methods
+    }
+    pairs = dict.fromkeys((task, method) for task, method, _ in cells)
+    return [[task, method, *(cells.get((task, method, name)) for name in columns)] for task, method in pairs]
 
 
 def overview_table(tasks: Sequence[Task], metric: str) -> Table:

@@ -51,6 +51,13 @@ class Regime(ABC, Generic[R]):
         """Memory for the runner to fill. Raises ReplayError for one that cannot work."""
 
     @abstractmethod
+    def batches(self, learner: Learner, rows: R, t_env: int) -> Iterator[tuple[Batch, list[Tensor]]]:
+        """What to learn from at ``t_env``: batches, and for each problem of the learner its targets (B, U).
+
+        Without an end in a replay; of a rollout all of one that has just become complete.
+        """
+
+    @abstractmethod
     def updates(self, learner: Learner, rows: R, t_env: int) -> Iterator[Metrics]:
         """Every update that is due at ``t_env``; one item each."""
 
@@ -110,10 +117,18 @@ class ReplayRegime(Regime[Replay]):
             )
         return replay
 
+    def batches(self, learner: Learner, rows: Replay, t_env: int) -> Iterator[tuple[Batch, list[Tensor]]]:
+        """Draw batches with their one-step targets, one after the other."""
+        while True:
+            batch = rows.sample(self.batch_size)
+            yield batch, learner.one_step_targets(batch, t_env)
+
     def updates(self, learner: Learner, rows: Replay, t_env: int) -> Iterator[Metrics]:
         """As many as the environment steps so far have earned."""
+        drawn = self.batches(learner, rows, t_env)
         while learner.n_updates < self._earned(t_env):
-            yield learner.train(rows.sample(self.batch_size), t_env)
+            batch, targets = next(drawn)
+            yield learner.train(batch, t_env, targets)
 
     def _earned(self, t_env: int) -> int:
         return max(t_env - self.learning_starts, 0) // self.train_interval
@@ -164,6 +179,11 @@ class RolloutRegime(Regime[Rollout]):
 
     def updates(self, learner: Learner, rows: Rollout, t_env: int) -> Iterator[Metrics]:
         """All of a rollout that has just become complete."""
+        for batch, targets in self.batches(learner, rows, t_env):
+            yield learner.train(batch, t_env, targets)
+
+    def batches(self, learner: Learner, rows: Rollout, t_env: int) -> Iterator[tuple[Batch, list[Tensor]]]:
+        """All passes over a rollout that has just become complete, with Q(lambda) targets."""
         if not rows.ready:
             return
         row_TE, env_TE = rows.window()
@@ -177,8 +197,7 @@ class RolloutRegime(Regime[Rollout]):
             order = learned[torch.randperm(len(learned), generator=rows.generator)]
             for part in order.tensor_split(self.minibatches)[:n_parts]:
                 chosen = part.to(rows.device)
-                batch = rows.gather(row[part], env[part])
-                yield learner.train(batch, t_env, [target[chosen] for target in targets])
+                yield rows.gather(row[part], env[part]), [target[chosen] for target in targets]
 
     def may_have_made(self, n_updates: int, t_env: int) -> bool:
         """At most all passes over every step."""

@@ -172,15 +172,15 @@ MUTANTS = (
     Mutant(
         "a learner with a replay is told t_env = 0",
         "learners/regimes.py",
-        "yield learner.train(rows.sample(self.batch_size), t_env)",
-        "yield learner.train(rows.sample(self.batch_size), 0)",
+        "            batch, targets = next(drawn)\n            yield learner.train(batch, t_env, targets)",
+        "            batch, targets = next(drawn)\n            yield learner.train(batch, 0, targets)",
         UPDATE,
     ),
     Mutant(
         "a learner with rollouts is told t_env = 0",
         "learners/regimes.py",
-        "yield learner.train(batch, t_env, [target[chosen] for target in targets])",
-        "yield learner.train(batch, 0, [target[chosen] for target in targets])",
+        "rows, t_env):\n            yield learner.train(batch, t_env, targets)",
+        "rows, t_env):\n            yield learner.train(batch, 0, targets)",
         UPDATE,
     ),
     Mutant(

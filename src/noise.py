@@ -1,0 +1,67 @@
+"""``python src/noise.py --experiment NAME``: how noisy the updates of recorded runs are, and their targets.
+
+Every completed run is played on from a checkpoint without learning; the gradients of its next batches are compared.
+Methods whose returns differ can be told apart by what they learn from: docs/credit.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from config import trust
+from utils.cli import command_parser, exit_code
+from utils.paths import default_results
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = command_parser(
+        "noise", __doc__, "--experiment credit_bar", "name=hmf env=battle --step 16000 --batches 32"
+    )
+    parser.add_argument("filters", nargs="*", metavar="KEY=VALUE", help="which runs, as in runs.py ls")
+    parser.add_argument(
+        "--experiment", action="append", default=[], metavar="NAME", help="its runs; may be repeated, or a path"
+    )
+    parser.add_argument("--step", default="newest", help="step of a checkpoint, best or newest (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=16, help="of every run (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--out", default=default_results() / "tmp/noise", type=Path, metavar="DIR")
+    trust.add_option(parser)
+    arguments = parser.parse_args(argv)
+    if arguments.batches < 2:
+        parser.error(f"--batches: expected at least 2, which can differ, got {arguments.batches}")
+    return arguments
+
+
+def noise(argv: Sequence[str]) -> None:
+    """Measure everything, print and write the table. Raises InputError for what cannot be played."""
+    arguments = parse(argv)
+    from analysis.comparison import noise_table
+    from analysis.figures import make_folder
+    from experiments.noise import measured
+    from experiments.plan import completed_runs
+    from records.query import parse_condition
+    from records.store import FileStore
+
+    store = FileStore(arguments.results / "sacred")
+    where = [parse_condition(text) for text in arguments.filters]
+    records, missing, names = completed_runs(store, where, arguments.experiment, arguments.results)
+    for line in missing:
+        print(line)
+    make_folder(arguments.out)  # before anything is played
+    found = measured(store, records, names, arguments.step, arguments.batches, arguments.trust)
+    table = noise_table(found, arguments.batches)
+    table.write(arguments.out / "noise")
+    print(f"\n{table.markdown()}\nwritten: {arguments.out}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure; see `exit_code` for what goes wrong."""
+    return exit_code(lambda: noise(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
