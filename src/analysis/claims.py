@@ -29,6 +29,7 @@ class Claim:
     better: str | float
     worse: str | float
     by: Literal["final", "tail", "auc"] = "final"
+    family: str = ""  # p is corrected for the number of claims of one family
     corrected: bool = False  # the verdict also asks for a corrected p below SIGNIFICANT (docs/protocol.md)
 
 
@@ -80,6 +81,18 @@ def methods_on(described: str, tasks: Sequence[Task]) -> dict[str, Method]:
     return {method.label: method for task in fitting for method in task.methods}
 
 
+def corrected(
+    claims: Sequence[Claim], compared: Sequence[tuple[dict[int, float], dict[int, float]]]
+) -> list[float | None]:
+    """Return the p of every claim, corrected within its family; None for one without runs of the same seed."""
+    found: list[float | None] = [sign_flip_p(gains) if (gains := differences(*both)) else None for both in compared]
+    for family in {claim.family for claim in claims}:
+        members = [index for index, claim in enumerate(claims) if claim.family == family and found[index] is not None]
+        for index, p in zip(members, holm([float(found[index] or 0.0) for index in members]), strict=True):
+            found[index] = p
+    return found
+
+
 def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
     """Judge every claim: a table of one row per claim; one without runs is not decided.
 
@@ -92,16 +105,15 @@ def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
         "interval. reproduced: all of it above 0; opposite: all below; not reproduced: it contains 0. With four seeds "
         "that interval reaches from the smallest to the largest difference: it excludes 0 when all four have one sign, "
         "which between equal methods happens once in eight claims. p: two-sided, of flipped signs of the differences, "
-        "corrected for the number of claims in this table (Holm). holds, opposite, not decided: verdicts that ask "
-        f"for a p below {SIGNIFICANT} beside the interval."
+        "corrected (Holm) for the number of claims in this table, or of its family. holds, opposite, not decided: verdicts "
+        f"that ask for a p below {SIGNIFICANT} beside the interval."
     )
     compared = [sides(claim, methods_on(claim.task, tasks)) for claim in claims]
-    p = iter(holm([sign_flip_p(gains) for both in compared if (gains := differences(*both))]))
+    p = corrected(claims, compared)
     rows: list[list[Cell]] = []
-    for claim, both in zip(claims, compared, strict=True):
+    for claim, both, chance in zip(claims, compared, p, strict=True):
         found = paired_difference(*both)
         who = f"{claim.better} > {claim.worse}" + (f" ({claim.by})" if claim.by != "final" else "")
-        chance = next(p) if found else None
         said = verdict(found, chance if claim.corrected else None)
         rows.append([claim.claim, claim.task, who, found, "" if chance is None else f"{chance:.2g}", said])
     return Table(caption, ["claim", "task", "who", "gain", "p", "verdict"], rows)
