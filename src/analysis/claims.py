@@ -105,8 +105,8 @@ def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
         "interval. reproduced: all of it above 0; opposite: all below; not reproduced: it contains 0. With four seeds "
         "that interval reaches from the smallest to the largest difference: it excludes 0 when all four have one sign, "
         "which between equal methods happens once in eight claims. p: two-sided, of flipped signs of the differences, "
-        "corrected (Holm) for the number of claims in this table, or of its family. holds, opposite, not decided: verdicts "
-        f"that ask for a p below {SIGNIFICANT} beside the interval."
+        "corrected (Holm) for the number of claims in this table, or of its family. holds, opposite, not decided: "
+        f"verdicts that ask for a p below {SIGNIFICANT} beside the interval."
     )
     compared = [sides(claim, methods_on(claim.task, tasks)) for claim in claims]
     p = corrected(claims, compared)
