@@ -16,7 +16,7 @@ from pathlib import Path
 
 from config import trust
 from utils.cli import command_parser, count, exit_code, say
-from utils.paths import default_results
+from utils.paths import default_results, default_zoo
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -26,10 +26,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         __doc__,
         "1 2 opponents/battle.pt",
         "3 4 --step best --episodes 32",
+        "3 battle/hmf_s1",
         "3 --outside theirs.pt --outside others.pt my_adapter:Network",
         "--league 5",
     )
-    parser.add_argument("players", nargs="*", metavar="RUN_OR_POLICY", help="id or folder of a run, or a policy.pt")
+    parser.add_argument(
+        "players", nargs="*", metavar="RUN_OR_POLICY", help="id or folder of a run, a policy.pt, or a name in the zoo"
+    )
     parser.add_argument(
         "--outside",
         nargs="+",
@@ -45,6 +48,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--step", default="newest", help="which checkpoint of runs: nearest to a step, best or newest")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--zoo", type=Path, default=default_zoo(), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--out", default=default_results() / "tmp/crossplay", type=Path, metavar="DIR")
     trust.add_option(parser)
     arguments = parser.parse_args(argv)
@@ -67,14 +71,15 @@ def crossplay(argv: Sequence[str]) -> None:
     from experiments.crossplay import load_outside, load_player, play
 
     names = dict.fromkeys(arguments.players)
-    players = [load_player(name, arguments.step, arguments.results, arguments.trust) for name in names]
+    step, results, zoo = arguments.step, arguments.results, arguments.zoo
+    players = [load_player(name, step, results, zoo, arguments.trust) for name in names]
     players += [load_outside(Path(file), *adapter) for file, *adapter in dict.fromkeys(map(tuple, arguments.outside))]
     make_folder(arguments.out)  # before anything is played
-    results = []
+    found = []
     for result in play(players, arguments.episodes, arguments.seed):
         say(f"{result.row} on the {result.side} against {result.column}: score {result.scores.mean():.2f}")
-        results.append(result)
-    print(f"\n{write(results, arguments.out).markdown()}\nwritten: {arguments.out}")
+        found.append(result)
+    print(f"\n{write(found, arguments.out).markdown()}\nwritten: {arguments.out}")
 
 
 def league(run: str, results: Path, out: Path) -> None:

@@ -24,6 +24,7 @@ from controllers.outside import PlainNetwork, outside_controller
 from controllers.policy import MACPolicy
 from envs.battle.env import BattleEnv
 from experiments.evaluation import policy_config
+from policies import zoo
 from records import checkpoint
 from runners.vector_runner import VectorRunner
 from utils import seeding
@@ -68,10 +69,13 @@ class Player:
         return self.role[:2] == side[:2] and self.mac.agent.n_agents in (None, side.n_agents)
 
 
-def load_player(given: str, step: str, results: Path, trust: Trust) -> Player:
-    """A policy from a run (id or folder) or from a policy file. Raises CheckpointError."""
-    path = Path(given)
-    if path.suffix != ".pt":
+def load_player(given: str, step: str, results: Path, zoo_dir: Path, trust: Trust) -> Player:
+    """A policy from a policy file, from the zoo in ``zoo_dir`` or from a run (id or folder). Raises InputError."""
+    if Path(given).suffix == ".pt":
+        path = Path(given)
+    elif zoo.is_name(given, zoo_dir):
+        path = zoo.find(given, zoo_dir).policy()
+    else:
         path = checkpoint.named_folder(checkpoint.find_run(given, results), step) / checkpoint.POLICY
     mac = build.load_policy(path, CPU, trust)
     config = replace(policy_config(path, trust), use_cuda=False)

@@ -155,5 +155,5 @@ def completed_runs(
         records = [record for record in records if identity(record.config) in wanted]
     if not records:
         why = "".join(f" {line}." for line in missing)
-        raise RecordError(f"report: no completed run in {store.name} fits.{why} See: src/runs.py ls --status COMPLETED")
+        raise RecordError(f"runs: no completed run in {store.name} fits.{why} See: src/runs.py ls --status COMPLETED")
     return records, missing, names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from config.schema import Config
@@ -20,9 +21,19 @@ USE = {
 
 
 def card_of(
-    record: RunRecord, step: int, config: Config, env_class: type, network: ActingNetwork, curve: Curve, made_by: str
+    record: RunRecord,
+    step: int,
+    config: Config,
+    env_class: type,
+    network: ActingNetwork,
+    curve: Curve,
+    last: int,
+    made_by: str,
 ) -> dict[str, Any]:
-    """Describe the policy of a run at ``step``; ``curve``: its evaluations, ``made_by``: the version that saved it."""
+    """Describe the policy of a run at ``step``.
+
+    ``curve``: its evaluations, whose ``last`` ones say how good it is; ``made_by``: the version that saved it.
+    """
     info = network.info
     return {
         "task": config.env,
@@ -35,7 +46,7 @@ def card_of(
         "seed": config.seed,
         "version": made_by,
         "commit": (record.entry.get("git") or {}).get("commit"),
-        "evaluation": evaluation(curve, step, config),
+        "evaluation": evaluation(curve, step, last, config),
         "weights": "averaged" if config.args.get("average_decay", 0.0) > 0.0 else "online",
         "observation": {
             "shape": list(info.obs_shape),
@@ -51,34 +62,73 @@ def card_of(
     }
 
 
-def evaluation(curve: Curve, step: int, config: Config) -> dict[str, Any] | None:
-    """Return the last evaluation up to ``step``; None where there was none."""
-    until = [index for index, at in enumerate(curve.steps) if at <= step]
+def evaluation(curve: Curve, step: int, last: int, config: Config) -> dict[str, Any] | None:
+    """Average the ``last`` evaluations up to ``step``; None where there was none."""
+    until = [index for index, at in enumerate(curve.steps) if at <= step][-last:]
     if not until:
         return None
     return {
         "metric": METRIC,
-        "value": curve.values[until[-1]],
+        "value": fmean(curve.part(until).values),
         "step": curve.steps[until[-1]],
+        "evaluations": len(until),
         "episodes": config.test_nepisode,
     }
 
 
 def markdown(card: Mapping[str, Any]) -> str:
-    """Write a card for people."""
-    found, observation, agents = card["evaluation"], card["observation"], card["agents"]
-    returned = "never evaluated"
-    if found:
-        at = f"{found['episodes']} greedy episodes at step {found['step']:,}"
-        returned = f"{found['value']:.4g} ({found['metric']}, {at})"
+    """Write the card of an exported file for people."""
     names = [given["name"] for given in card["inputs"]]
     use = USE[card["format"]].format(
         file=card["file"],
         arrays=", ".join(f'"{name}": {name}' for name in names),
         tensors=", ".join(f"{name}={name}" for name in names),
     )
-    stored = f"{observation['stored_as']} in units of {observation['unit_of_stored']:g}"
     rows = {
+        **facts(card),
+        "file": f"{card['file']}, {card['format']}, {card['bytes']:,} bytes",
+        "SHA-256": card["sha256"],
+        "checked": f"the file chooses the run's action on {card['checked']['equal']:,} of "
+        f"{card['checked']['observations']:,} random observations",
+    }
+    inputs = "\n".join(
+        f"| `{given['name']}` | {given['dtype']} | ({', '.join(map(str, given['shape']))}) | {given['meaning']} |"
+        for given in card["inputs"]
+    )
+    outputs = ", ".join(f"`{name}`" for name in card["outputs"])
+    body = f"""With this project: `policies.play.load_policy("{card["file"]}").act(obs)`. Without:
+
+```python
+{use}
+```
+
+| input | dtype | shape | meaning |
+| --- | --- | --- | --- |
+{inputs}
+
+B games, N agents. Outputs: {outputs}; `q` is (B, N, {card["action"]["n"]})."""
+    return sheet(f"{card['algorithm']} on {card['task']}", rows, body, card)
+
+
+def sheet(title: str, rows: Mapping[str, Any], body: str, card: Mapping[str, Any]) -> str:
+    """Lay out a card: a table of ``rows``, ``body``, and the task in its own words."""
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    about = "\n".join(f"    {line}".rstrip() for line in card["task_description"].splitlines())
+    return f"# {title}\n\n| what | |\n| --- | --- |\n{table}\n\n{body}\n\nWhat the task says of itself:\n\n{about}\n"
+
+
+def facts(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Say in rows what a policy is, where it is from and how good it was."""
+    found, observation, agents = card["evaluation"], card["observation"], card["agents"]
+    returned = "never evaluated"
+    if found:
+        at = f"{found['episodes']} greedy episodes at step {found['step']:,}"
+        if found["evaluations"] > 1:
+            at = f"mean of {found['evaluations']} evaluations of {found['episodes']} greedy episodes, the last one at "
+            at += f"step {found['step']:,}"
+        returned = f"{found['value']:.4g} ({found['metric']}, {at})"
+    stored = f"{observation['stored_as']} in units of {observation['unit_of_stored']:g}"
+    return {
         "task": f"{card['task']} with {settings(card['env_args'])}",
         "trained by": f"{card['algorithm']}, seed {card['seed']}, step {card['step']:,} of run {card['run']}",
         "return": returned,
@@ -90,39 +140,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         "agents": "any number" if agents["any_number"] else f"exactly {agents['trained_with']}, in the order of slots",
         "population in training": agents["trained_with"],
         "saved by": f"version {card['version']}, commit {card['commit']}",
-        "file": f"{card['file']}, {card['format']}, {card['bytes']:,} bytes",
-        "SHA-256": card["sha256"],
-        "checked": f"the file chooses the run's action on {card['checked']['equal']:,} of "
-        f"{card['checked']['observations']:,} random observations",
     }
-    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    inputs = "\n".join(
-        f"| `{given['name']}` | {given['dtype']} | ({', '.join(map(str, given['shape']))}) | {given['meaning']} |"
-        for given in card["inputs"]
-    )
-    about = "\n".join(f"    {line}".rstrip() for line in card["task_description"].splitlines())
-    return f"""# {card["algorithm"]} on {card["task"]}
-
-| what | |
-| --- | --- |
-{table}
-
-With this project: `policies.play.load_policy("{card["file"]}").act(obs)`. Without:
-
-```python
-{use}
-```
-
-| input | dtype | shape | meaning |
-| --- | --- | --- | --- |
-{inputs}
-
-B games, N agents. Outputs: {", ".join(f"`{name}`" for name in card["outputs"])}; `q` is (B, N, {card["action"]["n"]}).
-
-What the task says of itself:
-
-{about}
-"""
 
 
 def settings(values: Mapping[str, Any]) -> str:

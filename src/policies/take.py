@@ -18,6 +18,7 @@ import torch
 
 import build
 from config.registry import resolve
+from config.schema import Config
 from config.trust import Trust
 from policies.base import CURE, PolicyError, Values
 from policies.card import METRIC, card_of, markdown
@@ -45,14 +46,23 @@ class Format:
     packages: tuple[str, ...] = ()  # optional ones that this needs
 
 
-def take_away(store: FileStore, run_id: int, step: str, kind: str, folder: Path, trust: Trust) -> Path:
-    """Write the policy of a run at ``step`` (a number, best or newest) as ``kind``, and its card; return the path.
+@dataclass(frozen=True)
+class RecordedPolicy:
+    """A policy of a recorded run, and what is known of it."""
 
-    Raises InputError for what is missing, for what no such file can hold, and for a file that does not choose what the
-    run's network chooses.
+    source: Path  # folder of the checkpoint
+    config: Config  # of the run
+    state: Mapping[str, Any]  # see `build.policy_state`
+    network: ActingNetwork
+    curve: Curve  # of METRIC, to the end of the run
+    card: dict[str, Any]
+
+
+def recorded_policy(store: FileStore, run_id: int, step: str, last: int, trust: Trust) -> RecordedPolicy:
+    """Read the policy of a run at ``step`` (a number, best or newest), judged by its ``last`` evaluations until then.
+
+    Raises InputError for what is missing or cannot be taken away.
     """
-    for package in FORMATS[kind].packages:
-        require(package, CURE)
     record, run_dir = store.get(run_id), store.folder(run_id)
     config = build.recorded_config(run_dir, trust)
     torch.set_num_threads(config.threads)
@@ -62,10 +72,24 @@ def take_away(store: FileStore, run_id: int, step: str, kind: str, folder: Path,
     curve = store.metrics(run_id).get(METRIC, Curve())
     version = state.get("version", "before 0.2.0")
     env_class = resolve(build.REGISTRIES["env"], config.env, "env", trust)
-    card = card_of(record, int(source.name), config, env_class, network, curve, version)
-    data = encoded(kind, network, {key: value for key, value in state.items() if key != "mac"})
-    path = folder / f"{config.name}_{config.env.replace(':', '.')}_run{run_id}_step{source.name}.{kind}"
-    card |= {"format": kind, "file": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    card = card_of(record, int(source.name), config, env_class, network, curve, last, version)
+    return RecordedPolicy(source, config, state, network, curve, card)
+
+
+def take_away(store: FileStore, run_id: int, step: str, kind: str, folder: Path, trust: Trust) -> Path:
+    """Write the policy of a run at ``step`` (a number, best or newest) as ``kind``, and its card; return the path.
+
+    Raises InputError for what is missing, for what no such file can hold, and for a file that does not choose what the
+    run's network chooses.
+    """
+    for package in FORMATS[kind].packages:
+        require(package, CURE)
+    policy = recorded_policy(store, run_id, step, 1, trust)
+    config, network = policy.config, policy.network
+    data = encoded(kind, network, {key: value for key, value in policy.state.items() if key != "mac"})
+    path = folder / f"{config.name}_{config.env.replace(':', '.')}_run{run_id}_step{policy.source.name}.{kind}"
+    card = {**policy.card, "format": kind, "file": path.name, "bytes": len(data)}
+    card["sha256"] = hashlib.sha256(data).hexdigest()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, data)

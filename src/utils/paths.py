@@ -1,4 +1,4 @@
-"""Where the project lies, and where its runs are recorded."""
+"""Where the project lies, its runs are recorded and its policies are kept."""
 
 from __future__ import annotations
 
@@ -9,4 +9,13 @@ ROOT = Path(__file__).parents[2]
 
 def default_results() -> Path:
     """Return the folder ``results`` of the project, wherever one stands; for one who stands there, its name."""
-    return Path("results") if Path.cwd() == ROOT else ROOT / "results"
+    return _in_project("results")
+
+
+def default_zoo() -> Path:
+    """Return the folder ``zoo`` of the project, likewise."""
+    return _in_project("zoo")
+
+
+def _in_project(name: str) -> Path:
+    return Path(name) if Path.cwd() == ROOT else ROOT / name

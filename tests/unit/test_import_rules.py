@@ -36,9 +36,9 @@ UNDER: dict[str, set[str]] = {
     "export": {"build", "controllers.policy", "pictures", "envs", "config"},
     "experiments": {
         *("build", "runners", "learners", "controllers", "components", "envs"),
-        *("pictures", "analysis", "records", "config"),
+        *("pictures", "policies", "analysis", "records", "config"),
     },
-    "policies": {"build", "controllers", "components", "records", "config"},
+    "policies": {"build", "controllers", "components", "analysis", "records", "config"},
     "hmf": {"launch", "experiments", "analysis", "records", "envs.base", "config"},
     "performance": {
         *("run", "build", "learners", "controllers", "modules", "components", "envs"),

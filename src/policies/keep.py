@@ -1,0 +1,212 @@
+"""Fill the zoo: policies of completed runs with their cards, a table of all, and a picture of every task's curves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import build
+from analysis import figures
+from analysis.collect import TAIL, Method, Task
+from analysis.comparison import FEW_SEEDS, INTERVAL, IQM, RETURN, described
+from analysis.page import fill
+from analysis.report import slug
+from analysis.tables import Table
+from config.loader import layers
+from config.resolve import make_config
+from config.schema import RECORDING, Config
+from config.trust import Trust
+from policies.base import PolicyError
+from policies.card import facts, sheet
+from policies.take import recorded_policy
+from policies.zoo import CARD, HEAD, POLICY, Entry, entries
+from records import checkpoint
+from records.files import Curve
+from records.identity import identity
+from records.presets import preset
+from records.query import flatten
+from records.store import FileStore, RunRecord
+from utils.atomic import write_atomic
+from utils.errors import InputError
+from utils.words import word
+
+PAGE, TABLE, CURVES = "README.md", "table.md", "curves"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A policy on its way into the zoo."""
+
+    name: str
+    card: Mapping[str, Any]
+    files: Mapping[str, bytes]
+
+
+def keep(
+    store: FileStore,
+    records: Sequence[RunRecord],
+    names: Mapping[str, str],
+    *,
+    step: str,
+    task: str | None,
+    zoo: Path,
+    trust: Trust,
+) -> list[Kept]:
+    """Put the policies of completed runs at ``step`` into the folder ``zoo``, and bring its pages up to date.
+
+    ``names``: identity -> method, where that is not the algorithm; ``task``: what to call the task, by default the
+    environment. Of runs of one identity the newest counts. Raises InputError before anything is written.
+    """
+    found: dict[str, Kept] = {}
+    for record in {identity(record.config): record for record in records}.values():
+        kept = prepared(store, record, names.get(identity(record.config)), step, task, trust)
+        other = found.setdefault(kept.name, kept)
+        if other is not kept:
+            raise PolicyError(
+                f"zoo: runs {other.card['run']} and {kept.card['run']} would both be {kept.name}. Add one of them, or "
+                "one of the two with another --task."
+            )
+    there = {entry.name: entry.card["sha256"] for entry in entries(zoo)}
+    for kept in found.values():
+        if there.get(kept.name, kept.card["sha256"]) != kept.card["sha256"]:
+            raise PolicyError(
+                f"zoo: {kept.name} is there already, another policy. Remove it first: zoo.py rm {kept.name}"
+            )
+    try:
+        for kept in found.values():
+            (zoo / kept.name).mkdir(parents=True, exist_ok=True)
+            for name, data in kept.files.items():  # the card last: a folder without one is not in the zoo
+                write_atomic(zoo / kept.name / name, data)
+        refresh(zoo)
+    except OSError as error:
+        raise PolicyError(f"--zoo: cannot write to {zoo} ({error.strerror}). Choose another folder.") from error
+    return list(found.values())
+
+
+def prepared(
+    store: FileStore, record: RunRecord, method: str | None, step: str, task: str | None, trust: Trust
+) -> Kept:
+    """Read a run's policy and write its card. Raises InputError for a run that the zoo cannot take."""
+    if record.status != "COMPLETED":
+        raise PolicyError(f"zoo: expected runs that are COMPLETED, run {record.id} is {record.status}.")
+    if not checkpoint.steps(store.folder(record.id) / "checkpoints"):
+        raise PolicyError(f"zoo: run {record.id} kept no policy (save_model=false, or its checkpoints were removed).")
+    policy = recorded_policy(store, record.id, step, TAIL, trust)
+    check_portable(policy.state["config"], record.id)
+    enemies = f"{build.ENEMIES}{checkpoint.POLICY}"
+    files = {name: (policy.source / name).read_bytes() for name in (POLICY, enemies) if (policy.source / name).exists()}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    reached, curve = int(policy.source.name), policy.curve
+    points = [[at, value] for at, value in zip(curve.steps, curve.values, strict=True) if at <= reached]
+    seconds = [seconds for at, seconds in store.cpu_seconds(record).items() if at <= reached]
+    card = {
+        **policy.card,
+        "task": slug(task or policy.config.env),
+        "method": slug(method or policy.config.name),
+        "cpu_minutes": round(max(seconds) / 60, 2) if seconds else None,
+        "command": training_command(policy.config, record.id),
+        "curve": points,
+        "sha256": digests[POLICY],
+    }
+    name = f"{card['task']}/{card['method']}_s{card['seed']}"
+    files |= {checkpoint.digest_file(Path(file)).name: f"{digest}\n".encode() for file, digest in digests.items()}
+    files |= {"card.md": markdown(name, card).encode(), CARD: json.dumps(card, indent=1).encode()}
+    return Kept(name, card, files)
+
+
+def check_portable(config: Mapping[str, Any], run_id: int) -> None:
+    """Raise PolicyError for a policy that leads to files which nobody else has."""
+    for key, value in flatten(config).items():
+        if isinstance(value, str) and (value.startswith(("/", "~")) or ".." in Path(value).parts):
+            raise PolicyError(
+                f"zoo: expected policies whose configuration names files of the project alone, that of run {run_id} "
+                f"has {word(key, value)}. Train it with a path inside the project."
+            )
+
+
+def training_command(config: Config, run_id: int) -> str:
+    """Write the command that trains ``config``. Raises PolicyError where no command of this version does."""
+    known, missing = preset(config.env, config.name, config.regime), object()
+    words = [
+        word(key, value)
+        for key, value in flatten(config.to_dict()).items()
+        if key == "seed" or (key not in RECORDING and known.get(key, missing) != value)
+    ]
+    try:
+        made, _ = make_config(layers(config.name, config.env, words), build.REGISTRIES)
+        same = identity(made.to_dict()) == identity(config.to_dict()) and not config.checkpoint_path
+    except InputError:
+        same = False
+    if not same:
+        raise PolicyError(
+            f"zoo: expected a run that a command of this version repeats, run {run_id} ({config.name} on {config.env}) "
+            "is none: it started from other networks, or its algorithm or environment is no file of src/config."
+        )
+    return shlex.join(
+        ["python", "src/main.py", f"--config={config.name}", f"--env-config={config.env}", "with", *words]
+    )
+
+
+def markdown(name: str, card: Mapping[str, Any]) -> str:
+    """Write a card for people."""
+    minutes = "not recorded" if card["cpu_minutes"] is None else f"{card['cpu_minutes']:.1f}, without evaluations"
+    rows = {**facts(card), "CPU minutes of training": minutes, "SHA-256 of policy.pt": card["sha256"]}
+    commands = {
+        "Train it again:": card["command"],
+        "Play it:": f"python src/zoo.py play {name} --episodes 32",
+        "Film it:": f"python src/zoo.py play {name} --episodes 1 --video {Path(name).name}.gif",
+    }
+    body = "\n\n".join(f"{what}\n\n    {line}" for what, line in commands.items())
+    return sheet(name, rows, body, card)
+
+
+def remove(entry: Entry) -> None:
+    """Remove a policy, its card first, and with the last one of a task the picture of its curves."""
+    (entry.folder / CARD).unlink()
+    task = entry.folder.parent
+    shutil.rmtree(entry.folder if any(task.glob(f"*/{CARD}")) else task)
+
+
+def refresh(zoo: Path) -> None:
+    """Write the table of what is in the zoo, a picture of the curves of every task, and the page that shows them."""
+    there = entries(zoo)
+    by_task: dict[str, list[Entry]] = defaultdict(list)
+    for entry in there:
+        if entry.card["curve"]:
+            by_task[entry.card["task"]].append(entry)
+    for task, own in by_task.items():
+        figures.write(picture(task, own), zoo / task / CURVES, (".png",))
+    write_atomic(zoo / TABLE, overview(there, list(by_task)).encode())
+    if (zoo / PAGE).exists():
+        fill(zoo / PAGE)
+
+
+def overview(there: Sequence[Entry], drawn: Sequence[str]) -> str:
+    """Tabulate the policies of the zoo, and show the pictures of the tasks that are ``drawn``."""
+    if not there:
+        return "Nothing is in it yet.\n"
+    caption = (
+        f"{described(RETURN)}: mean of the last {TAIL} evaluations in training, of fewer where there were fewer. CPU "
+        "minutes: of training, without evaluations."
+    )
+    rows = [[f"[{entry.name}]({entry.name}/card.md)", *entry.facts] for entry in there]
+    pictures = "".join(f"\n![{task}: learning curves]({task}/{CURVES}.png)\n" for task in drawn)
+    return f"{Table(caption, HEAD, rows).markdown()}{pictures}"
+
+
+def picture(task: str, own: Sequence[Entry]) -> Any:
+    """Draw the learning curves of a task's policies, a line per method."""
+    curves: dict[str, dict[int, Curve]] = defaultdict(dict)
+    for entry in own:
+        steps, values = zip(*entry.card["curve"], strict=True)
+        curves[entry.card["method"]][entry.card["seed"]] = Curve(list(steps), list(values), [""] * len(steps))
+    methods = [Method(label, seeds) for label, seeds in curves.items()]
+    caption = f"{described(RETURN)}. Line: {IQM}. Band: {INTERVAL}, at each point separately. {FEW_SEEDS}"
+    return figures.learning_curves([Task(task, task, methods)], RETURN, caption)

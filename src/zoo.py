@@ -1,0 +1,139 @@
+"""``python src/zoo.py [ls|play NAME|add RUN ...|rm NAME ...]``: trained policies under names, with cards and curves.
+
+``ls``, also without a word, lists them; ``play`` plays one as evaluate.py plays a run's; ``add`` takes those of
+recorded runs in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from config import trust
+from experiments.playing import add_options
+from experiments.playing import play as play_again
+from utils.cli import command_parser, divided, exit_code
+from utils.paths import default_results, default_zoo
+from utils.words import table
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line; ``command`` is the function to call."""
+    options, overrides = divided(argv)
+    parser = command_parser(
+        "zoo",
+        __doc__,
+        "",
+        "play battle/hmf_s1 --episodes 32 --video battle.gif --colour group",
+        "play battle/hmf_s1 with env_args.opponent=random",
+        "add 3 5",
+        "add --experiment final_bar name=hmf 'seed<=4'",
+    )
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--zoo", type=Path, default=default_zoo(), metavar="DIR", help="default: %(default)s")
+    commands = parser.add_subparsers(required=True, metavar="ls|play|add|rm")
+
+    def added(command: Any) -> argparse.ArgumentParser:
+        one = commands.add_parser(command.__name__, help=command.__doc__, parents=[where], allow_abbrev=False)
+        one.set_defaults(command=command)
+        return one
+
+    added(ls)
+    playing = added(play)
+    playing.add_argument("name", metavar="NAME")
+    add_options(playing, ("side", "group"))
+    adding = added(add)
+    adding.add_argument(
+        "runs", nargs="*", metavar="RUN_OR_FILTER", help="ids; or 'env=bar' 'name=hmf' ..., as in runs.py ls"
+    )
+    adding.add_argument(
+        "--experiment", action="append", default=[], metavar="NAME", help="its completed runs; may be repeated"
+    )
+    adding.add_argument("--step", default="newest", help="step of a checkpoint, best or newest (default)")
+    adding.add_argument("--task", metavar="NAME", help="what to call the task (default: the environment)")
+    trust.add_option(adding)
+    added(rm).add_argument("names", nargs="+", metavar="NAME")
+    for one in (playing, adding):
+        one.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    arguments = parser.parse_args(options or ["ls"])
+    if overrides and arguments.command is not play:
+        parser.error("with: expected after play NAME alone")
+    if arguments.command is add and not (arguments.runs or arguments.experiment):
+        adding.error("expected ids of runs, filters or --experiment NAME")
+    arguments.overrides = overrides
+    return arguments
+
+
+def ls(arguments: argparse.Namespace) -> None:
+    """list the policies (also: no command)"""
+    from policies.zoo import HEAD, entries
+
+    there = entries(arguments.zoo)
+    print(table([HEAD, *([entry.name, *entry.facts] for entry in there)]))
+    if not there:
+        print(f"Nothing is in {arguments.zoo} yet; add recorded runs: src/zoo.py add --help")
+
+
+def play(arguments: argparse.Namespace) -> None:
+    """play one greedily in its evaluation environments, as evaluate.py does"""
+    from experiments.evaluation import Evaluation
+    from policies.zoo import find
+
+    entry = find(arguments.name, arguments.zoo)
+    results = arguments.results / "tmp/zoo" / entry.folder.parent.name
+    chosen = Evaluation.of_policy(
+        entry.policy().parent, results, arguments.overrides, arguments.episodes, arguments.seed, arguments.trust
+    )
+    play_again(chosen, arguments, f"{entry.name}, step {entry.card['step']}")
+
+
+def add(arguments: argparse.Namespace) -> None:
+    """take the averaged policies of completed runs in, with their cards"""
+    from experiments.plan import completed_runs
+    from policies.keep import keep
+    from records.query import parse_condition
+    from records.store import FileStore
+
+    store = FileStore(arguments.results / "sacred")
+    records = [store.get(int(word)) for word in arguments.runs if word.isdecimal()]
+    names: dict[str, str] = {}
+    filters = [parse_condition(word) for word in arguments.runs if not word.isdecimal()]
+    if filters or arguments.experiment:
+        found, missing, names = completed_runs(store, filters, arguments.experiment, arguments.results)
+        records += found
+        for line in missing:
+            print(line)
+    kept = keep(
+        store,
+        records,
+        names,
+        step=arguments.step,
+        task=arguments.task,
+        zoo=arguments.zoo,
+        trust=arguments.trust,
+    )
+    for policy in kept:
+        print(f"run {policy.card['run']}, step {policy.card['step']} -> {arguments.zoo / policy.name}")
+
+
+def rm(arguments: argparse.Namespace) -> None:
+    """remove policies"""
+    from policies.keep import refresh, remove
+    from policies.zoo import find
+
+    for entry in [find(name, arguments.zoo) for name in arguments.names]:
+        remove(entry)
+    refresh(arguments.zoo)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what is asked for; see `exit_code` for what goes wrong."""
+    arguments = parse(argv)
+    return exit_code(lambda: arguments.command(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
