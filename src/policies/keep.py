@@ -111,7 +111,7 @@ def prepared(
         "task": slug(task or policy.config.env),
         "method": slug(method or policy.config.name),
         "cpu_minutes": round(max(seconds) / 60, 2) if seconds else None,
-        "command": training_command(policy.config, record.id),
+        "command": training_command(policy.config, store, record),
         "curve": points,
         "sha256": digests[POLICY],
     }
@@ -131,8 +131,18 @@ def check_portable(config: Mapping[str, Any], run_id: int) -> None:
             )
 
 
-def training_command(config: Config, run_id: int) -> str:
-    """Write the command that trains ``config``. Raises PolicyError where no command of this version does."""
+def is_one_run(store: FileStore, record: RunRecord) -> bool:
+    """Return whether a run, and all that it was resumed from, has one configuration."""
+    while record.resumed is not None:
+        parent = store.parent(record)
+        if parent is None or identity(parent.config) != identity(record.config):
+            return False
+        record = parent
+    return True
+
+
+def training_command(config: Config, store: FileStore, record: RunRecord) -> str:
+    """Write the command that makes a run of ``config`` again. Raises PolicyError where no command does."""
     known, missing = preset(config.env, config.name, config.regime), object()
     words = [
         word(key, value)
@@ -141,13 +151,14 @@ def training_command(config: Config, run_id: int) -> str:
     ]
     try:
         made, _ = make_config(layers(config.name, config.env, words), build.REGISTRIES)
-        same = identity(made.to_dict()) == identity(config.to_dict()) and not config.checkpoint_path
+        same = identity(made.to_dict()) == identity(config.to_dict())
     except InputError:
         same = False
-    if not same:
+    if not same or config.checkpoint_path or not is_one_run(store, record):
         raise PolicyError(
-            f"zoo: expected a run that a command of this version repeats, run {run_id} ({config.name} on {config.env}) "
-            "is none: it started from other networks, or its algorithm or environment is no file of src/config."
+            f"zoo: expected a run that one command of this version repeats, run {record.id} ({config.name} on "
+            f"{config.env}) is none: it began with other networks, it was resumed with other values, or its algorithm "
+            "or environment is no file of src/config."
         )
     return shlex.join(
         ["python", "src/main.py", f"--config={config.name}", f"--env-config={config.env}", "with", *words]

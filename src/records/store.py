@@ -182,7 +182,7 @@ class RunStore(ABC):
         own = dict(record.info.get("cpu_seconds", []))
         if record.resumed is None:
             return own
-        parent = self._parent(record)
+        parent = self.parent(record)
         earlier = self.cpu_seconds(parent) if parent else {}
         kept = {step: seconds for step, seconds in earlier.items() if step <= record.resumed.at}
         if not own or not kept:
@@ -192,12 +192,12 @@ class RunStore(ABC):
 
     def _joined(self, record: RunRecord) -> dict[str, Curve]:
         own = self.own_metrics(record.id)
-        parent = self._parent(record)
+        parent = self.parent(record)
         if record.resumed is None or parent is None:
             return own
         return join_curves(self._joined(parent), own, record.resumed.at)
 
-    def _parent(self, record: RunRecord) -> RunRecord | None:
+    def parent(self, record: RunRecord) -> RunRecord | None:
         """Read the run that this one continues; None for a fresh run and, with a warning, where it is not here."""
         if record.resumed is None:
             return None

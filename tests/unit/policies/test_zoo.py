@@ -191,19 +191,22 @@ def test_refused_runs(results: Path, filled: Path, tmp_path: Path, capsys: pytes
     assert run(tmp_path, "random", "bar") == 0
     assert run(tmp_path, "hmf", "bar", lr=0.1) == 0
     assert run(tmp_path, "hmf", "bar", lr=0.2, name="own") == 0
+    assert run(tmp_path, "hmf", "bar", save_replay="always") == 0
+    assert main.main(["--resume=5", "with", "t_max=40", f"local_results_path={tmp_path}"]) == 0
+    assert "run 6 (hmf on bar) is none" in refused(capsys, "add", 6, *here)
     assert "run 1 kept no policy" in refused(capsys, "add", 1, *here)
     assert "selector=random plays at random; there is no network" in refused(capsys, "add", 2, *here)
     assert "bar/hmf_s1 is there already, another policy. Remove it first" in refused(capsys, "add", 3, *here)
     assert "run 4 (own on bar) is none" in refused(capsys, "add", 4, *here)
     assert "run 9: not in" in refused(capsys, "add", 9, *here)
-    shutil.copytree(tmp_path / "sacred/3", tmp_path / "sacred/5")
-    config = json.loads((tmp_path / "sacred/5/config.json").read_text())
-    (tmp_path / "sacred/5/config.json").write_text(json.dumps({**config, "gamma": 0.5}))
-    both = refused(capsys, "add", 3, 5, "--results", tmp_path, "--zoo", tmp_path / "zoo")
-    assert "runs 3 and 5 would both be bar/hmf_s1" in both
-    entry = json.loads((tmp_path / "sacred/5/run.json").read_text())
-    (tmp_path / "sacred/5/run.json").write_text(json.dumps({**entry, "status": "FAILED"}))
-    assert "expected runs that are COMPLETED, run 5 is FAILED" in refused(capsys, "add", 5, *here)
+    shutil.copytree(tmp_path / "sacred/3", tmp_path / "sacred/7")
+    config = json.loads((tmp_path / "sacred/7/config.json").read_text())
+    (tmp_path / "sacred/7/config.json").write_text(json.dumps({**config, "gamma": 0.5}))
+    both = refused(capsys, "add", 3, 7, "--results", tmp_path, "--zoo", tmp_path / "zoo")
+    assert "runs 3 and 7 would both be bar/hmf_s1" in both
+    entry = json.loads((tmp_path / "sacred/7/run.json").read_text())
+    (tmp_path / "sacred/7/run.json").write_text(json.dumps({**entry, "status": "FAILED"}))
+    assert "expected runs that are COMPLETED, run 7 is FAILED" in refused(capsys, "add", 7, *here)
     (tmp_path / "file").touch()
     said = refused(capsys, "add", 1, "--results", results, "--zoo", tmp_path / "file")
     assert "--zoo: cannot write to" in said
