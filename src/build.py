@@ -29,7 +29,7 @@ from controllers.basic_controller import BasicMAC
 from controllers.league import League
 from controllers.policy import MACPolicy
 from envs.base import Env
-from envs.opponents import TwoSidedEnv
+from envs.opponents import TwoSidedEnv, WithTeam
 from learners import regimes
 from learners.base import Learner, Setting
 from learners.regimes import Regime
@@ -397,12 +397,15 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
 def set_opponent(env: Env, mac: BasicMAC, greedy: bool, trust: Trust, enemies: BasicMAC | None = None) -> None:
     """Give an environment of two sides the policy that plays its enemies: the learning controller or a frozen one.
 
+    One that plays its learner's teammates too gets their frozen policy.
     ``greedy`` environments are the evaluation's; ``trust``: what a frozen policy may import; ``enemies``: the
     controller of enemies that learn. Raises ConfigError for a league, which only a run in training has, and for
     enemies that should learn where none do.
     """
     if not isinstance(env, TwoSidedEnv):
         return
+    if isinstance(env, WithTeam) and env.team == "checkpoint":
+        env.set_team(frozen_policy(env.team_checkpoint, mac.device, trust))
     if env.opponent == "league":
         raise ConfigError(
             "env_args.opponent=league trains; evaluations need an opponent that stays what it is. Set "
@@ -418,7 +421,12 @@ def set_opponent(env: Env, mac: BasicMAC, greedy: bool, trust: Trust, enemies: B
     elif env.opponent == "self_play":
         env.set_opponent(MACPolicy(mac, greedy))
     elif env.opponent == "checkpoint":
-        env.set_opponent(MACPolicy(load_policy(PROJECT / env.opponent_checkpoint, mac.device, trust), greedy=True))
+        env.set_opponent(frozen_policy(env.opponent_checkpoint, mac.device, trust))
+
+
+def frozen_policy(path: str, device: torch.device, trust: Trust) -> MACPolicy:
+    """The greedy policy of an exported file; a relative path starts at the project. Raises CheckpointError."""
+    return MACPolicy(load_policy(PROJECT / path, device, trust), greedy=True)
 
 
 def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:

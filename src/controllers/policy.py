@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ FULLY_ANNEALED = 2**62  # environment steps after which every exploration schedu
 
 
 class MACPolicy:
-    """The `envs.opponents.Policy` of a controller, frozen or still learning.
+    """The `envs.opponents.Policy`, and `TeamPolicy`, of a controller, frozen or still learning.
 
     Greedy, or with the exploration that remains when its schedule has ended.
     """
@@ -34,6 +35,12 @@ class MACPolicy:
         memory = self.mac.restart(self.memory, first.to(self.mac.device))
         action, self.memory = self.mac.select_actions(step, memory, FULLY_ANNEALED, self.greedy, generator)
         return action
+
+    def acted(self, action: Tensor) -> None:
+        """Remember that the agents did ``action`` (E, N) int64, instead of all that the last call chose."""
+        assert self.memory is not None
+        chosen = self.memory.prev_action
+        self.memory = replace(self.memory, prev_action=torch.where(chosen < 0, chosen, action.to(chosen.device)))
 
     def state_dict(self) -> dict[str, Any]:
         """The memory; the weights belong to the controller."""

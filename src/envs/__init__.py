@@ -3,6 +3,7 @@
 REGISTRY = {
     "bar": "envs.bar:Bar",
     "battle": "envs.battle.env:BattleEnv",
+    "battle_deviator": "envs.battle.deviator:BattleDeviator",
     "matrix_game": "envs.matrix_game:MatrixGame",
     "pettingzoo": "envs.pettingzoo.env:PettingZooEnv",
     "pursuit": "envs.pursuit.env:Pursuit",

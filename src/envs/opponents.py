@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -47,6 +47,24 @@ class Policy(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
+
+
+class TeamPolicy(Policy, Protocol):
+    """A trained policy as the teammates of a learner."""
+
+    def acted(self, action: Tensor) -> None:
+        """Remember that the agents did ``action`` (E, N) int64, instead of all that the last call chose."""
+
+
+@runtime_checkable
+class WithTeam(Protocol):
+    """An environment that plays its learner's teammates itself, at random or by a policy that it is given."""
+
+    team: Literal["random", "checkpoint"]
+    team_checkpoint: str
+
+    def set_team(self, policy: TeamPolicy) -> None:
+        """Let ``policy`` play the teammates."""
 
 
 class TwoSidedEnv(Env):
@@ -169,13 +187,17 @@ class TwoSidedEnv(Env):
         Raises EnvError before ``reset``, and on actions that do not fit: engines may not survive them.
         """
         stream = self._require_reset("step")
-        own = self._checked(action, 0, self.info.n_agents, self.info.n_actions)
+        own = self._own_action(action)
         if self._policy is None:
             return own, self._random_action(stream).numpy()
         step, first = self._look_as_enemies()
         score = torch.from_numpy(0.5 + 0.5 * np.sign(self._lead())).to(self.device, torch.float32)
         chosen = self._policy(replace(step, info={"score": score}), first, stream)
         return own, self._checked(chosen, 1, self.enemies.n_agents, self.enemies.n_actions)
+
+    def _own_action(self, action: Tensor) -> np.ndarray:
+        """Check the learners' actions: (E, N) int64."""
+        return self._checked(action, 0, self.info.n_agents, self.info.n_actions)
 
     def _checked(self, action: Tensor, side: int, n_agents: int, n_actions: int) -> np.ndarray:
         """Return ``action`` (E, n_agents) int64 on the host, in C order; agents that do not act may have any value."""

@@ -26,6 +26,8 @@ SMALL: dict[str, dict[str, Any]] = {  # arguments that make a registered environ
     # One hit kills, so that some die while others live.
     "battle": {"n_agents": 30, "n_enemies": 30, "map_size": 24, "hp": 1, "enemy_hp": 1, "episode_limit": 40}
     | {"opponent": "random"},
+    "battle_deviator": {"n_agents": 9, "n_enemies": 12, "map_size": 16, "hp": 1, "enemy_hp": 1, "episode_limit": 40}
+    | {"enemy_speed": 3, "enemy_attack_radius": 3, "opponent": "random", "team": "random"},
     "matrix_game": {"n_agents": 3, "episode_limit": 2},
     "pettingzoo": {"kwargs": {"N": 3, "max_cycles": 6}, "episode_limit": 8},
     "spread": {"n_agents": 3, "episode_limit": 6},

@@ -12,8 +12,8 @@ VERBS = """
 add advance align allocate arrange average blend bring build call check choose cluster compare compute continue copy
 count cut decide declare delete derive describe dim divide draw encode escape estimate explain fill find flatten
 format gather give group halve hand import insert interpolate join judge keep label lay learn let list make map mark
-move multiply name number pay place play prepare print put raise rate read record redirect redraw release remove
-replace replay return run scale send sort start store subtract tabulate turn wait write
+move multiply name number pay place play prepare print put raise rate read record redirect redraw release
+remember remove replace replay return run scale send sort start store subtract tabulate turn wait write
 """  # what functions do; a new entry is a verb in the imperative
 # An agent has a number, and a tensor has entries.
 UNCLEAR = ("everybody", "everyone", "somebody", "someone", "anybody", "nobody's", "oneself", "take leave")

@@ -117,6 +117,11 @@ class Battles:
         self.terminated = (own.survivors == 0) | (other.survivors == 0)
         self.truncated = (self.t >= self.episode_limit) & ~self.terminated
 
+    def end(self, where: np.ndarray) -> None:
+        """Mark the episodes ``where`` (E,) bool as ended, as if a side were wiped out."""
+        self.terminated |= where
+        self.truncated &= ~where
+
     def last_action(self, env: int, side: int) -> np.ndarray:
         """Return the actions (n,) int32 of the step that led here; the row must not be an episode's first."""
         n = self.world.sides[0].n_agents

@@ -15,7 +15,7 @@ from config.registry import config_keys
 from envs.base import EnvError
 from envs.battle.env import SPACING, BattleEnv, Battles, block_rows, facing_blocks, smallest_map
 
-PRESETS = [name for name in available("envs") if name.startswith("battle")]
+PRESETS = [name for name in available("envs") if named_layer("envs", name).values["env"] == "battle"]
 CPU = torch.device("cpu")
 STAY, HIT_LEFT, HIT_RIGHT = 2, 6, 7  # for speed 1, attack 1
 
