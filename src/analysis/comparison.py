@@ -63,6 +63,24 @@ def cost_table(tasks: Sequence[Task]) -> Table:
     return Table(caption, ["task", "method", "steps", "CPU s"], rows)
 
 
+def exploit_table(found: Mapping[str, Mapping[int, tuple[float, float]]], learner: str) -> Table:
+    """Tabulate what deviators gain: ``found`` is population -> seed -> their return and the population's in their seat.
+
+    ``learner``: how they learned, for the caption.
+    """
+    rows: list[list[Cell]] = []
+    for name, pairs in found.items():
+        deviator, population = ({seed: pair[i] for seed, pair in pairs.items()} for i in range(2))
+        returns = [estimate([np.array(list(values.values()))]) for values in (population, deviator)]
+        rows.append([name, *returns, paired_difference(deviator, population)])
+    caption = (
+        "return_mean of one agent of Battle, greedy, in seats drawn for each episode: of the population's own policy, "
+        f"and of a deviator ({learner}) among teammates and enemies that keep to theirs. gain: the difference within "
+        f"seeds, a lower bound of what one deviation gains. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+    )
+    return Table(caption, ["population", "own policy", "deviator", "gain"], rows)
+
+
 def transfer_table(played: Mapping[str, Sequence[Task]]) -> Table:
     """Tabulate the returns of every method, trained on a task, in each setting: ``played`` is setting -> tasks."""
     caption = (
