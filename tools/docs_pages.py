@@ -30,7 +30,7 @@ from utils.words import to_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 HYPERPARAMETERS = ROOT / "docs" / "hyperparameters.md"
-OVERVIEW = ROOT / "results" / "paper" / "comparison" / "overview.csv"
+COMPARISON = ROOT / "results" / "paper" / "comparison"
 REGIMES = ("replay", "rollout")
 NO_HYPERPARAMETERS = {  # keys that every run reads and that change nothing learned, or are a task's own
     *("env_args", "test_env_args", "seed", "threads", "use_cuda", "local_results_path"),
@@ -184,7 +184,7 @@ def hyperparameter_page() -> str:
 @cache
 def results() -> dict[str, dict[str, str]]:
     """Method -> task -> the published last evaluation with its interval, for those that were compared."""
-    with OVERVIEW.open() as file:
+    with (COMPARISON / "overview.csv").open() as file:
         rows = list(csv.DictReader(file))
     columns = [name for name in rows[0] if f"{name}_low" in rows[0]]
     return {
@@ -197,10 +197,17 @@ def results() -> dict[str, dict[str, str]]:
     }
 
 
+@cache
+def minutes() -> dict[tuple[str, str], str]:
+    """(Method, task) -> minutes of a run of the published comparison."""
+    with (COMPARISON / "cost.csv").open() as file:
+        return {(row["method"], row["task"]): f"{float(row['minutes']):.1f}" for row in csv.DictReader(file)}
+
+
 STAND = (
     "The last greedy evaluation of the [published comparison](../results/paper/README.md) (return, interquartile mean "
     "over four seeds, from the worst to the best), whose page says what it rests on: budgets, curves, verdicts, "
-    "limits.\n"
+    "limits. Minutes: of a run, on a machine of two cores that it shared.\n"
 )
 
 
@@ -251,7 +258,10 @@ def algorithm_page(algorithm: str, metrics: Sequence[str]) -> str:
             table(["metric", ""], [[f"`{name}`", meaning.get(name, "")] for name in metrics]),
             "## Where results stand\n",
             STAND if compared else "It is not part of the published comparison.\n",
-            table(["task", "return"], [[name, value] for name, value in compared.items()]),
+            table(
+                ["task", "return", "minutes"],
+                [[name, value, minutes()[algorithm, name]] for name, value in compared.items()],
+            ),
         ]
     )
 
@@ -272,7 +282,7 @@ def task_page(task: str) -> str:
         [f"`{name}`", head_comment(chosen("envs", name))] for name in available("envs") if base_of("envs", name) == task
     ]
     rows = [
-        [name.removeprefix(f"{task} "), f"[{method}](../algorithms/{method}.md)", value]
+        [name.removeprefix(f"{task} "), f"[{method}](../algorithms/{method}.md)", value, minutes()[method, name]]
         for method, found in results().items()
         for name, value in found.items()
         if name.split()[0] == task
@@ -291,7 +301,7 @@ def task_page(task: str) -> str:
     own = statistics().get(task.partition("_")[0])
     parts += ["## Its own statistics\n", f"{own}.\n"] if own else []
     if rows:
-        parts += ["## Where results stand\n", STAND, table(["variant", "method", "return"], sorted(rows))]
+        parts += ["## Where results stand\n", STAND, table(["variant", "method", "return", "minutes"], sorted(rows))]
     if curves.exists():
         parts += [f"![Learning curves](../{curves.relative_to(ROOT)})"]
     return "\n".join(parts)
@@ -310,7 +320,7 @@ def notebook(text: str) -> str:
 
 def committed() -> list[Path]:
     """Pages of the project, relative to it."""
-    folders = ("", "docs/", "opponents/", "results/paper/")
+    folders = ("", "docs/", "opponents/", "results/paper/", "results/final/", "zoo/")
     return [path.relative_to(ROOT) for folder in folders for path in sorted(ROOT.glob(f"{folder}*.md"))]
 
 

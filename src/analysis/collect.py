@@ -159,6 +159,13 @@ def cpu_curves(store: RunStore, records: Sequence[RunRecord]) -> dict[int, Curve
     }
 
 
+def wall_minutes(records: Sequence[RunRecord]) -> dict[int, Curve]:
+    """Return run id -> one point, the minutes from its start to its last sign of life."""
+    return {
+        record.id: Curve([0], [(record.last_sign - record.started).total_seconds() / 60], [""]) for record in records
+    }
+
+
 def agents(records: Sequence[RunRecord]) -> str:
     """Return what tells the agents of these runs apart, in words; empty where the runs differ in it."""
     found = {

@@ -49,18 +49,14 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
     return Table(caption, ["task", "method", "t_env", *SCORES], rows)
 
 
-def cost_table(tasks: Sequence[Task]) -> Table:
-    """Tabulate the CPU seconds of every method on every task; the curves of ``tasks`` are of these."""
+def cost_table(columns: Mapping[str, Sequence[Task]]) -> Table:
+    """Tabulate what every method cost on every task: ``columns`` is what was measured -> tasks with its values."""
     caption = (
-        "CPU seconds of training, without those of evaluations: of the process, all its threads together; runs beside "
-        f"one another slow each other down. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+        "minutes: wall time of a run from start to end, evaluations included; of a resumed run its last part. CPU s: "
+        "of training alone, all threads of the process together, where that was recorded. Runs that share a machine "
+        f"slow one another down. {IQM} with {INTERVAL}. {FEW_SEEDS}"
     )
-    rows: list[list[Cell]] = [
-        [task.label, method.label, method.last_step, estimate([method.array("final")])]
-        for task in tasks
-        for method in task.methods
-    ]
-    return Table(caption, ["task", "method", "steps", "CPU s"], rows)
+    return Table(caption, ["task", "method", *columns], side_by_side(columns))
 
 
 def exploit_table(found: Mapping[str, Mapping[int, tuple[float, float]]], learner: str) -> Table:

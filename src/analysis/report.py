@@ -13,7 +13,7 @@ from typing import Any
 
 from analysis import figures
 from analysis.claims import Claim, load_claims, verdicts
-from analysis.collect import Task, arrange, collect, cpu_curves, curves_of
+from analysis.collect import Task, arrange, collect, cpu_curves, curves_of, wall_minutes
 from analysis.comparison import (
     FEW_SEEDS,
     INTERVAL,
@@ -68,8 +68,11 @@ def write(
     tables = make_tables(tasks, metric, reference, claimed) | {"runs": runs_table(records)}
     speeds: list[Speed] = []
     costs = arrange(records, cpu_curves(store, records), names)
-    if costs:
-        tables["cost"] = cost_table(costs)
+    kept = {task.label for task in tasks}
+    columns = {"minutes": arrange(records, wall_minutes(records), names), "CPU s": costs}
+    tables["cost"] = cost_table(
+        {name: [task for task in found if task.label in kept] for name, found in columns.items()}
+    )
     if reference and reach:
         speeds = measured(tasks, costs, reference, reach)
         tables["speed"] = speed_table(speeds, metric)

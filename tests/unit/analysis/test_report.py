@@ -222,7 +222,9 @@ def test_report_writes_everything(tmp_path: Path, store: FileStore, capsys: pyte
     arguments = ["env=bar", "name!=vdn", f"--results={tmp_path}", f"--out={out}", "--reference=iql"]
     assert main(arguments) == 0
     names = {path.name for path in out.iterdir()}
-    tables = {f"{name}{suffix}" for name in ("results", "ablation", "runs") for suffix in (".md", ".csv", ".tex")}
+    tables = {
+        f"{name}{suffix}" for name in ("results", "ablation", "cost", "runs") for suffix in (".md", ".csv", ".tex")
+    }
     pictures = {f"{name}{suffix}" for name in ("curves_bar", "ablation") for suffix in (".png", ".svg")}
     assert names == tables | pictures | {"curves.csv", "marl_eval.json"}
     assert "hmf n_groups=2 (n=2)" in (out / "curves_bar.svg").read_text()
