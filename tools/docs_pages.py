@@ -51,8 +51,10 @@ CONTENTS: dict[str, list[str]] = {
     ],
     "Algorithms": ["docs/algorithms.md", "docs/equations.md", "docs/printed_losses.md", "docs/default_choice.md"],
     "Tasks": ["docs/hyperparameters.md", "docs/pettingzoo.md"],
+    "Results": [],
     "Your own": ["docs/new_algorithm.md", "docs/new_environment.md"],
     "API": [],
+    "More": [],
 }
 API = {  # page -> modules, in the order in which a reader needs them
     "Runs from Python": ["hmf", "records.store", "export"],
@@ -377,7 +379,11 @@ def settings(made: Mapping[str, str], pages: Sequence[Path]) -> dict[str, Any]:
     for path in made:
         nav[path.partition("/")[0].capitalize().replace("Api", "API")].append(path)
     listed = {path for paths in nav.values() for path in paths}
-    nav["More"] = [path for page in pages if (path := str(page.with_suffix(".md"))) not in listed]
+    others = [path for page in pages if (path := str(page.with_suffix(".md"))) not in listed]
+    shown = {str(page) for page in committed()}  # the rest, such as cards of the zoo, is reached from these
+    for path in others:
+        if path in shown:
+            nav["Results" if path.startswith(("results/", "zoo/")) else "More"].append(path)
     return {
         "INHERIT": str(ROOT / "mkdocs.yml"),
         "docs_dir": "docs",
