@@ -13,6 +13,7 @@ from tests.support.small_runs import run
 
 from components.batch import GroupHistory, Memory, to_device
 from config.loader import available
+from records import checkpoint
 from records.files import read_json
 
 
@@ -59,6 +60,13 @@ def test_in_the_middle_of_a_rollout(algorithm: str, tmp_path: Path) -> None:
     check_exact(tmp_path, algorithm, "battle", **keys)
     rows = resume_state(tmp_path / "halves" / "sacred" / "1")["replay"]
     assert (rows["stored"] - 1) % 8 > 0
+
+
+def test_a_deviator_among_teammates_with_a_memory(tmp_path: Path) -> None:
+    assert run(tmp_path / "team", "mfq", "battle") == 0
+    policy = checkpoint.step_folder(tmp_path / "team/sacred/1/checkpoints", 0) / checkpoint.POLICY
+    team = {"team": "checkpoint", "team_checkpoint": str(policy), "deviates": True}
+    check_exact(tmp_path, "iql", "battle", env="battle_deviator", env_args=team)
 
 
 def test_another_seed_is_another_run(tmp_path: Path) -> None:
