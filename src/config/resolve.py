@@ -133,33 +133,42 @@ def _enemies(config: Config, stack: Sequence[Layer], registries: Registries, tru
     """``config`` with all that enemies which learn have for their own, and sentences of `make_config` about it.
 
     They get the values of the layers below the algorithm, of their own algorithm and of ``opponent_args``. The keys of
-    an algorithm that stand on the command line are the learners', unless both have the same. Raises ConfigError.
+    an algorithm that stand on the command line are the learners', unless both have the same. ``opponent_args`` that
+    name all parts hold all keys, as `printed` wrote them, and need no file. Raises ConfigError.
     """
     *below, algorithm, given = stack
-    own = framework_keys().keys() - _of_a_side(registries)
+    parts = _of_a_side(registries)
+    own = [key for key in framework_keys() if key not in parts]
     for key in config.opponent_args:
         if key in own or key in NESTED:
             raise ConfigError(
                 f"{given.where}: opponent_args expects keys of an algorithm, got {key}, which both sides share. Set "
                 f"{key} itself."
             )
-    alike = {}
-    if config.opponent_config:
-        algorithm = named_layer("algs", config.opponent_config)
+    if all(key in config.opponent_args for key in parts):
+        if config.opponent_config not in ("", config.opponent_args["name"]):
+            raise ConfigError(
+                f"{given.where}: opponent_config = {config.opponent_config}, but opponent_args hold all of "
+                f"{config.opponent_args['name']}. Set one of the two."
+            )
+        theirs = list[Layer]()
+    elif config.opponent_config:
+        theirs = [named_layer("algs", config.opponent_config)]
     else:
         alike = {key: value for key, value in given.values.items() if key not in own and key not in NESTED}
+        theirs = [algorithm, Layer(given.where, alike)]
     shared = {key: getattr(config, key) for key in own} | {"opponent_config": "", "opponent_args": {}}
     played = {"env_args": {**config.env_args, "opponent": "random"}, "test_env_args": {}}
-    top = Layer("opponent_args", {**alike, **config.opponent_args})
-    other, notes = make_config([*below, algorithm, Layer("run", {**shared, **played}), top], registries, trust)
-    theirs = {key: getattr(other, key) for key in _of_a_side(registries)} | dict(other.args)
-    resolved = replace(config, opponent_config=other.name, opponent_args=MappingProxyType(theirs))
+    top = [Layer("run", {**shared, **played}), Layer("opponent_args", dict(config.opponent_args))]
+    other, notes = make_config([*below, *theirs, *top], registries, trust)
+    found = {key: getattr(other, key) for key in parts} | dict(other.args)
+    resolved = replace(config, opponent_config=other.name, opponent_args=MappingProxyType(found))
     return replace(resolved, trust=config.trust.also(other.trust.names)), notes
 
 
-def _of_a_side(registries: Registries) -> set[str]:
+def _of_a_side(registries: Registries) -> list[str]:
     """The framework's keys that differ from side to side."""
-    return {"name", *registries} - {"env"}
+    return ["name", *(key for key in registries if key != "env")]
 
 
 def enemy_config(config: Config) -> Config:
@@ -257,11 +266,12 @@ def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> tuple[Config,
             )
         config = replace(config, **{key: check_value(key, value, hints[key], "command line")})
     _check_ranges(config)
-    if config.t_max != before.t_max and config.args["lr_finish"] != 1.0:
-        notes.append(
-            f"note: from here on the learning rate falls until the new t_max, {config.t_max:,}, to lr_finish = "
-            f"{config.args['lr_finish']}; until here it fell until {before.t_max:,}."
-        )
+    for whose, args in (("the", config.args), ("the enemies'", config.opponent_args)):
+        if config.t_max != before.t_max and args.get("lr_finish", 1.0) != 1.0:
+            notes.append(
+                f"note: from here on {whose} learning rate falls until the new t_max, {config.t_max:,}, to lr_finish = "
+                f"{args['lr_finish']}; until here it fell until {before.t_max:,}."
+            )
     if config.test_interval != before.test_interval:
         notes.append(
             f"note: test_interval was {before.test_interval:,}; from here on evaluations come at multiples of "
