@@ -89,6 +89,11 @@ class System:
         return {"": self.side, **({} if self.enemies is None else {ENEMIES: self.enemies})}
 
     @property
+    def players(self) -> dict[str, VectorRunner | LearningOpponent]:
+        """What each of these plays with in training, by the same names."""
+        return {"": self.runner, **({} if self.opponent is None else {ENEMIES: self.opponent})}
+
+    @property
     def mac(self) -> BasicMAC:
         """The learners' controller."""
         return self.side.mac
@@ -460,10 +465,25 @@ def load_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> Bas
     return mac.requires_grad_(False)
 
 
+def enemy_file(folder: Path, name: str) -> Path:
+    """The file ``name`` of enemies that learned, in a checkpoint folder. Raises CheckpointError where none did."""
+    path = folder / f"{ENEMIES}{name}"
+    if not path.exists():
+        raise checkpoint.CheckpointError(
+            f"checkpoint: expected {path}, which runs with env_args.opponent={LEARNER} keep, it does not exist. Choose "
+            "a checkpoint of such a run, or another opponent."
+        )
+    return path
+
+
 def load_networks(system: System, folder: Path) -> None:
-    """Networks, targets and optimiser from a checkpoint folder of a run with the same shapes."""
+    """Networks, targets and optimiser from a checkpoint folder of a run with the same shapes; a league begins with it.
+
+    Raises CheckpointError for what is missing or does not fit.
+    """
     for whose, side in system.sides.items():
-        state = checkpoint.load(folder / f"{whose}{checkpoint.LEARNER}", system.device)
+        path = enemy_file(folder, checkpoint.LEARNER) if whose else folder / checkpoint.LEARNER
+        state = checkpoint.load(path, system.device)
         try:
             # Another run: it counts its own updates and draws its own noise.
             networks = {key: value for key, value in state.items() if key != "generator"}
@@ -474,3 +494,5 @@ def load_networks(system: System, folder: Path) -> None:
                 f"{checkpoint.one_line(error)}. Use the algorithm, networks and population it was trained with "
                 f"({made_by(state)})."
             ) from error
+    if system.league is not None:
+        system.league.add(0, system.learner.acting())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_origin, get_type_hints
 
-from build import ENEMIES, System, policy_state
+from build import System, policy_state
 from controllers.basic_controller import BasicMAC
 from records import checkpoint
 from side import Side, check_numbers
@@ -158,21 +158,17 @@ class Trainer:
         counters, system = self.counters, self.system
         for other in self.processes.gather(dict(system.runner.log.values))[1:]:
             system.runner.log.extend(other)
-        episodes = system.runner.log.flush()
+        episodes = {whose: player.log.flush() for whose, player in system.players.items()}
         if not self.processes.first:
             system.side.log.flush()
             return
-        for name, value in episodes.items():
-            self.record.log_scalar(name, value, counters.t_env)
-        for name, tensor in system.mac.metrics(system.runner.memory).items():
-            self.record.log_scalar(name, float(tensor), counters.t_env)
-        if system.opponent is not None:
-            for name, value in system.opponent.log.flush().items():
-                self.record.log_scalar(f"{ENEMIES}{name}", value, counters.t_env)
+        for whose, player in system.players.items():
+            for name, value in {**episodes[whose], **player.mac.metrics(player.memory)}.items():
+                self.record.log_scalar(f"{whose}{name}", float(value), counters.t_env)
         for whose, side in system.sides.items():
             self._write_updates(side, whose)
-        if "return_mean" in episodes:
-            self.progress.returns["return"] = episodes["return_mean"]
+        if "return_mean" in episodes[""]:
+            self.progress.returns["return"] = episodes[""]["return_mean"]
         self.progress.report(counters.t_env, system.learner.n_updates)
 
     def _write_updates(self, side: Side, whose: str) -> None:

@@ -25,7 +25,7 @@ class League:
 
     Every copy of the game keeps its opponent for an episode: with probability ``self_play`` the policy as it is now,
     else one of the past, all alike. Past policies are numbered by the multiple of ``interval`` environment steps at
-    which they were taken; the first is the untrained one. All play with the exploration that remains at the end.
+    which they were taken; the first is what the run starts with. All play with the exploration that remains at the end.
     """
 
     def __init__(self, mac: BasicMAC, interval: int, self_play: float) -> None:

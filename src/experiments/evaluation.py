@@ -62,7 +62,7 @@ class Evaluation:
     ) -> Evaluation:
         torch.set_num_threads(config.threads)
         if config.env_args.get("opponent") == LEARNER:  # as it was at that step
-            enemies = folder.resolve() / f"{build.ENEMIES}{checkpoint.POLICY}"
+            enemies = build.enemy_file(folder.resolve(), checkpoint.POLICY)
             config = with_env_args(config, opponent="checkpoint", opponent_checkpoint=str(enemies))
         mac = build.load_policy(folder / checkpoint.POLICY, CPU, trust)
         return cls(results, config, folder, mac, episodes, seed)

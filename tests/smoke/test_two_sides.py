@@ -72,6 +72,26 @@ def test_what_a_run_says_and_leaves(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main.main([*further, *words]) == 0, "or goes on with both"
 
 
+def test_where_no_enemies_learned_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "iql", "battle") == 0
+    checkpoints = tmp_path / "sacred" / "1" / "checkpoints"
+    said = r"expected \S*enemy_{}\.pt, which runs with env_args\.opponent=learner keep, it does not exist\. Choose a"
+    assert run(tmp_path, "iql", "battle", checkpoint_path=str(checkpoints), **BOTH) == 2
+    assert re.search(said.format("learner"), capsys.readouterr().err)
+    assert evaluate.main(["--run", str(tmp_path / "sacred" / "1"), "with", "env_args.opponent=learner"]) == 2
+    assert re.search(said.format("policy"), capsys.readouterr().err)
+    assert len(list((tmp_path / "sacred").glob("*/run.json"))) == 1
+
+
+def test_enemies_groups_are_logged(tmp_path: Path) -> None:
+    """What a controller tells about its groups, for either side by its own name."""
+    keys = {"opponent_config": "hmf_ipc", "opponent_args": {**SHORT, "n_groups": 2}, "log_interval": 8}
+    assert run(tmp_path, "iql", "battle", **keys, **BOTH) == 0
+    logged = points(tmp_path, 1).keys()
+    assert "enemy_group_inertia" in logged
+    assert "group_inertia" not in logged
+
+
 def test_enemies_store_what_learners_would() -> None:
     """Their rows are what they saw and did, with the rewards that this earned, row by row."""
     system = build.build(config_for("iql", "battle", **small(), opponent_args={"rollout_length": 40}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from tests.support.factory import config_for, info_for
 
@@ -9,6 +11,7 @@ import build
 from components.batch import Step
 from controllers.basic_controller import BasicMAC
 from controllers.league import LIMIT, NOW, League
+from records import checkpoint
 
 N_ENVS, N_AGENTS, N_ACTIONS = 6, 3, 5
 
@@ -43,6 +46,17 @@ def mask(*envs: int) -> torch.Tensor:
 
 
 ALL = torch.ones(N_ENVS, dtype=torch.bool)
+
+
+def test_it_begins_with_the_networks_that_were_loaded(tmp_path: Path) -> None:
+    sizes = {"n_agents": 3, "n_enemies": 3, "map_size": 12, "episode_limit": 5}
+    keys = {"env_args": {"opponent": "league", **sizes}, "test_env_args": {"opponent": "random"}}
+    first = build.build(config_for("iql", "battle_symmetric", seed=1, **keys))
+    checkpoint.save_step(tmp_path, 8, {}, first.learner.state_dict(), keep=1)
+    second = build.build(config_for("iql", "battle_symmetric", seed=2, checkpoint_path=str(tmp_path), **keys))
+    assert second.league is not None
+    (past,) = second.league.past.values()
+    assert all(torch.equal(past[name], value) for name, value in first.learner.acting().state_dict().items())
 
 
 def test_every_copy_plays_its_own_opponent_until_its_episode_ends() -> None:
