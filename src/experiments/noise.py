@@ -35,7 +35,7 @@ class Noise:
 def measured(
     store: FileStore, records: Sequence[RunRecord], names: Mapping[str, str], step: str, n_batches: int, trust: Trust
 ) -> dict[str, list[Task]]:
-    """Field of `Noise` -> tasks with its value for every run that learns; ``names``: see `analysis.collect.arrange`."""
+    """Field of `Noise` -> tasks with its value for every run; ``names``: see `analysis.collect.arrange`."""
     found: dict[str, dict[int, Curve]] = {field.name: {} for field in fields(Noise)}
     for record in records:
         noise = measure(store.folder(record.id), step, n_batches, SEED, trust)
@@ -55,9 +55,10 @@ def measure(run_dir: Path, step: str, n_batches: int, seed: int, trust: Trust) -
     """
     config = build.recorded_config(run_dir, trust)
     folder = checkpoint.exact_folder(run_dir, step)
-    here = {"checkpoint_path": str(folder.parent), "load_step": int(folder.name)}
-    system = build.build(config_from_dict({**config.to_dict(), **here, "use_cuda": False, "seed": seed}, trust=trust))
+    here = {"checkpoint_path": "", "use_cuda": False, "seed": seed}
+    system = build.build(config_from_dict({**config.to_dict(), **here}, trust=trust))
     try:
+        build.load_networks(system, folder)
         return _measure(system, int(folder.name), n_batches)
     finally:
         system.close()
@@ -67,6 +68,8 @@ def _measure(system: build.System, t_env: int, n_batches: int) -> Noise:
     learner, regime, rows = system.learner, system.regime, system.rows
     parameters = list(system.mac.parameters())
     gradients, targets, errors, weights = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
+    if system.opponent is not None:
+        system.opponent.t_env = t_env  # enemies that learn explore as they did then
     made = 0
     while len(gradients) < n_batches:
         made += system.runner.collect(t_env, rows)
@@ -94,9 +97,12 @@ def _gradient(parameter: Tensor) -> Tensor:
 
 
 def _signal(gradients: Sequence[Tensor]) -> float:
-    """Signal to noise of one gradient, at least 0, not biased by how many there are. Raises LearningError for 0/0."""
+    """Signal to noise of one gradient; below 0 where the mean is shorter than noise alone would make it.
+
+    Both parts of the ratio are without bias from the number of ``gradients``. Raises LearningError for 0/0.
+    """
     stacked = torch.stack(list(gradients)).double()
     variance = stacked.var(dim=0).sum()
     if not variance > 0:
         raise LearningError("noise: expected gradients that differ from batch to batch, all are the same.")
-    return float(((stacked.mean(dim=0).square().sum() - variance / len(stacked)) / variance).clamp(min=0.0))
+    return float((stacked.mean(dim=0).square().sum() - variance / len(stacked)) / variance)

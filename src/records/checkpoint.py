@@ -114,13 +114,18 @@ def steps(folder: Path) -> list[int]:
 
 def step_folder(folder: Path, load_step: int) -> Path:
     """Find the folder of the checkpoint nearest to ``load_step``, of the newest for 0. Raises CheckpointError."""
+    return _nearest(folder, load_step or None)
+
+
+def _nearest(folder: Path, wanted: int | None) -> Path:
+    """Find the folder of the checkpoint nearest to step ``wanted``, of the newest for None. Raises CheckpointError."""
     found = steps(folder)
     if not found:
         raise CheckpointError(
             f"checkpoint_path: expected folders named by step with {LEARNER} inside, found none in '{folder}'. "
             "Give the checkpoints folder of a run: results/sacred/<id>/checkpoints."
         )
-    step = found[-1] if load_step == 0 else min(found, key=lambda candidate: abs(candidate - load_step))
+    step = found[-1] if wanted is None else min(found, key=lambda candidate: abs(candidate - wanted))
     return folder / str(step)
 
 
@@ -166,7 +171,7 @@ def named_folder(run_dir: Path, step: str) -> Path:
         return folder / str(best)
     if step != "newest" and not step.isdigit():
         raise CheckpointError(f"--step: expected a number, best or newest, got '{step}'.")
-    return step_folder(folder, 0 if step == "newest" else int(step))
+    return _nearest(folder, None if step == "newest" else int(step))
 
 
 def exact_folder(run_dir: Path, step: str) -> Path:

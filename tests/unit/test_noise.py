@@ -10,8 +10,11 @@ import torch
 from tests.support.small_runs import run
 
 import noise
-from experiments.noise import _signal
+from build import System
+from config.trust import NOTHING
+from experiments.noise import Noise, _measure, _signal, measure
 from learners.base import LearningError
+from records import checkpoint
 
 
 def test_the_ratio_is_that_of_the_distribution() -> None:
@@ -22,7 +25,8 @@ def test_the_ratio_is_that_of_the_distribution() -> None:
     few = [_signal(list(part)) for part in drawn.split(4)]
     pure = torch.randn(2000, 4, 2, generator=rng)
     assert sum(few) / len(few) > 25 / 4, "a ratio of two estimates is high on average for few, never low"
-    assert sum(_signal(list(part)) for part in pure) / 2000 < 0.5
+    mean = sum(_signal(list(part)) for part in pure) / 2000
+    assert mean == pytest.approx(0.125, abs=0.03), "1/2 E[1 / variance] - 1/4 for four gradients of two numbers"
     with pytest.raises(LearningError, match="expected gradients that differ"):
         _signal([torch.ones(2)] * 3)
 
@@ -44,6 +48,29 @@ def test_a_table_of_methods(regime: str, tmp_path: Path) -> None:
     assert noise.main(words) == 0
     again = list(csv.reader((tmp_path / "out" / "noise.csv").read_text().splitlines()))
     assert again == [head, *rows], "the same play, the same numbers"
+
+
+def test_it_plays_on_from_the_step_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With that step's networks on both sides, the first one's too, and with enemies that explore as they did then."""
+    keys = {"save_model_interval": 8, "keep_checkpoints": 4, "test_interval": 8}
+    assert run(tmp_path, "iql", "battle", env_args={"opponent": "learner", "hp": 1, "enemy_hp": 1}, **keys) == 0
+    found: list[System] = []
+    monkeypatch.setattr("experiments.noise._measure", lambda system, *_: found.append(system) or Noise(1, 1, 1))
+    steps = checkpoint.steps(tmp_path / "sacred" / "1" / "checkpoints")
+    assert steps[0] == 0
+    for step in (steps[0], steps[-1]):
+        measure(tmp_path / "sacred" / "1", str(step), 2, 0, NOTHING)
+        for whose, side in found[-1].sides.items():
+            file = tmp_path / "sacred" / "1" / "checkpoints" / str(step) / f"{whose}learner.pt"
+            saved = checkpoint.load(file, torch.device("cpu"))["mac"]
+            assert all(torch.equal(value, saved[name]) for name, value in side.mac.state_dict().items())
+    monkeypatch.undo()
+    system, played = found[-1], list[int]()
+    assert system.opponent is not None
+    select = system.opponent.mac.select_actions
+    system.opponent.mac.select_actions = lambda *given: (played.append(given[2]), select(*given))[1]  # type: ignore
+    _measure(system, steps[-1], 2)
+    assert played[0] == steps[-1]
 
 
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

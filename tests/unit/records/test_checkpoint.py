@@ -132,6 +132,16 @@ def test_the_nearest_step_and_the_newest(tmp_path: Path) -> None:
     assert found == {1: "100", 140: "100", 170: "200", 10**6: "1000", 0: "1000"}
 
 
+def test_step_0_is_a_step(tmp_path: Path) -> None:
+    """On a command line, where the newest has a word of its own; as load_step, 0 means the newest."""
+    run_dir, folder = tmp_path, tmp_path / "checkpoints"
+    save_steps(folder, [0, 100, 200], keep=9)
+    checkpoint.mark_best(folder, 0, 1.0)
+    for step, expected in (("0", "0"), ("best", "0"), ("newest", "200")):
+        assert checkpoint.exact_folder(run_dir, step).name == expected
+    assert checkpoint.named_folder(run_dir, "30").name == "0"
+
+
 def test_no_steps(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"expected folders named by step with learner\.pt inside, found none in"):
         checkpoint.step_folder(tmp_path, 0)
