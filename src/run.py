@@ -163,7 +163,8 @@ class Trainer:
             system.side.log.flush()
             return
         for whose, player in system.players.items():
-            for name, value in {**episodes[whose], **player.mac.metrics(player.memory)}.items():
+            means: dict[str, Any] = {**episodes[whose], **player.mac.metrics(player.memory)}
+            for name, value in means.items():
                 self.record.log_scalar(f"{whose}{name}", float(value), counters.t_env)
         for whose, side in system.sides.items():
             self._write_updates(side, whose)

@@ -23,7 +23,8 @@ from utils.words import word
 logger = logging.getLogger(__name__)
 
 TASK_KEYS = ("env", "env_args.", "test_env_args.")
-NOT_COMPARED = ("seed", "name", *RECORDING)
+NOT_COMPARED = ("seed", "name", "opponent_args.name", *RECORDING)
+ENEMIES, ENEMY_KEYS = "opponent_config", "opponent_args."  # the algorithm of those that learn, and its keys
 SCORES = ("final", "tail", "best", "auc")
 TAIL = 5  # evaluations
 
@@ -94,11 +95,17 @@ def grouped(records: Sequence[RunRecord], keys_of: Callable[[str], bool]) -> lis
 
 
 def labels(configs: Sequence[Mapping[str, Any]], name_key: str, keys_of: Callable[[str], bool]) -> list[str]:
-    """Label every configuration: ``config[name_key]``, and the chosen keys in which those of the same name differ."""
+    """Label every configuration: ``config[name_key]``, and the chosen keys in which those of the same name differ.
+
+    Keys of enemies that learn count among those of one algorithm: the rest follows from its name.
+    """
     found = []
     for config in configs:
         namesakes = [other for other in configs if other[name_key] == config[name_key]]
-        keys = [key for key in telling_keys(namesakes) if keys_of(key)]
+        alike = [other for other in namesakes if other.get(ENEMIES) == config.get(ENEMIES)]
+        own, theirs = telling_keys(namesakes), telling_keys(alike)
+        keys = [key for key in own if keys_of(key) and not key.startswith(ENEMY_KEYS)]
+        keys += [key for key in theirs if keys_of(key) and key.startswith(ENEMY_KEYS)]
         found.append(" ".join([str(config[name_key]), *(word(key, config[key]) for key in keys)]))
     return found
 

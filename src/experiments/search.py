@@ -96,8 +96,9 @@ class Search:
     def check_metric(self) -> None:
         """Raises ConfigError for a metric that no episode has; a short one shows which there are."""
         algorithm = self.space.algorithms[0]
-        short = {"test_env_args.episode_limit": 1} if self.reads(algorithm, "env_args.episode_limit") else {}
-        config = self.plan(algorithm, {"use_cuda": False, **short})[0].config
+        short = {"episode_limit": 1, "opponent": "random"}  # who plays the enemies changes no names
+        given = {f"test_env_args.{key}": short[key] for key in short if self.reads(algorithm, f"env_args.{key}")}
+        config = self.plan(algorithm, {"use_cuda": False, **given})[0].config
         env = build.make_env(config, 1, test=True)
         names = statistics(config, build.make_mac(config, env.info), 1, seed=0)
         env.close()

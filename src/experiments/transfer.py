@@ -8,8 +8,9 @@ from typing import Any
 
 from analysis.collect import Task, arrange
 from config.loader import named_layer
-from config.schema import ConfigError
+from config.schema import ConfigError, check_value
 from config.trust import Trust
+from envs.base import EnvError
 from experiments.evaluation import Evaluation
 from records.files import Curve
 from records.query import flatten
@@ -35,7 +36,7 @@ def settings(names: Sequence[str], records: Sequence[RunRecord]) -> dict[str, di
                 f"--at: expected an environment file of {', '.join(sorted(trained))}, which these runs were trained "
                 f"on, got '{name}', one of {layer.values.get('env')}."
             )
-        env_args = layer.values["env_args"]
+        env_args = check_value("env_args", layer.values.get("env_args", {}), dict, layer.where)
         found[Path(name).stem] = {key: env_args[key] for key in env_args if not key.startswith(OPPONENT)}
     return found
 
@@ -51,8 +52,8 @@ def play(
 ) -> dict[str, list[Task]]:
     """Setting -> tasks with the mean returns of their methods' runs, both sides together; the first is as trained.
 
-    ``names``: identity -> method, of `plan.completed_runs`. A policy that cannot play a setting is left out there, and
-    said to be.
+    ``names``: identity -> method, of `plan.completed_runs`. A run whose policy, or whose enemies, cannot play a setting
+    is left out there, and said to be.
     """
     found: dict[str, list[Task]] = {}
     for setting, env_args in {TRAINED: {}, **chosen}.items():
@@ -62,7 +63,7 @@ def play(
             try:
                 evaluation = Evaluation.of_run(store.folder(record.id), "newest", words, episodes, seed, trust)
                 sides = evaluation.found() or evaluation.play()
-            except ConfigError as error:
+            except (ConfigError, EnvError) as error:
                 say(f"run {record.id} at {setting}: left out ({error})")
                 continue
             mean = sum(side["return_mean"] for side in sides.values()) / len(sides)

@@ -20,8 +20,9 @@ FINAL = ("COMPLETED", "INTERRUPTED", "FAILED")
 
 
 def task_key(config: Mapping[str, Any]) -> str:
-    """Return algorithm, environment and its arguments as text: equal for runs that cost alike per step."""
-    return json.dumps([config["name"], config["env"], config["env_args"]], sort_keys=True)
+    """Return algorithms, environment and its arguments as text: equal for runs that cost alike per step."""
+    enemies = config.get("opponent_config", "")  # the algorithm of those that learn too
+    return json.dumps([config["name"], enemies, config["env"], config["env_args"]], sort_keys=True)
 
 
 class RunIndex:

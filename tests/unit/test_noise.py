@@ -55,7 +55,12 @@ def test_it_plays_on_from_the_step_that_is_named(tmp_path: Path, monkeypatch: py
     keys = {"save_model_interval": 8, "keep_checkpoints": 4, "test_interval": 8}
     assert run(tmp_path, "iql", "battle", env_args={"opponent": "learner", "hp": 1, "enemy_hp": 1}, **keys) == 0
     found: list[System] = []
-    monkeypatch.setattr("experiments.noise._measure", lambda system, *_: found.append(system) or Noise(1, 1, 1))
+
+    def watched(system: System, *_: int) -> Noise:
+        found.append(system)
+        return Noise(1, 1, 1)
+
+    monkeypatch.setattr("experiments.noise._measure", watched)
     steps = checkpoint.steps(tmp_path / "sacred" / "1" / "checkpoints")
     assert steps[0] == 0
     for step in (steps[0], steps[-1]):

@@ -50,6 +50,22 @@ def test_the_table(results: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert transferred(results) == rows
 
 
+def test_enemies_that_cannot_play_a_setting_are_left_out_with_their_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a file that changes nothing is the environment as it is."""
+    both = {"opponent_args": {"obs_agent_id": True, "rollout_length": 8}, "env_args": {"opponent": "learner"}}
+    assert run(tmp_path, "iql", "battle", opponent_config="iql", **both) == 0
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({**OTHER, "env_args": {"n_enemies": 5}}))
+    (tmp_path / "same.yaml").write_text("env: battle\n")
+    at = [word for name in ("other", "same") for word in ("--at", str(tmp_path / f"{name}.yaml"))]
+    places = ["--results", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert transfer.main(["--episodes", "2", *at, *places]) == 0
+    said = capsys.readouterr().out
+    assert "run 1 at other: left out (Opponent policy: it has parameters of their own for each of 6 agents" in said
+    assert "run 1 (iql) at same: " in said
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

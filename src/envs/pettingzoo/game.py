@@ -200,7 +200,7 @@ class Game:
         """Decide whether the step ended the episode, and how; ``timed_out`` (P,) bool: truncated in it."""
         expired = timed_out & self._learns
         if self.left[: self.n_learners].all() or not self.env.agents:
-            self.truncated = bool(timed_out[: self.n_learners].any())
+            self.truncated = bool(expired.any())
             self.terminated = not self.truncated
             self.alive |= expired  # a time limit is no death
         elif expired.any():

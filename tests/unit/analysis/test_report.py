@@ -65,6 +65,20 @@ def test_runs_are_grouped_by_task_and_method_and_named_by_what_differs(store: Fi
     assert [method.label for method in second.methods] == ["hmf n_groups=2", "hmf n_groups=5", "iql"]
 
 
+def test_enemies_that_learn_are_told_apart_by_their_algorithm_and_its_own_keys(tmp_path: Path) -> None:
+    """Not by the parts and keys that follow from its name."""
+    store = FileStore(tmp_path)
+    for run_id, words in enumerate((["iql"], ["mfq", "lr=0.001"], ["mfq", "lr=0.002"]), start=1):
+        given = [f"opponent_config={words[0]}", *(f"opponent_args.{word}" for word in words[1:])]
+        recorded.put(store, run_id, config("hmf", "battle", 1, "env_args.opponent=learner", *given))
+    (task,) = tasks_of(store)
+    assert [method.label for method in task.methods] == [
+        "hmf opponent_config=iql",
+        "hmf opponent_config=mfq opponent_args.lr=0.001",
+        "hmf opponent_config=mfq opponent_args.lr=0.002",
+    ]
+
+
 def test_a_repeated_seed_counts_once_by_its_newest_run(store: FileStore) -> None:
     iql = tasks_of(store)[0].methods[-1]
     assert iql.scores("final") == {1: 2.0, 2: 4.0}

@@ -18,7 +18,7 @@ from pettingzoo import ParallelEnv
 from components.batch import Step
 from envs.base import EnvError
 from envs.pettingzoo.env import PettingZooEnv
-from envs.pettingzoo.game import SEED_LIMIT
+from envs.pettingzoo.game import SEED_LIMIT, Game
 from utils.seeding import derive_seed
 
 CPU = torch.device("cpu")
@@ -84,6 +84,15 @@ class Roster(ParallelEnv):
         self.agents += [a for a, born in zip(self.possible_agents, self.born, strict=True) if born == self.t]
         terminated, truncated = (ends, never) if self.how == "terminated" else (never, ends)
         return self._see([*acted, *self.agents]), reward, terminated, truncated, {agent: {} for agent in acted}
+
+
+class LastBlow(Roster):
+    """Who is called a_0 dies in the step in which the others' time is over."""
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        seen, reward, terminated, truncated, infos = super().step(actions)
+        terminated["a_0"], truncated["a_0"] = truncated["a_0"], False
+        return seen, reward, terminated, truncated, infos
 
 
 class Pension(Roster):
@@ -231,6 +240,21 @@ def test_one_agent_truncated_alone_is_refused() -> None:
     env.reset(seed=0)
     with pytest.raises(EnvError, match="a_0 was truncated in step 1 while other learners play on"):
         env.step(actions(env, 0))
+
+
+def test_a_time_limit_of_enemies_who_learn_is_one_of_the_episode() -> None:
+    """Where it ends with the learners' death, too: nothing follows for the dead, but for the others."""
+    for both, ending in ((True, (False, True)), (False, (True, False))):
+        game = Game(LastBlow(end=[2, 2], how="truncated", names=["a_0", "b_0"]), ["a_0", "b_0"], 1, 100, both)
+        game.begin(stream=0, episode=1)
+        for _ in range(2):
+            game.step(np.zeros(2, np.int64))
+        assert (game.terminated, game.truncated) == ending
+        assert game.alive.tolist() == [False, both]
+    game = Game(Roster(end=[5, 1], how="truncated"), ["a_0", "a_1"], 1, 100, all_learn=True)
+    game.begin(stream=0, episode=1)
+    with pytest.raises(EnvError, match="a_1 was truncated in step 1 while other learners play on"):
+        game.step(np.zeros(2, np.int64))
 
 
 def test_episode_ends_with_the_last_learner() -> None:

@@ -73,6 +73,22 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> type[RecordingSweep]:
     return Fresh
 
 
+def test_enemies_that_learn_are_searched_too(tmp_path: Path) -> None:
+    """Their keys may stand in the space, and nobody has to play them for the names of metrics."""
+    own, theirs = ({"low": 0.001, "high": 0.1} for _ in range(2))
+    path = space_file(
+        tmp_path,
+        environment="battle",
+        metric="test_win",
+        space={"lr": own, "opponent_args.lr": theirs},
+        overrides={"env_args.opponent": "learner", "opponent_config": "mfq"},
+    )
+    search = Search(load_space(path), path, tmp_path, tmp_path / "search")
+    run = search.plan("iql", {"lr": 0.01, "opponent_args.lr": 0.02})[0]
+    assert (run.config.args["lr"], run.config.opponent_args["lr"]) == (0.01, 0.02)
+    assert all(found.keys() == {"lr", "opponent_args.lr"} for found in search.distributions.values())
+
+
 def command(tmp_path: Path, trials: int) -> list[str]:
     return [space_file(tmp_path), f"--trials={trials}", f"--results={tmp_path}", "--workers=1"]
 

@@ -204,6 +204,13 @@ def test_index_measures_costs_of_uninterrupted_runs(tmp_path: Path) -> None:
     recorded.put(store, 2, run.config, seconds=100)
     recorded.put(store, 3, run.config, seconds=1, info={"resumed_from": 1, "resumed_at": 90})
     assert list(RunIndex(store).seconds_per_step().values()) == [0.75]
+    for run_id, enemies in enumerate(("mfq", "hmf"), start=4):
+        both = recorded.config(
+            "iql", "battle", 1, "env_args.opponent=learner", f"opponent_config={enemies}", "t_max=50"
+        )
+        recorded.put(store, run_id, both, seconds=50 * run_id)
+    costs = list(RunIndex(store).seconds_per_step().values())
+    assert costs == [0.75, 4.0, 5.0], "enemies that learn cost what their algorithm does"
 
 
 class FakeWorkers:
