@@ -207,8 +207,8 @@ MUTANTS = (
     Mutant(
         "a frozen opponent explores",
         "build.py",
-        "mac.device, trust), greedy=True))",
-        "mac.device, trust), greedy=False))",
+        "device, trust), greedy=True)",
+        "device, trust), greedy=False)",
         OPPONENT,
     ),
     Mutant(
