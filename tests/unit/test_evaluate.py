@@ -122,7 +122,7 @@ def test_the_best_the_newest_and_a_step(bar: Path) -> None:
 def test_a_step_that_is_not_there_is_refused_with_those_that_are(bar: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = bar / "checkpoints"
     steps = ", ".join(map(str, checkpoint.steps(folder)))
-    for step in ("12345", "0"):
+    for step in ("12345", "1"):
         assert evaluate.main(["--run", str(bar), "--step", step]) == 2
         expected = f"--step: expected best, newest or a step that '{folder}' has ({steps}), got {step}."
         assert expected in capsys.readouterr().err
