@@ -30,7 +30,7 @@ from policies.zoo import CARD, HEAD, POLICY, Entry, entries
 from records import checkpoint
 from records.files import Curve
 from records.identity import identity
-from records.presets import preset
+from records.presets import presets
 from records.query import flatten
 from records.store import FileStore, RunRecord
 from utils.atomic import write_atomic
@@ -143,10 +143,11 @@ def is_one_run(store: FileStore, record: RunRecord) -> bool:
 
 def training_command(config: Config, store: FileStore, record: RunRecord) -> str:
     """Write the command that makes a run of ``config`` again. Raises PolicyError where no command does."""
-    known, missing = preset(config.env, config.name, config.regime), object()
+    flat, missing = flatten(config.to_dict()), object()
+    known = presets(flat)
     words = [
         word(key, value)
-        for key, value in flatten(config.to_dict()).items()
+        for key, value in flat.items()
         if key == "seed" or (key not in RECORDING and known.get(key, missing) != value)
     ]
     try:

@@ -9,6 +9,8 @@ from config.loader import CONFIG_DIR, Layer, available, for_regime, merge, named
 from config.schema import RECORDING
 from records.query import ALWAYS_SHOWN, flatten, telling_keys
 
+Name = str | None
+
 
 def set_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """List the telling keys of flat configurations, algorithm, environment and seed first.
@@ -16,7 +18,7 @@ def set_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     Left out are those whose value follows in every run from the files of its algorithm and environment, and those that
     say where a run is recorded.
     """
-    known = {path: preset(*path) for path in {_names(config) for config in configs}}
+    known = {names: _presets(*names) for names in {_names(config) for config in configs}}
     given = [known[_names(config)] for config in configs]
     missing = object()
     keys = [
@@ -31,11 +33,23 @@ def set_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted(keys, key=lambda key: key not in ALWAYS_SHOWN)
 
 
-def preset(env: str | None, name: str | None, regime: str | None) -> dict[str, Any]:
-    """Lay the files of ``src/config`` that have these names over the default, flat; names without a file give nothing.
+def presets(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what follows from the names in a flat configuration, those of enemies that learn included.
 
-    An environment's variants (bar_80) are recorded under its name (bar), whose file counts.
+    The files of ``src/config`` that have these names are laid over the default; names without a file give nothing. An
+    environment's variants (bar_80) are recorded under its name (bar), whose file counts.
     """
+    return _presets(*_names(config))
+
+
+def _presets(env: Name, name: Name, regime: Name, enemies: Name, their_regime: Name) -> dict[str, Any]:
+    values = _preset(env, name, regime)
+    if enemies:
+        values |= {f"opponent_args.{key}": value for key, value in _preset(env, enemies, their_regime).items()}
+    return values
+
+
+def _preset(env: Name, name: Name, regime: Name) -> dict[str, Any]:
     stack = [Layer("", read_yaml(CONFIG_DIR / "default.yaml"))]
     for folder, file in (("envs", env), ("algs", name)):
         if file in available(folder):
@@ -46,5 +60,7 @@ def preset(env: str | None, name: str | None, regime: str | None) -> dict[str, A
     return flatten(values)
 
 
-def _names(config: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
-    return config.get("env"), config.get("name"), config.get("regime")
+def _names(config: Mapping[str, Any]) -> tuple[Name, Name, Name, Name, Name]:
+    keys = ("env", "name", "regime", "opponent_config", "opponent_args.regime")
+    env, name, regime, enemies, their_regime = (config.get(key) for key in keys)
+    return env, name, regime, enemies, their_regime

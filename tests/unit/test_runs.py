@@ -253,6 +253,13 @@ def test_keys_that_follow_from_the_names_of_algorithm_and_environment_are_left_o
     assert set(set_keys([iql, hmf])) == {"name", "seed"}
     assert set_keys([iql, hmf, tuned]) == ["name", "seed", "lr"]
     assert {"mac", "learner", "mixer"} <= set(set_keys([iql, {**hmf, "name": "mine"}]))
+    equal, other = (
+        flatten(
+            make_config(layers("iql", "battle", ["env_args.opponent=learner", *words]), build.REGISTRIES)[0].to_dict()
+        )
+        for words in ([], ["opponent_config=vdn", "opponent_args.lr=0.1"])
+    )
+    assert set_keys([equal, other]) == ["opponent_config", "opponent_args.lr"]
     assert {"t_max", "gamma"} <= set(telling_keys([hmf, battle]))
     assert set_keys([hmf, battle]) == ["env"]
     assert set_keys([hmf, replay]) == ["regime"]

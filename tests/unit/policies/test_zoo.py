@@ -153,6 +153,9 @@ def test_enemies_that_learned_go_with_the_policy(tmp_path: Path) -> None:
     assert run(tmp_path, "iql", "battle_symmetric", **enemies) == 0
     at = ["--zoo", str(tmp_path / "zoo"), "--results", str(tmp_path)]
     assert zoo.main(["add", "1", *at]) == 0
+    command = json.loads((tmp_path / "zoo/battle/iql_s1/card.json").read_text())["command"].split()
+    theirs = [word for word in command if word.startswith("opponent_")]
+    assert theirs == ["opponent_config=vdn", "opponent_args.rollout_length=8"], "what was set, and nothing else"
     assert zoo.main(["play", "battle/iql_s1", "--episodes", "1", *at]) == 0
     played = json.loads((tmp_path / "tmp/zoo/battle/iql_s1.json").read_text())["config"]["env_args"]
     assert played["opponent_checkpoint"] == str(tmp_path / "zoo/battle/iql_s1/enemy_policy.pt")
