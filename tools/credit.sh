@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# HMF's credit, factor by factor: trains (what is finished is skipped, what was interrupted continues), compares, measures the
+# noise of the updates, and brings docs/credit.md up to date:
+#   tools/credit.sh [OPTIONS OF src/sweep.py]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=.venv/bin/python
+out=docs/credit
+experiments=(credit_bar credit_bar_sharing groups_bar)
+
+mkdir -p "$out"
+for experiment in "${experiments[@]}"; do
+    "$python" src/sweep.py "$experiment" "$@"
+done
+for experiment in "${experiments[@]}"; do
+    "$python" src/report.py --experiment "$experiment" --out "results/tmp/$experiment"
+    cp "results/tmp/$experiment/results.md" "$out/$experiment.md"
+    cp "results/tmp/$experiment/runs.md" "$out/${experiment}_runs.md"
+done
+"$python" src/noise.py --experiment credit_bar --out results/tmp/noise
+cp results/tmp/noise/noise.md "$out/noise_bar.md"
+"$python" src/report.py --experiment credit_bar --out results/tmp/credit_bar --page docs/credit.md >/dev/null
