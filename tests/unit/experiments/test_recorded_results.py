@@ -1,4 +1,4 @@
-"""The committed records of results/paper: its experiments still know them, whatever the defaults are by now."""
+"""The committed records of results: their experiments still know them, whatever the defaults are by now."""
 
 from __future__ import annotations
 
@@ -19,12 +19,18 @@ EXPERIMENTS = re.findall(
 )
 
 
+FINAL = sorted(path.parent.name for path in ROOT.glob("results/final/*/records.tar.xz"))
+
+
+def unpacked(archive: Path, folder: Path) -> RunIndex:
+    with tarfile.open(archive) as file:
+        file.extractall(folder, filter="data")
+    return RunIndex(FileStore(folder))
+
+
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> RunIndex:
-    folder = tmp_path_factory.mktemp("records")
-    with tarfile.open(ROOT / "results" / "paper" / "records.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return RunIndex(FileStore(folder))
+    return unpacked(ROOT / "results" / "paper" / "records.tar.xz", tmp_path_factory.mktemp("records"))
 
 
 @pytest.mark.parametrize(
@@ -33,6 +39,13 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> RunIndex:
 def test_every_run_of_an_experiment_is_recorded(name: str, index: RunIndex, tmp_path: Path) -> None:
     experiment, where = load_experiment(name)
     assert [run.label for run in plan(experiment, where, tmp_path) if index.finished(run.identity) is None] == []
+
+
+@pytest.mark.parametrize("task", FINAL)
+def test_every_run_of_the_second_comparison_is_recorded(task: str, tmp_path: Path) -> None:
+    found = unpacked(ROOT / "results" / "final" / task / "records.tar.xz", tmp_path / "records")
+    experiment, where = load_experiment(f"final_{task}")
+    assert [run.label for run in plan(experiment, where, tmp_path) if found.finished(run.identity) is None] == []
 
 
 def test_all_experiments_of_the_page_are_meant() -> None:
