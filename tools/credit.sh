@@ -20,3 +20,8 @@ done
 "$python" src/noise.py --experiment credit_bar --out results/tmp/noise
 cp results/tmp/noise/noise.md "$out/noise_bar.md"
 "$python" src/report.py --experiment credit_bar --out results/tmp/credit_bar --page docs/credit.md >/dev/null
+# The records behind the tables, without checkpoints.
+for experiment in "${experiments[@]}"; do
+    "$python" src/sweep.py "$experiment" --dry-run | sed -n 's/^finished as run \([0-9]*\) .*/\1/p'
+done | sort -nu | sed 's|.*|&/config.json\n&/run.json\n&/info.json\n&/metrics.jsonl|' |
+    tar -cJf "$out/records.tar.xz" -C results/sacred -T -
