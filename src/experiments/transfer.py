@@ -25,7 +25,7 @@ OPPONENT = "opponent"  # begins the keys that say who plays the enemies, which s
 def settings(names: Sequence[str], records: Sequence[RunRecord]) -> dict[str, dict[str, Any]]:
     """Name -> the arguments that differ from those of training, for each of the environment files ``names``.
 
-    Raises ConfigError for a file of an environment that none of the ``records`` was trained on.
+    Raises ConfigError for a file of an environment that none of the ``records`` was trained on, or two of one name.
     """
     trained = {str(record.config["env"]) for record in records}
     found = {}
@@ -36,6 +36,8 @@ def settings(names: Sequence[str], records: Sequence[RunRecord]) -> dict[str, di
                 f"--at: expected an environment file of {', '.join(sorted(trained))}, which these runs were trained "
                 f"on, got '{name}', one of {layer.values.get('env')}."
             )
+        if Path(name).stem in found:
+            raise ConfigError(f"--at: expected files of different names, which head the columns, got another '{name}'.")
         env_args = check_value("env_args", layer.values.get("env_args", {}), dict, layer.where)
         found[Path(name).stem] = {key: env_args[key] for key in env_args if not key.startswith(OPPONENT)}
     return found

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.support.paths import ROOT
 from tests.support.small_runs import run
 
 import transfer
@@ -71,6 +72,10 @@ def test_enemies_that_cannot_play_a_setting_are_left_out_with_their_run(
     [
         (["--at", "bar"], "--at: expected an environment file of battle, which these runs were trained on, got 'bar'"),
         (["--at", "batle"], "no envs configuration 'batle'"),
+        (
+            ["--at", "battle", "--at", str(ROOT / "src/config/envs/battle.yaml")],
+            "--at: expected files of different names, which head",
+        ),
         (["--at", "battle", "name=none"], "no completed run in"),
         (["--at", "battle", "--episodes", "0"], "--episodes: expected a number of 1 or more, got '0'"),
     ],
