@@ -372,7 +372,7 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
         env.set_opponent(league)
     elif isinstance(env, TwoSidedEnv) and env.opponent == LEARNER:
         enemies = make_side(enemy_config(config), env, processes, enemies=True)
-        opponent = LearningOpponent(enemies.mac, enemies.rows, env.enemies, env.n_envs)
+        opponent = LearningOpponent(enemies.mac, enemies.rows)
         env.set_opponent(opponent)
     else:
         set_opponent(env, side.mac, greedy=False, trust=config.trust)

@@ -43,14 +43,10 @@ def noise(argv: Sequence[str]) -> None:
     from analysis.figures import make_folder
     from experiments.noise import measured
     from experiments.plan import completed_runs
-    from records.query import parse_condition
     from records.store import FileStore
 
     store = FileStore(arguments.results / "sacred")
-    where = [parse_condition(text) for text in arguments.filters]
-    records, missing, names = completed_runs(store, where, arguments.experiment, arguments.results)
-    for line in missing:
-        print(line)
+    records, names = completed_runs(store, arguments.filters, arguments.experiment, arguments.results)
     make_folder(arguments.out)  # before anything is played
     found = measured(store, records, names, arguments.step, arguments.batches, arguments.trust)
     table = noise_table(found, arguments.batches)

@@ -59,15 +59,11 @@ def report(argv: Sequence[str]) -> None:
     from analysis import report as reports
     from experiments.plan import completed_runs
     from records.mongo import MongoStore
-    from records.query import parse_condition
     from records.store import FileStore
 
     url, reference = arguments.mongo_url, arguments.reference
     store = MongoStore.at(url) if url else FileStore(arguments.results / "sacred")
-    where = [parse_condition(text) for text in arguments.filters]
-    records, missing, names = completed_runs(store, where, arguments.experiment, arguments.results)
-    for line in missing:
-        print(line)
+    records, names = completed_runs(store, arguments.filters, arguments.experiment, arguments.results)
     tables, left_out = reports.write(
         store,
         records,

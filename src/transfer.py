@@ -45,14 +45,10 @@ def transfer(argv: Sequence[str]) -> None:
     from analysis.figures import make_folder
     from experiments.plan import completed_runs
     from experiments.transfer import play, settings
-    from records.query import parse_condition
     from records.store import FileStore
 
     store = FileStore(arguments.results / "sacred")
-    where = [parse_condition(text) for text in arguments.filters]
-    records, missing, names = completed_runs(store, where, arguments.experiment, arguments.results)
-    for line in missing:
-        print(line)
+    records, names = completed_runs(store, arguments.filters, arguments.experiment, arguments.results)
     chosen = settings(arguments.at, records)
     make_folder(arguments.out)  # before anything is played
     found = play(store, records, names, chosen, arguments.episodes, arguments.seed, arguments.trust)

@@ -94,18 +94,15 @@ def add(arguments: argparse.Namespace) -> None:
     """take the averaged policies of completed runs in, with their cards"""
     from experiments.plan import completed_runs
     from policies.keep import keep
-    from records.query import parse_condition
     from records.store import FileStore
 
     store = FileStore(arguments.results / "sacred")
     records = [store.get(int(word)) for word in arguments.runs if word.isdecimal()]
     names: dict[str, str] = {}
-    filters = [parse_condition(word) for word in arguments.runs if not word.isdecimal()]
+    filters = [word for word in arguments.runs if not word.isdecimal()]
     if filters or arguments.experiment:
-        found, missing, names = completed_runs(store, filters, arguments.experiment, arguments.results)
+        found, names = completed_runs(store, filters, arguments.experiment, arguments.results)
         records += found
-        for line in missing:
-            print(line)
     kept = keep(
         store,
         records,

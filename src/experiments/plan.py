@@ -14,8 +14,9 @@ from config.resolve import make_config
 from config.schema import Config, ConfigError, check_value, from_values
 from records.files import RecordError
 from records.identity import identity
-from records.query import Condition, flatten
+from records.query import flatten, parse_condition
 from records.store import RunRecord, RunStore
+from utils.cli import say
 from utils.words import word
 
 
@@ -130,13 +131,14 @@ def _check_all_read(given: set[str], runs: Sequence[PlannedRun], where: str) -> 
 
 
 def completed_runs(
-    store: RunStore, where: Sequence[Condition], experiments: Sequence[str], results: Path
-) -> tuple[Sequence[RunRecord], list[str], dict[str, str]]:
-    """Completed runs that meet ``where`` and belong to one of the ``experiments`` (none: to any), and what is missing.
+    store: RunStore, filters: Sequence[str], experiments: Sequence[str], results: Path
+) -> tuple[Sequence[RunRecord], dict[str, str]]:
+    """Completed runs that meet ``filters`` and belong to one of the ``experiments`` (none: to any); says what is not there.
 
-    The third part is identity -> method, for runs of experiments that name their variants. ``results``: where the
+    The second part is identity -> method, for runs of experiments that name their variants. ``results``: where the
     experiments' runs were recorded. Raises RecordError when no run is left.
     """
+    where = [parse_condition(text) for text in filters]
     records, missing = store.list(where, "COMPLETED"), []
     names: dict[str, str] = {}
     if experiments:
@@ -156,4 +158,6 @@ def completed_runs(
     if not records:
         why = "".join(f" {line}." for line in missing)
         raise RecordError(f"runs: no completed run in {store.name} fits.{why} See: src/runs.py ls --status COMPLETED")
-    return records, missing, names
+    for line in missing:
+        say(line)
+    return records, names

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.batch import EnvInfo, Memory, Step, to_device
+from components.batch import Memory, Step, to_device
 from components.rows import Rows
 from controllers.basic_controller import BasicMAC
 from runners.episodes import EpisodeLog, EpisodeStats
@@ -19,16 +19,16 @@ class LearningOpponent:
     Counts environment steps like the run: its exploration ends when its own schedule says so.
     """
 
-    def __init__(self, mac: BasicMAC, rows: Rows, info: EnvInfo, n_envs: int) -> None:
+    def __init__(self, mac: BasicMAC, rows: Rows) -> None:
         self.mac = mac
         self.rows = rows
         self.obs_shape = mac.info.obs_shape
         self.n_actions = mac.info.n_actions
         self.n_agents = mac.agent.n_agents
         self.t_env = 0
-        self.memory: Memory = mac.init_memory(n_envs)
+        self.memory: Memory = mac.init_memory(rows.n_envs)
         self.log = EpisodeLog()
-        self.stats = EpisodeStats(info, n_envs)
+        self.stats = EpisodeStats(mac.info, rows.n_envs)
         self.last: tuple[Step, Tensor] | None = None  # the row before, and what was done
 
     def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:
