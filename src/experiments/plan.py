@@ -133,9 +133,9 @@ def _check_all_read(given: set[str], runs: Sequence[PlannedRun], where: str) -> 
 def completed_runs(
     store: RunStore, filters: Sequence[str], experiments: Sequence[str], results: Path
 ) -> tuple[Sequence[RunRecord], dict[str, str]]:
-    """Completed runs that meet ``filters`` and belong to one of the ``experiments`` (none: to any); says what is not there.
+    """Completed runs that meet ``filters`` and belong to one of the ``experiments`` (none: to any).
 
-    The second part is identity -> method, for runs of experiments that name their variants. ``results``: where the
+    Says which runs of these are missing. The second part is identity -> method, for runs of experiments that name their variants. ``results``: where the
     experiments' runs were recorded. Raises RecordError when no run is left.
     """
     where = [parse_condition(text) for text in filters]
