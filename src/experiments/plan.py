@@ -135,8 +135,8 @@ def completed_runs(
 ) -> tuple[Sequence[RunRecord], dict[str, str]]:
     """Completed runs that meet ``filters`` and belong to one of the ``experiments`` (none: to any).
 
-    Says which runs of these are missing. The second part is identity -> method, for runs of experiments that name their variants. ``results``: where the
-    experiments' runs were recorded. Raises RecordError when no run is left.
+    Says which runs of these are missing. The second part is identity -> method, for runs of experiments that name their
+    variants. ``results``: where the experiments' runs were recorded. Raises RecordError when no run is left.
     """
     where = [parse_condition(text) for text in filters]
     records, missing = store.list(where, "COMPLETED"), []
