@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 import psutil
@@ -73,25 +74,24 @@ class System:
     test_runner: VectorRunner
     processes: Processes
     league: League | None  # who plays the enemies in training, if its past does
-    enemies: Side | None  # that learn too, if they do
-    opponent: LearningOpponent | None  # who plays them
+    enemies: Mapping[str, Side]  # those that learn too, by what their metrics and files are called by
+    opponents: Mapping[str, LearningOpponent]  # who plays these
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for the person who started the run."""
-        return tuple(
-            f"{'enemies: ' if whose else ''}{note}" for whose, side in self.sides.items() for note in side.notes
-        )
+        names = {whose: f"{whose_name(whose)}: " if whose else "" for whose in self.sides}
+        return tuple(f"{names[whose]}{note}" for whose, side in self.sides.items() for note in side.notes)
 
     @property
     def sides(self) -> dict[str, Side]:
         """All that learn, by what their metrics and files are called by."""
-        return {"": self.side, **({} if self.enemies is None else {ENEMIES: self.enemies})}
+        return {"": self.side, **self.enemies}
 
     @property
     def players(self) -> dict[str, VectorRunner | LearningOpponent]:
         """What each of these plays with in training, by the same names."""
-        return {"": self.runner, **({} if self.opponent is None else {ENEMIES: self.opponent})}
+        return {"": self.runner, **self.opponents}
 
     @property
     def mac(self) -> BasicMAC:
@@ -266,6 +266,16 @@ def make_regime(config: Config) -> Regime[Any]:
     return make(resolve(REGISTRIES["regime"], config.regime, "regime", config.trust), config.args, {})
 
 
+def called(team: str) -> str:
+    """What begins the names of all that belongs to a team of enemies that learn."""
+    return f"{ENEMIES}{team}_" if team else ENEMIES
+
+
+def whose_name(whose: str) -> str:
+    """The enemies whose names `called` made, as a person would call them."""
+    return f"enemies {whose.removeprefix(ENEMIES).removesuffix('_')}".strip()
+
+
 def row_spec(config: Config, env: Env, mac: BasicMAC, learner: Learner, enemies: bool = False) -> RowSpec:
     """What rows of a run hold and where; ``enemies``: those of the other side of a `TwoSidedEnv`."""
     if enemies:
@@ -284,12 +294,12 @@ def row_spec(config: Config, env: Env, mac: BasicMAC, learner: Learner, enemies:
     )
 
 
-def make_side(config: Config, env: Env, processes: Processes, enemies: bool = False) -> Side:
-    """A side of ``env`` that learns: the learners, or of a `TwoSidedEnv` its ``enemies``. Raises InputError."""
+def make_side(config: Config, env: Env, processes: Processes, team: str | None = None) -> Side:
+    """A side of ``env`` that learns: the learners, or a ``team`` of a `TwoSidedEnv`'s enemies. Raises InputError."""
     device, info = device_of(config), env.info
-    if enemies:
+    if team is not None:
         assert isinstance(env, TwoSidedEnv)
-        info = env.enemies
+        info = env.others[team]
     _check_networks_fit(config, info, device)
     torch.manual_seed(seeding.derive_seed(config.seed, "networks"))  # initial weights; nothing else is global
     mac = make_mac(config, info).to(device)
@@ -297,7 +307,7 @@ def make_side(config: Config, env: Env, processes: Processes, enemies: bool = Fa
     regime = make_regime(config)
     _check_regime(config, mac, learner, regime)
     _check_learns(config, processes, regime)
-    spec = row_spec(config, env, mac, learner, enemies)
+    spec = row_spec(config, env, mac, learner, team is not None)
     memory = spec.check_memory(regime.name, regime.kept(spec.n_envs), _free_bytes(spec.storage))
     rows = regime.rows(spec, seeding.generator(config.seed, "replay", index=processes.rank))
     return Side(config, mac, learner, regime, rows, (*_picture_note(config, mac), memory, regime.describe()))
@@ -366,18 +376,20 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
     check_same_game(env.info, test_env.info, "test_env_args")
 
     side = make_side(config, env, processes)
-    league, enemies, opponent = None, None, None
+    league, enemies, opponents = None, dict[str, Side](), dict[str, LearningOpponent]()
     if isinstance(env, TwoSidedEnv) and env.opponent == "league":
         league = League(side.mac, env.league_interval, env.league_self_play)
         env.set_opponent(league)
     elif isinstance(env, TwoSidedEnv) and env.opponent == LEARNER:
-        enemies = make_side(enemy_config(config), env, processes, enemies=True)
-        opponent = LearningOpponent(enemies.mac, enemies.rows)
-        env.set_opponent(opponent)
+        for team in env.others:
+            whose = called(team)
+            enemies[whose] = make_side(enemy_config(config, team), env, processes, team)
+            opponents[whose] = LearningOpponent(enemies[whose].mac, enemies[whose].rows)
+            env.set_opponent(opponents[whose], team)
     else:
         set_opponent(env, side.mac, greedy=False, trust=config.trust)
-    enemy_mac = None if enemies is None else enemies.learner.acting()
-    set_opponent(test_env, side.learner.acting(), greedy=True, trust=config.trust, enemies=enemy_mac)
+    acting = {whose: enemy.learner.acting() for whose, enemy in enemies.items()}
+    set_opponent(test_env, side.learner.acting(), greedy=True, trust=config.trust, enemies=acting)
 
     def stream(name: str) -> torch.Generator:
         return seeding.generator(config.seed, name, device, processes.rank)
@@ -392,19 +404,21 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
         processes=processes,
         league=league,
         enemies=enemies,
-        opponent=opponent,
+        opponents=opponents,
     )
     if config.checkpoint_path and not resumed:
         load_networks(system, checkpoint.step_folder(Path(config.checkpoint_path), config.load_step))
     return system
 
 
-def set_opponent(env: Env, mac: BasicMAC, greedy: bool, trust: Trust, enemies: BasicMAC | None = None) -> None:
-    """Give an environment of two sides the policy that plays its enemies: the learning controller or a frozen one.
+def set_opponent(
+    env: Env, mac: BasicMAC, greedy: bool, trust: Trust, enemies: Mapping[str, BasicMAC] = MappingProxyType({})
+) -> None:
+    """Give an environment of two sides the policies that play its enemies: the learning controller or frozen ones.
 
     One that plays its learner's teammates too gets their frozen policy.
     ``greedy`` environments are the evaluation's; ``trust``: what a frozen policy may import; ``enemies``: the
-    controller of enemies that learn. Raises ConfigError for a league, which only a run in training has, and for
+    controllers of enemies that learn. Raises ConfigError for a league, which only a run in training has, and for
     enemies that should learn where none do.
     """
     if not isinstance(env, TwoSidedEnv):
@@ -417,16 +431,21 @@ def set_opponent(env: Env, mac: BasicMAC, greedy: bool, trust: Trust, enemies: B
             "test_env_args.opponent=random, checkpoint or self_play (evaluate.py: env_args.opponent)."
         )
     if env.opponent == LEARNER:
-        if enemies is None:
+        if not enemies:
             raise ConfigError(
                 "test_env_args.opponent=learner expects env_args.opponent=learner, whose enemies it would play. Set "
                 "that too, or another opponent."
             )
-        env.set_opponent(MACPolicy(enemies, greedy=True))
+        for team in env.others:
+            env.set_opponent(MACPolicy(enemies[called(team)], greedy=True), team)
     elif env.opponent == "self_play":
         env.set_opponent(MACPolicy(mac, greedy))
     elif env.opponent == "checkpoint":
-        env.set_opponent(frozen_policy(env.opponent_checkpoint, mac.device, trust))
+        for team in env.others:
+            path = env.opponent_checkpoint
+            if team:
+                path = str(enemy_file(PROJECT / path, checkpoint.POLICY, called(team)))
+            env.set_opponent(frozen_policy(path, mac.device, trust), team)
 
 
 def frozen_policy(path: str, device: torch.device, trust: Trust) -> MACPolicy:
@@ -465,9 +484,9 @@ def load_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> Bas
     return mac.requires_grad_(False)
 
 
-def enemy_file(folder: Path, name: str) -> Path:
+def enemy_file(folder: Path, name: str, whose: str = ENEMIES) -> Path:
     """The file ``name`` of enemies that learned, in a checkpoint folder. Raises CheckpointError where none did."""
-    path = folder / f"{ENEMIES}{name}"
+    path = folder / f"{whose}{name}"
     if not path.exists():
         raise checkpoint.CheckpointError(
             f"checkpoint: expected {path}, which runs with env_args.opponent={LEARNER} keep, it does not exist. Choose "
@@ -482,7 +501,7 @@ def load_networks(system: System, folder: Path) -> None:
     Raises CheckpointError for what is missing or does not fit.
     """
     for whose, side in system.sides.items():
-        path = enemy_file(folder, checkpoint.LEARNER) if whose else folder / checkpoint.LEARNER
+        path = enemy_file(folder, checkpoint.LEARNER, whose) if whose else folder / checkpoint.LEARNER
         state = checkpoint.load(path, system.device)
         try:
             # Another run: it counts its own updates and draws its own noise.

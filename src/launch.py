@@ -77,8 +77,7 @@ class Request:
     def fresh(cls, stack: list[Layer], trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
         """A new run of the layers ``stack``, lowest first. Raises InputError."""
         config, notes = make_config(stack, build.REGISTRIES, trust)
-        enemies = Layer(f"opponent_config={config.opponent_config}", {"opponent_args": config.opponent_args})
-        return cls(config, notes, None, mongo_url, [enemies, *for_regime(stack)])
+        return cls(config, notes, None, mongo_url, [*_of_enemies(config), *for_regime(stack)])
 
     @classmethod
     def further(cls, run: str, given: Layer, trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
@@ -89,6 +88,17 @@ class Request:
         config, notes = with_run_keys(before, {**beside, **given.values})
         recorded = Layer(str(run_dir / "config.json"), read_json(run_dir / "config.json"))
         return cls(config, notes, run_dir, mongo_url, [recorded, given])
+
+
+def _of_enemies(config: Config) -> list[Layer]:
+    """What enemies that learn have by the names of their algorithms."""
+    named, args = config.opponent_config, config.opponent_args
+    if isinstance(named, str):
+        return [Layer(f"opponent_config={named}", {"opponent_args": args})]
+    teams = [
+        Layer(f"opponent_config.{team}={name}", {"opponent_args": {team: args[team]}}) for team, name in named.items()
+    ]
+    return [Layer("the learners' algorithm", {"opponent_config": named}), *teams]
 
 
 @dataclass(frozen=True)
@@ -183,22 +193,23 @@ def experiment(
 
 
 def headlines(system: build.System) -> list[str]:
-    """What is trained: a line, and one more for enemies that learn."""
+    """What is trained: a line, and one more for each team of enemies that learn."""
     config, n_processes = system.config, system.processes.size
     together = "at once" if n_processes == 1 else f"at once in each of {n_processes} processes"
     run = f"{config.batch_size_run} environments {together}, seed {config.seed}, "
     lines = [f"{config.name} on {system.mac.info.name}: {_population(system.side, run)}, on {system.device}"]
-    if system.enemies is not None:
-        lines.append(f"against {system.enemies.config.name}, which learns too: {_population(system.enemies)}")
+    for whose, side in system.enemies.items():
+        name = build.whose_name(whose).removeprefix("enemies").strip()
+        called = f"{name}, {side.config.name}" if name else side.config.name
+        lines.append(f"against {called}, which learns too: {_population(side)}")
     return lines
 
 
 def _population(side: Side, run: str = "") -> str:
     info = side.mac.info
-    return (
-        f"{info.n_agents} agents, {info.n_actions} actions, observations {tuple(info.obs_shape)}, {run}"
-        f"{sum(parameter.numel() for parameter in side.learner.parameters):,} parameters"
-    )
+    agents = f"{info.n_agents} agent{'s' if info.n_agents > 1 else ''}"
+    count = sum(parameter.numel() for parameter in side.learner.parameters)
+    return f"{agents}, {info.n_actions} actions, observations {tuple(info.obs_shape)}, {run}{count:,} parameters"
 
 
 def announced(request: Request, system: build.System) -> list[str]:

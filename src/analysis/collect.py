@@ -102,12 +102,17 @@ def labels(configs: Sequence[Mapping[str, Any]], name_key: str, keys_of: Callabl
     found = []
     for config in configs:
         namesakes = [other for other in configs if other[name_key] == config[name_key]]
-        alike = [other for other in namesakes if other.get(ENEMIES) == config.get(ENEMIES)]
+        alike = [other for other in namesakes if _enemies(other) == _enemies(config)]
         own, theirs = telling_keys(namesakes), telling_keys(alike)
         keys = [key for key in own if keys_of(key) and not key.startswith(ENEMY_KEYS)]
         keys += [key for key in theirs if keys_of(key) and key.startswith(ENEMY_KEYS)]
         found.append(" ".join([str(config[name_key]), *(word(key, config[key]) for key in keys)]))
     return found
+
+
+def _enemies(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the algorithms of enemies that learn, of one team or of several."""
+    return {key: value for key, value in config.items() if key.partition(".")[0] == ENEMIES}
 
 
 def collect(

@@ -125,45 +125,88 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
                     f"opponent={config.env_args.get('opponent', 'none')}. Set that too, or leave {key} out."
                 )
         return config, notes
-    enemies, of_theirs = _enemies(config, stack, registries, trust)
+    enemies, of_theirs = _enemies(config, stack, registries)
     return enemies, notes + of_theirs
 
 
-def _enemies(config: Config, stack: Sequence[Layer], registries: Registries, trust: Trust) -> tuple[Config, list[str]]:
-    """``config`` with all that enemies which learn have for their own, and sentences of `make_config` about it.
+def _enemies(config: Config, stack: Sequence[Layer], registries: Registries) -> tuple[Config, list[str]]:
+    """``config`` with all that enemies which learn have for their own, and sentences of `make_config` about it."""
+    where, teams, trust = stack[-1].where, teams_of(config), config.trust
+    if teams == [""]:
+        if not isinstance(config.opponent_config, str):
+            raise ConfigError(
+                f"{where}: opponent_config expects the name of an algorithm, got {config.opponent_config!r}. Write "
+                "opponent_config=NAME; names by team need env_args.teams."
+            )
+        other, notes = _team("opponent_args", config.opponent_config, config.opponent_args, config, stack, registries)
+        found = MappingProxyType(_own_values(other, registries))
+        trust = trust.also(other.trust.names)
+        return replace(config, opponent_config=other.name, opponent_args=found, trust=trust), notes
+    chosen = config.opponent_config
+    for key, given in (("opponent_config", chosen), ("opponent_args", config.opponent_args)):
+        for name in () if isinstance(given, str) else given:
+            if name not in teams:
+                raise ConfigError(
+                    f"{where}: {key} expects the names of env_args.teams ({', '.join(teams)}), got {name}. Write "
+                    f"{key}.{teams[0]}{'=...' if key == 'opponent_config' else '.KEY=...'}."
+                )
+    names, args, sentences = dict[str, str](), dict[str, Any](), list[str]()
+    for team in teams:
+        key = f"opponent_args.{team}"
+        named = chosen if isinstance(chosen, str) else chosen.get(team, "")
+        name = check_value(f"opponent_config.{team}", named, str, where)
+        given = check_value(key, config.opponent_args.get(team, {}), dict, where)
+        other, notes = _team(key, name, given, config, stack, registries)
+        names[team], args[team] = other.name, _own_values(other, registries)
+        sentences += [note for note in notes if note not in sentences]
+        trust = trust.also(other.trust.names)
+    return replace(config, opponent_config=names, opponent_args=MappingProxyType(args), trust=trust), sentences
 
-    They get the values of the layers below the algorithm, of their own algorithm and of ``opponent_args``. The keys of
-    an algorithm that stand on the command line are the learners', unless both have the same. ``opponent_args`` that
+
+def _team(
+    key: str, name: str, args: Mapping[str, Any], config: Config, stack: Sequence[Layer], registries: Registries
+) -> tuple[Config, list[str]]:
+    """The configuration of one team of enemies that learn, and sentences of `make_config` about it.
+
+    It gets the values of the layers below the algorithm, of its own algorithm ``name`` and of ``args``, called ``key``.
+    The keys of an algorithm that stand on the command line are the learners', unless both have the same. ``args`` that
     name all parts hold all keys, as `printed` wrote them, and need no file. Raises ConfigError.
     """
     *below, algorithm, given = stack
     parts = _of_a_side(registries)
-    own = [key for key in framework_keys() if key not in parts]
-    for key in config.opponent_args:
-        if key in own or key in NESTED:
+    own = [part for part in framework_keys() if part not in parts]
+    for arg in args:
+        if arg in own or arg in NESTED:
             raise ConfigError(
-                f"{given.where}: opponent_args expects keys of an algorithm, got {key}, which both sides share. Set "
-                f"{key} itself."
+                f"{given.where}: {key} expects keys of an algorithm, got {arg}, which all sides share. Set {arg} "
+                "itself."
             )
-    if all(key in config.opponent_args for key in parts):
-        if config.opponent_config not in ("", config.opponent_args["name"]):
+    if all(part in args for part in parts):
+        if name not in ("", args["name"]):
             raise ConfigError(
-                f"{given.where}: opponent_config = {config.opponent_config}, but opponent_args hold all of "
-                f"{config.opponent_args['name']}. Set one of the two."
+                f"{given.where}: opponent_config = {name}, but {key} hold all of {args['name']}. Set one of the two."
             )
         theirs = list[Layer]()
-    elif config.opponent_config:
-        theirs = [named_layer("algs", config.opponent_config)]
+    elif name:
+        theirs = [named_layer("algs", name)]
     else:
-        alike = {key: value for key, value in given.values.items() if key not in own and key not in NESTED}
+        alike = {arg: value for arg, value in given.values.items() if arg not in own and arg not in NESTED}
         theirs = [algorithm, Layer(given.where, alike)]
-    shared = {key: getattr(config, key) for key in own} | {"opponent_config": "", "opponent_args": {}}
+    shared = {part: getattr(config, part) for part in own} | {"opponent_config": "", "opponent_args": {}}
     played = {"env_args": {**config.env_args, "opponent": "random"}, "test_env_args": {}}
-    top = [Layer("run", {**shared, **played}), Layer("opponent_args", dict(config.opponent_args))]
-    other, notes = make_config([*below, *theirs, *top], registries, trust)
-    found = {key: getattr(other, key) for key in parts} | dict(other.args)
-    resolved = replace(config, opponent_config=other.name, opponent_args=MappingProxyType(found))
-    return replace(resolved, trust=config.trust.also(other.trust.names)), notes
+    lower = [replace(layer, values={**layer.values, "opponent_args": {}}) for layer in (*below, *theirs)]
+    top = [Layer("run", {**shared, **played}), Layer(key, dict(args))]
+    return make_config([*lower, *top], registries, config.trust)
+
+
+def _own_values(other: Config, registries: Registries) -> dict[str, Any]:
+    """What a side's configuration does not share with the other sides."""
+    return {key: getattr(other, key) for key in _of_a_side(registries)} | dict(other.args)
+
+
+def teams_of(config: Config) -> list[str]:
+    """The teams of enemies that learn; "" is the only one of a game of two sides."""
+    return list(config.env_args.get("teams", ())) or [""]
 
 
 def _of_a_side(registries: Registries) -> list[str]:
@@ -171,14 +214,14 @@ def _of_a_side(registries: Registries) -> list[str]:
     return ["name", *(key for key in registries if key != "env")]
 
 
-def enemy_config(config: Config) -> Config:
+def enemy_config(config: Config, team: str = "") -> Config:
     """The configuration of enemies that learn: ``config`` with the algorithm and the random streams of their own."""
-    theirs = dict(config.opponent_args)
+    theirs = dict(config.opponent_args[team] if team else config.opponent_args)
     own = {key: theirs.pop(key) for key in framework_keys() if key in theirs}
     return replace(
         config,
         **own,
-        seed=derive_seed(config.seed, "enemies") % 2**32,
+        seed=derive_seed(config.seed, f"enemies{team and ' '}{team}") % 2**32,
         opponent_config="",
         opponent_args=MappingProxyType({}),
         args=MappingProxyType(theirs),
@@ -266,7 +309,10 @@ def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> tuple[Config,
             )
         config = replace(config, **{key: check_value(key, value, hints[key], "command line")})
     _check_ranges(config)
-    for whose, args in (("the", config.args), ("the enemies'", config.opponent_args)):
+    theirs = {"the enemies'": config.opponent_args}
+    if teams_of(config) != [""]:
+        theirs = {f"{team}'s": args for team, args in config.opponent_args.items()}
+    for whose, args in {"the": config.args, **theirs}.items():
         if config.t_max != before.t_max and args.get("lr_finish", 1.0) != 1.0:
             notes.append(
                 f"note: from here on {whose} learning rate falls until the new t_max, {config.t_max:,}, to lr_finish = "

@@ -52,7 +52,7 @@ class Config:
     checkpoint_path: str  # folder of a checkpoint whose networks are loaded at start
     load_step: int  # which step under checkpoint_path; 0: the newest
     evaluate: bool  # only evaluate the loaded networks
-    opponent_config: str  # algorithm of enemies that learn; "": the learners' own
+    opponent_config: str | dict[str, str]  # algorithm of enemies that learn, or of each team; "": the learners' own
     use_cuda: bool
     local_results_path: str
     tensorboard: bool  # also write the metrics as TensorBoard's event files
@@ -60,7 +60,7 @@ class Config:
 
     env_args: Mapping[str, Any]
     test_env_args: Mapping[str, Any]  # overrides of env_args for evaluation
-    opponent_args: Mapping[str, Any]  # what enemies that learn have for their own: their parts and the keys of these
+    opponent_args: Mapping[str, Any]  # what enemies that learn have for their own, by team where there are several
     args: Mapping[str, Any]  # keys of the chosen components
 
     trust: Trust = field(default=NOTHING, compare=False)  # never recorded

@@ -22,7 +22,7 @@ _WITHOUT: dict[str, Any] = {
 _LEAGUE = {"league_interval": 10000, "league_self_play": 0.5}
 _WITHOUT_IN_ENV: dict[str, dict[str, Any]] = {
     "battle": _LEAGUE,
-    "pettingzoo": {"pad": False, "downscale": 1, **_LEAGUE},
+    "pettingzoo": {"teams": [], "pad": False, "downscale": 1, **_LEAGUE},
 }
 
 

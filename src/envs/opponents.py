@@ -1,8 +1,9 @@
-"""Games of two sides: an environment plays the enemies itself, at random or by a policy that it is given."""
+"""Games of two sides: an environment plays the enemies itself, at random or by policies that it is given."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -70,12 +71,15 @@ class WithTeam(Protocol):
 class TwoSidedEnv(Env):
     """An environment of two sides: the learners' actions come from outside, the enemies' from an opponent inside.
 
-    A game defines ``enemies``, ``_look_as_enemies``, ``_lead`` and ``_acting``, calls ``_begin_opponent`` in ``reset``
-    and ``_joint_action`` in ``step``, and adds its own part to ``state_dict`` and ``load_state_dict``. The opponent
-    draws from a random stream of its own: how episodes start does not depend on who plays.
+    Enemies are one team, called "", or several, each with a name and a policy of its own.
 
-    opponent: who plays the enemies: random actions, or the policy given to ``set_opponent``.
-    opponent_checkpoint: where that policy was saved, for opponent: checkpoint; others ignore it.
+    A game defines ``others``, ``_look_as``, ``_lead`` and ``_acting``, calls ``_begin_opponent`` in ``reset`` and
+    ``_joint_action`` in ``step``, and adds its own part to ``state_dict`` and ``load_state_dict``. The opponent draws
+    from a random stream of its own: how episodes start does not depend on who plays.
+
+    opponent: who plays the enemies: random actions, or the policies given to ``set_opponent``.
+    opponent_checkpoint: where that policy was saved, or the folder with those of several teams, for opponent:
+        checkpoint; others ignore it.
     league_interval: environment steps of the run from one past policy to the next, for opponent: league.
     league_self_play: share of its episodes against the policy as it is now instead.
 
@@ -107,22 +111,32 @@ class TwoSidedEnv(Env):
         self.opponent_checkpoint = opponent_checkpoint
         self.league_interval = league_interval
         self.league_self_play = league_self_play
-        self._policy: Policy | None = None
+        self._policies: dict[str, Policy] = {}  # of the enemies' teams
         self._opponent_stream: torch.Generator | None = None
 
     @property
     @abstractmethod
+    def others(self) -> Mapping[str, EnvInfo]:
+        """Team -> the game as these enemies see it. Raises EnvError where no one policy could play it."""
+
+    @property
     def enemies(self) -> EnvInfo:
-        """The game as the enemies see it. Raises EnvError where no one policy could play it."""
+        """The game as the only team of enemies sees it. Raises EnvError where there are several."""
+        if list(self.others) != [""]:
+            raise EnvError(
+                f"{self.info.name}: expected a game of two sides, got {len(self.others)} teams beside the learners "
+                f"({', '.join(self.others) or 'all agents learn'}). Choose env_args.team, and leave env_args.teams out."
+            )
+        return self.others[""]
 
     @abstractmethod
-    def _look_as_enemies(self) -> tuple[Step, Tensor]:
-        """Return the enemies' own row, and ``first`` (E,) bool, true where an episode begins with this row."""
+    def _look_as(self, team: str) -> tuple[Step, Tensor]:
+        """Return the own row of these enemies, and ``first`` (E,) bool, true where an episode begins with this row."""
 
     def enemy_observations(self, compact: Tensor) -> Tensor:
-        """Make what `observations` makes, of the enemies' rows, where ``enemies.compact_dim`` is above 0."""
+        """Make what `observations` makes, of the enemies' rows, where their ``compact_dim`` is above 0."""
         raise EnvError(
-            f"{type(self).__name__} announces enemies.compact_dim = {self.enemies.compact_dim}, but has no method "
+            f"{type(self).__name__} announces a compact_dim above 0 in others, but has no method "
             "enemy_observations(compact). Write it, or announce 0."
         )
 
@@ -132,68 +146,76 @@ class TwoSidedEnv(Env):
 
     @abstractmethod
     def _acting(self, side: int) -> np.ndarray:
-        """Return which learners (side 0) or enemies (1) have their actions executed in this step: (E, n) bool."""
+        """Return which learners (side 0) or enemies have their actions executed in this step: (E, n) bool.
+
+        Sides of enemies count from 1, in the order of ``others``.
+        """
 
     def _random_action(self, stream: torch.Generator) -> Tensor:
-        """Draw uniform random actions (E, M) int64, without looking at the game."""
+        """Draw uniform random actions (E, M) int64 of all enemies, without looking at the game."""
         return torch.randint(self.enemies.n_actions, (self.n_envs, self.enemies.n_agents), generator=stream)
 
-    def set_opponent(self, policy: Policy) -> None:
-        """Let ``policy`` play the enemies. Raises EnvError when it does not fit them or none is wanted."""
+    def set_opponent(self, policy: Policy, team: str = "") -> None:
+        """Let ``policy`` play these enemies. Raises EnvError when it does not fit them or none is wanted."""
         if self.opponent == "random":
             raise EnvError(
                 "env_args.opponent is 'random', which takes no policy; choose checkpoint, self_play, league or learner."
             )
-        enemies = self.enemies
+        enemies, who = self.others[team], f"enemies{team and ' '}{team}"
         obs_shape, n_actions, n_agents = enemies.obs_shape, enemies.n_actions, enemies.n_agents
         if (tuple(policy.obs_shape), policy.n_actions) != (obs_shape, n_actions):
             raise EnvError(
                 f"Opponent policy: it acts on observations of shape {tuple(policy.obs_shape)} with {policy.n_actions} "
-                f"actions, but this environment's enemies have shape {obs_shape} and {n_actions} actions. "
+                f"actions, but this environment's {who} have shape {obs_shape} and {n_actions} actions. "
                 "Give the enemies what it was trained with (Battle: env_args.enemy_view_radius, enemy_speed, "
                 "enemy_attack_radius), or choose another checkpoint."
             )
         if policy.n_agents not in (None, n_agents):
             raise EnvError(
                 f"Opponent policy: it has parameters of their own for each of {policy.n_agents} agents "
-                f"(share_params=false or obs_agent_id=true), but this environment has {n_agents} enemies. "
+                f"(share_params=false or obs_agent_id=true), but this environment has {n_agents} {who}. "
                 "Train it with shared parameters and without ids, or make the numbers equal (Battle: "
                 "env_args.n_enemies)."
             )
-        self._policy = policy
+        self._policies[team] = policy
 
     def state_dict(self) -> dict[str, Any]:
         """Return the opponent's stream and memory. Raises EnvError before ``reset``."""
         stream = self._require_reset("state_dict")
-        memory = self._policy.state_dict() if self._policy else {}
-        return {"opponent_stream": stream.get_state(), "opponent": memory}
+        memories = {_memory_of(team): policy.state_dict() for team, policy in self._policies.items()}
+        return {"opponent_stream": stream.get_state(), **memories}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`. Raises EnvError when a policy is wanted and not set yet."""
         self._require_opponent()
         self._opponent_stream = torch.Generator()
         self._opponent_stream.set_state(state["opponent_stream"])
-        if self._policy:
-            self._policy.load_state_dict(state["opponent"])
+        for team, policy in self._policies.items():
+            policy.load_state_dict(state[_memory_of(team)])
 
     def _begin_opponent(self, seed: int, stream: str) -> None:
         """Start the opponent's random stream of that name. Raises EnvError when a policy is wanted and not set yet."""
         self._require_opponent()
         self._opponent_stream = generator(seed, stream)
 
-    def _joint_action(self, action: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Check the learners' actions and choose the enemies': (E, N) and (E, M) int64.
+    def _joint_action(self, action: Tensor) -> tuple[np.ndarray, ...]:
+        """Check the learners' actions and choose the enemies': (E, N) and for each of their teams (E, M) int64.
+
+        Random actions are those of all teams together.
 
         Raises EnvError before ``reset``, and on actions that do not fit: engines may not survive them.
         """
         stream = self._require_reset("step")
         own = self._own_action(action)
-        if self._policy is None:
+        if not self._policies:
             return own, self._random_action(stream).numpy()
-        step, first = self._look_as_enemies()
         score = torch.from_numpy(0.5 + 0.5 * np.sign(self._lead())).to(self.device, torch.float32)
-        chosen = self._policy(replace(step, info={"score": score}), first, stream)
-        return own, self._checked(chosen, 1, self.enemies.n_agents, self.enemies.n_actions)
+        chosen = []
+        for side, (team, info) in enumerate(self.others.items(), start=1):
+            step, first = self._look_as(team)
+            theirs = self._policies[team](replace(step, info={"score": score}), first, stream)
+            chosen.append(self._checked(theirs, side, info.n_agents, info.n_actions))
+        return own, *chosen
 
     def _own_action(self, action: Tensor) -> np.ndarray:
         """Check the learners' actions: (E, N) int64."""
@@ -201,7 +223,7 @@ class TwoSidedEnv(Env):
 
     def _checked(self, action: Tensor, side: int, n_agents: int, n_actions: int) -> np.ndarray:
         """Return ``action`` (E, n_agents) int64 on the host, in C order; agents that do not act may have any value."""
-        whose, shape = ("", "opponent's ")[side], (self.n_envs, n_agents)
+        whose, shape = "opponent's " if side else "", (self.n_envs, n_agents)
         if tuple(action.shape) != shape or action.dtype != torch.int64:
             raise EnvError(f"{whose}action: expected {shape} int64, got {tuple(action.shape)} {action.dtype}.")
         asked = action.cpu().contiguous().numpy()
@@ -220,14 +242,20 @@ class TwoSidedEnv(Env):
             )
 
     def _require_opponent(self) -> None:
-        if self.opponent != "random" and self._policy is None:
-            raise EnvError(
-                f"env_args.opponent is '{self.opponent}', but nobody plays the enemies: "
-                "call set_opponent(policy) first, or choose opponent: random."
-            )
+        if self.opponent != "random":
+            for team in self.others.keys() - self._policies.keys():
+                raise EnvError(
+                    f"env_args.opponent is '{self.opponent}', but nobody plays the enemies{team and ' '}{team}: "
+                    "call set_opponent(policy) first, or choose opponent: random."
+                )
 
     def _require_reset(self, what: str) -> torch.Generator:
         """Return the opponent's stream. Raises EnvError before the first episode."""
         if self._opponent_stream is None:
             raise EnvError(f"{what}: call reset(seed) first.")
         return self._opponent_stream
+
+
+def _memory_of(team: str) -> str:
+    """Name what the policy of this team carries along, in a state."""
+    return f"opponent{team and ' '}{team}"

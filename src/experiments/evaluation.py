@@ -13,7 +13,15 @@ import torch
 import build
 from config.loader import merge, parse_overrides
 from config.registry import resolve
-from config.resolve import LEARNER, check_env_args, config_from_dict, env_values, imported_names, with_env_args
+from config.resolve import (
+    LEARNER,
+    check_env_args,
+    config_from_dict,
+    env_values,
+    imported_names,
+    teams_of,
+    with_env_args,
+)
 from config.schema import Config, ConfigError
 from config.trust import NOTHING, Trust
 from controllers.basic_controller import BasicMAC
@@ -62,7 +70,8 @@ class Evaluation:
     ) -> Evaluation:
         torch.set_num_threads(config.threads)
         if config.env_args.get("opponent") == LEARNER:  # as it was at that step
-            enemies = build.enemy_file(folder.resolve(), checkpoint.POLICY)
+            there = folder.resolve()
+            enemies = build.enemy_file(there, checkpoint.POLICY) if teams_of(config) == [""] else there
             config = with_env_args(config, opponent="checkpoint", opponent_checkpoint=str(enemies))
         mac = build.load_policy(folder / checkpoint.POLICY, CPU, trust)
         return cls(results, config, folder, mac, episodes, seed)

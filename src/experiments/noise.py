@@ -68,8 +68,8 @@ def _measure(system: build.System, t_env: int, n_batches: int) -> Noise:
     learner, regime, rows = system.learner, system.regime, system.rows
     parameters = list(system.mac.parameters())
     gradients, targets, errors, weights = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
-    if system.opponent is not None:
-        system.opponent.t_env = t_env  # enemies that learn explore as they did then
+    for opponent in system.opponents.values():
+        opponent.t_env = t_env  # enemies that learn explore as they did then
     made = 0
     while len(gradients) < n_batches:
         made += system.runner.collect(t_env, rows)

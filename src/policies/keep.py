@@ -100,8 +100,8 @@ def prepared(
         raise PolicyError(f"zoo: run {record.id} kept no policy (save_model=false, or its checkpoints were removed).")
     policy = recorded_policy(store, record.id, step, TAIL, trust)
     check_portable(policy.state["config"], record.id)
-    enemies = f"{build.ENEMIES}{checkpoint.POLICY}"
-    files = {name: (policy.source / name).read_bytes() for name in (POLICY, enemies) if (policy.source / name).exists()}
+    enemies = sorted(policy.source.glob(f"{build.ENEMIES}*{checkpoint.POLICY}"))
+    files = {path.name: path.read_bytes() for path in (policy.source / POLICY, *enemies)}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     reached, curve = int(policy.source.name), policy.curve
     points = [[at, value] for at, value in zip(curve.steps, curve.values, strict=True) if at <= reached]

@@ -42,11 +42,10 @@ def presets(config: Mapping[str, Any]) -> dict[str, Any]:
     return _presets(*_names(config))
 
 
-def _presets(env: Name, name: Name, regime: Name, enemies: Name, their_regime: Name) -> dict[str, Any]:
-    values = _preset(env, name, regime)
-    if enemies:
-        values |= {f"opponent_args.{key}": value for key, value in _preset(env, enemies, their_regime).items()}
-    return values
+def _presets(env: Name, *sides: tuple[str, Name, Name]) -> dict[str, Any]:
+    return {
+        f"{start}{key}": value for start, name, regime in sides for key, value in _preset(env, name, regime).items()
+    }
 
 
 def _preset(env: Name, name: Name, regime: Name) -> dict[str, Any]:
@@ -60,7 +59,12 @@ def _preset(env: Name, name: Name, regime: Name) -> dict[str, Any]:
     return flatten(values)
 
 
-def _names(config: Mapping[str, Any]) -> tuple[Name, Name, Name, Name, Name]:
-    keys = ("env", "name", "regime", "opponent_config", "opponent_args.regime")
-    env, name, regime, enemies, their_regime = (config.get(key) for key in keys)
-    return env, name, regime, enemies, their_regime
+def _names(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the environment, and of every side what begins its keys, its algorithm and its regime."""
+    sides = [("", config.get("name"), config.get("regime"))]
+    for key, name in config.items():
+        chosen, _, team = key.partition(".")
+        if chosen == "opponent_config" and name:
+            start = f"opponent_args.{team}." if team else "opponent_args."
+            sides.append((start, name, config.get(f"{start}regime")))
+    return config.get("env"), *sides

@@ -16,7 +16,8 @@ import build
 import evaluate
 import main
 from components.batch import Step
-from config.resolve import enemy_config
+from config.loader import Layer, layers, stacked
+from config.resolve import enemy_config, make_config, with_run_keys
 from config.schema import ConfigError
 from envs.opponents import TwoSidedEnv
 from records import checkpoint
@@ -95,9 +96,7 @@ def test_enemies_groups_are_logged(tmp_path: Path) -> None:
 def test_enemies_store_what_learners_would() -> None:
     """Their rows are what they saw and did, with the rewards that this earned, row by row."""
     system = build.build(config_for("iql", "battle", **small(), opponent_args={"rollout_length": 40}))
-    opponent, enemies = system.opponent, system.enemies
-    assert opponent is not None
-    assert enemies is not None
+    (opponent,), (enemies,) = system.opponents.values(), system.enemies.values()
     seen: list[tuple[Step, torch.Tensor]] = []
     env = system.runner.env
     assert isinstance(env, TwoSidedEnv)
@@ -106,7 +105,7 @@ def test_enemies_store_what_learners_would() -> None:
         seen.append((step, opponent(step, first, generator)))
         return seen[-1][1]
 
-    env._policy = type("Watched", (), {"__call__": staticmethod(watched), "state_dict": opponent.state_dict})()
+    env._policies[""] = type("Watched", (), {"__call__": staticmethod(watched), "state_dict": opponent.state_dict})()
     made = sum(system.runner.collect(0, system.rows) for _ in range(30))
     assert opponent.t_env == made
     rows = enemies.rows
@@ -135,8 +134,7 @@ def test_sides_do_not_share_networks_or_random_numbers() -> None:
     config = config_for("iql", "battle_symmetric", env_args={"opponent": "learner"}, opponent_args={"regime": "replay"})
     assert enemy_config(config).seed != config.seed
     system = build.build(config)
-    assert system.enemies is not None
-    one, other = (side.mac.state_dict() for side in (system.side, system.enemies))
+    one, other = (side.mac.state_dict() for side in system.sides.values())
     assert any(
         one[name].shape == other[name].shape and not torch.equal(one[name], other[name])
         for name in one.keys() & other.keys()
@@ -168,12 +166,108 @@ def test_speaker_and_listener_have_networks_of_their_own(tmp_path: Path) -> None
     assert config["opponent_args"]["name"] == "iql"
 
 
+CRYPTO = {
+    "env_args.entry": "mpe2.simple_crypto_v3",
+    "env_args.team": "eve",
+    "env_args.teams": ["alice", "bob"],
+    "env_args.opponent": "learner",
+}
+
+
+def test_three_teams_learn_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who listens in, who speaks and who hears, each by an algorithm of its own."""
+    keys = {
+        "env_args": {"kwargs": {"max_cycles": 6}},
+        "opponent_config": {"alice": "vdn"},
+        "opponent_args": {"alice": EARLY, "bob": {"regime": "rollout", "lr_finish": 1.0, **SHORT}},
+        **CRYPTO,
+    }
+    check_exact(tmp_path, "iql", "pettingzoo", **keys)
+    said = capsys.readouterr().out
+    assert re.search(r"against alice, vdn, which learns too: 1 agent,.*\nagainst bob, iql, which learns too: 1 ", said)
+    run_dir = tmp_path / "whole" / "sacred" / "1"
+    logged = points(tmp_path / "whole", 1).keys()
+    assert {"return_mean", "enemy_alice_return_mean", "enemy_bob_loss", "test_opponent_return_sum"} <= logged
+    state = resume_state(run_dir)
+    assert min(state[f"{whose}learner"]["n_updates"] for whose in ("", "enemy_alice_", "enemy_bob_")) > 0
+    config = read_json(run_dir / "config.json")
+    assert config["opponent_config"] == {"alice": "vdn", "bob": "iql"}
+    assert config["opponent_args"]["bob"]["regime"] == "rollout"
+    assert evaluate.main(["--trust", "--run", str(run_dir), "--episodes", "2"]) == 0
+    folder = checkpoint.step_folder(run_dir / "checkpoints", 0)
+    (written,) = (run_dir / "evaluations").iterdir()
+    assert read_json(written)["config"]["env_args"]["opponent_checkpoint"] == str(folder)
+
+    further = command(tmp_path, "iql", "pettingzoo", checkpoint_path=str(folder.parent), **keys)
+    assert main.main(further) == 0, "a later run goes on with all three"
+    (folder / "enemy_bob_policy.pt").unlink()
+    assert evaluate.main(["--trust", "--run", str(run_dir), "--episodes", "3"]) == 2
+    assert "enemy_bob_policy.pt, which runs with env_args.opponent=learner keep, it does not" in capsys.readouterr().err
+
+
+def test_a_file_of_an_environment_may_choose_the_enemies(tmp_path: Path) -> None:
+    task = tmp_path / "duel.yaml"
+    task.write_text("base: battle\nenv_args: {opponent: learner}\nopponent_config: mfq\nopponent_args: {lr: 0.02}\n")
+    config, _ = make_config(layers("iql", str(task), []), build.REGISTRIES)
+    assert (config.opponent_config, config.opponent_args["lr"], config.args["lr"]) == ("mfq", 0.02, 0.0005)
+
+
+def test_teams_by_one_algorithm_and_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """One name is everybody's; a printed configuration makes the same run."""
+    words = [f"{key}={value}" for key, value in CRYPTO.items()]
+    config, _ = make_config(layers("hmf", "pettingzoo", [*words, "opponent_config=mfq"]), build.REGISTRIES)
+    assert config.opponent_config == {"alice": "mfq", "bob": "mfq"}
+    assert enemy_config(config, "alice").args == enemy_config(config, "bob").args
+    assert len({config.seed, enemy_config(config, "alice").seed, enemy_config(config, "bob").seed}) == 3
+    assert main.main(["print_config", "--config=hmf", "--env-config=pettingzoo", "with", *words, "lr=0.1"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"bob: hmf +# the learners' algorithm\n", said)
+    assert re.search(r"alice:\n    name: hmf +# opponent_config\.alice=hmf\n", said)
+    printed = Layer("printed", config.to_dict())
+    again, _ = make_config(stacked(printed, "hmf", Layer("command line", {})), build.REGISTRIES)
+    assert again == config
+    falling = ["lr_finish=0.5", "opponent_args.bob.lr_finish=0.5"]
+    config, _ = make_config(layers("iql", "pettingzoo", [*words, *falling, "opponent_config=vdn"]), build.REGISTRIES)
+    _, notes = with_run_keys(config, {"t_max": 2 * config.t_max})
+    assert [re.findall(r"here on (\S+) learning", note)[0] for note in notes] == ["the", "bob's"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            {"opponent_config.eve": "mfq"},
+            r"opponent_config expects the names of .* \(alice, bob\), got eve",
+        ),
+        (
+            {"opponent_args.lr": 0.1},
+            r"opponent_args expects the names of .*, got lr\. Write \S+\.alice\.KEY=",
+        ),
+        ({"opponent_args.bob": 3}, r"opponent_args\.bob expects dict, got 3"),
+        ({"opponent_config.bob": 3}, r"opponent_config\.bob expects str, got 3"),
+        ({"opponent_args.bob.lrr": 3}, r"opponent_args\.bob: unknown key 'lrr'"),
+        (
+            {"opponent_args.bob.t_max": 3},
+            r"opponent_args\.bob expects keys of an algorithm, got t_max, which",
+        ),
+        (
+            {"env_args.teams": [], "opponent_config.bob": "mfq"},
+            "opponent_config expects the name of an algorithm",
+        ),
+    ],
+)
+def test_what_teams_cannot_have_is_refused(words: dict[str, Any], message: str) -> None:
+    given = [f"{key}={value}" for key, value in {**CRYPTO, **words}.items()]
+    with pytest.raises(ConfigError, match=message):
+        make_config(layers("iql", "pettingzoo", given), build.REGISTRIES)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ({"opponent_config": "mfq"}, "opponent_config expects env_args.opponent=learner, .* got opponent=random"),
         ({"opponent_args.lr": 0.1}, "opponent_args expects env_args.opponent=learner"),
-        ({"opponent_args.t_max": 5, **BOTH}, "opponent_args expects keys of an algorithm, got t_max, which both sides"),
+        ({"opponent_args.t_max": 5, **BOTH}, "opponent_args expects keys of an algorithm, got t_max, which all sides"),
         ({"opponent_config": "nfq", **BOTH}, "no algs configuration 'nfq'"),
         ({"opponent_args.lrr": 5, **BOTH}, "opponent_args: unknown key 'lrr'"),
         ({"opponent_args.lr": "x", **BOTH}, "opponent_args: lr expects float, got 'x'"),

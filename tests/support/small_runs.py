@@ -46,7 +46,8 @@ def command(folder: Path, algorithm: str, environment: str, **overrides: Any) ->
         f"test_env_args.{key}": env_args[key]
         for key in named_layer("envs", environment).values.get("test_env_args", {})
     }
-    given = [f"{key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}" for key, value in words.items()]
+    dumped = {key: yaml.safe_dump(value, default_flow_style=True, width=10_000) for key, value in words.items()}
+    given = [f"{key}={value.splitlines()[0]}" for key, value in dumped.items()]
     return [f"--config={algorithm}", f"--env-config={environment}", "with", *given]
 
 

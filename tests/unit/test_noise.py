@@ -71,9 +71,9 @@ def test_it_plays_on_from_the_step_that_is_named(tmp_path: Path, monkeypatch: py
             assert all(torch.equal(value, saved[name]) for name, value in side.mac.state_dict().items())
     monkeypatch.undo()
     system, played = found[-1], list[int]()
-    assert system.opponent is not None
-    select = system.opponent.mac.select_actions
-    system.opponent.mac.select_actions = lambda *given: (played.append(given[2]), select(*given))[1]  # type: ignore
+    (opponent,) = system.opponents.values()
+    select = opponent.mac.select_actions
+    opponent.mac.select_actions = lambda *given: (played.append(given[2]), select(*given))[1]  # type: ignore
     _measure(system, steps[-1], 2)
     assert played[0] == steps[-1]
 

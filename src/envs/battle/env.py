@@ -260,8 +260,8 @@ class BattleEnv(TwoSidedEnv):
         return self._battles.world.sides
 
     @property
-    def enemies(self) -> EnvInfo:
-        return self._enemies
+    def others(self) -> dict[str, EnvInfo]:
+        return {"": self._enemies}
 
     def reset(self, seed: int) -> Step:
         if seed < 0:
@@ -275,11 +275,11 @@ class BattleEnv(TwoSidedEnv):
 
     def step(self, action: Tensor) -> Step:
         """Advance every battle. Raises EnvError on actions that do not fit, before any battle has moved."""
-        actions = self._joint_action(action)
+        learners, enemies = self._joint_action(action)
         self._rewards = self._no_rewards()
         done = self._battles.done
         own, other = self._rewards
-        self._battles.advance(actions, ~done, (own.numpy(), other.numpy()))
+        self._battles.advance((learners, enemies), ~done, (own.numpy(), other.numpy()))
         for env in done.nonzero()[0]:
             self._start(int(env), self._episode_stream)
         return self._row()
@@ -376,7 +376,7 @@ class BattleEnv(TwoSidedEnv):
             compact=compact,
         )
 
-    def _look_as_enemies(self) -> tuple[Step, Tensor]:
+    def _look_as(self, team: str) -> tuple[Step, Tensor]:
         return self._look(1, {}), torch.from_numpy(self._battles.t == 0)
 
     def _row(self) -> Step:

@@ -7,6 +7,7 @@ together end the episode. docs/pettingzoo.md says what cannot be imported, and w
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class PettingZooEnv(TwoSidedEnv):
     entry: ``module`` that holds ``parallel_env``, or ``module:callable``.
     kwargs: arguments of that callable.
     team: agents whose name starts so learn; empty: all of them.
+    teams: how the names of other teams start, which each have a policy of their own; empty: the rest is one team.
     pad: agents of one team may differ: `TeamSpaces` says how their observations and actions are made equal.
     downscale: pictures shrink to the means of squares of so many pixels a side; 1: not at all.
     episode_limit: steps after which an episode that still runs is truncated.
@@ -49,6 +51,7 @@ class PettingZooEnv(TwoSidedEnv):
         entry: str,
         kwargs: dict[str, Any],
         team: str,
+        teams: list[str],
         pad: bool,
         downscale: int,
         episode_limit: int,
@@ -60,25 +63,30 @@ class PettingZooEnv(TwoSidedEnv):
             if value < 1:
                 raise EnvError(f"env_args.{key}: expected at least 1, got {value}.")
         envs = [make_parallel_env(entry, kwargs) for _ in range(n_envs)]
-        learners, self._others = split_teams(envs[0].possible_agents, team)
-        if self.opponent != "random" and not self._others:
+        learners, self._teams = split_teams(envs[0].possible_agents, team, teams)
+        if self.opponent != "random" and not self._teams:
             raise EnvError(
                 f"env_args.opponent is '{self.opponent}', but all agents learn. "
                 f"Choose the learners with env_args.team; the agents are {', '.join(learners)}."
             )
+        if teams and self.opponent in ("self_play", "league"):
+            raise EnvError(
+                f"env_args.teams: expected an opponent that can be several, got opponent={self.opponent}. Choose "
+                "learner, checkpoint or random, or leave teams out."
+            )
         self._pad, self._downscale = pad, downscale
         self._spaces = team_spaces(envs[0], learners, pad, downscale)
         self._slots, self._enemy_slots = slice(len(learners)), slice(len(learners), None)
-        agents, both = learners + self._others, self.opponent == "learner"
-        self._games = [Game(env, agents, len(learners), episode_limit, both) for env in envs]
+        agents, all_learn = [*learners, *chain(*self._teams.values())], self.opponent == "learner"
+        self._games = [Game(env, agents, len(learners), episode_limit, all_learn) for env in envs]
         self._entry, self._episode_limit = entry, episode_limit
-        stats = ("survivors", "opponent_return_sum") if self._others else ("survivors",)
+        stats = ("survivors", "opponent_return_sum") if self._teams else ("survivors",)
         self.info = self._describe(self._spaces, len(learners), stats)
 
     @cached_property
-    def enemies(self) -> EnvInfo:
-        """The other agents' side. Raises EnvError when their spaces differ and are not padded."""
-        return self._describe(self._enemy_spaces, len(self._others), ())
+    def others(self) -> dict[str, EnvInfo]:
+        """The other agents' teams. Raises EnvError when spaces differ inside one and are not padded."""
+        return {team: self._describe(self._team_spaces[team], len(agents), ()) for team, agents in self._teams.items()}
 
     def _describe(self, spaces: TeamSpaces, n_agents: int, stats: tuple[str, ...]) -> EnvInfo:
         return EnvInfo(
@@ -145,8 +153,15 @@ class PettingZooEnv(TwoSidedEnv):
             game.env.close()
 
     @cached_property
-    def _enemy_spaces(self) -> TeamSpaces:
-        return team_spaces(self._games[0].env, self._others, self._pad, self._downscale)
+    def _team_spaces(self) -> dict[str, TeamSpaces]:
+        env = self._games[0].env
+        return {team: team_spaces(env, agents, self._pad, self._downscale) for team, agents in self._teams.items()}
+
+    def _team_slots(self, team: str) -> slice:
+        """Return where the agents of another team are."""
+        agents = self._teams[team]
+        start = self._games[0].agents.index(agents[0])
+        return slice(start, start + len(agents))
 
     def _random_action(self, stream: torch.Generator) -> Tensor:
         """Draw uniform random legal actions (E, M) int64 of the M agents that do not learn."""
@@ -154,7 +169,7 @@ class PettingZooEnv(TwoSidedEnv):
         return torch.rand(legal.shape, generator=stream).masked_fill(~legal, -1).argmax(-1)
 
     def _acting(self, side: int) -> np.ndarray:
-        slots = (self._slots, self._enemy_slots)[side]
+        slots = self._team_slots(list(self._teams)[side - 1]) if side else self._slots
         return self._alive(slots) & ~np.array([[game.done] for game in self._games])
 
     def _lead(self) -> np.ndarray:
@@ -165,7 +180,7 @@ class PettingZooEnv(TwoSidedEnv):
 
     def _require_own_actions(self, joint: np.ndarray) -> None:
         """Raise EnvError where an agent of a padded team is told (E, P) to do what only others can."""
-        acting = np.concatenate((self._acting(0), self._acting(1)), axis=1)
+        acting = self._alive(slice(None)) & ~np.array([[game.done] for game in self._games])
         game = self._games[0]
         for env, agent in np.argwhere(acting & (joint >= game.n_actions)):
             raise EnvError(
@@ -196,9 +211,9 @@ class PettingZooEnv(TwoSidedEnv):
             avail=None if legal is None else legal.to(self.device),
         )
 
-    def _look_as_enemies(self) -> tuple[Step, Tensor]:
+    def _look_as(self, team: str) -> tuple[Step, Tensor]:
         first = torch.tensor([not game.actions for game in self._games], device=self.device)
-        return self._look(self._enemy_slots, self._enemy_spaces, {}), first
+        return self._look(self._team_slots(team), self._team_spaces[team], {}), first
 
     def _row(self) -> Step:
         survivors = self._alive(self._slots).sum(axis=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import metadata
 from typing import Any
 
@@ -92,13 +92,40 @@ def _no_parallel_env(entry: str, made: type) -> EnvError:
     return EnvError(f"env_args.entry: expected '{entry}' to make a ParallelEnv or AECEnv, got {made.__name__}.")
 
 
-def split_teams(agents: list[str], team: str) -> tuple[list[str], list[str]]:
-    """Return the agents whose name starts with ``team``, and the rest. Raises EnvError when no name does."""
-    learners = [agent for agent in agents if agent.startswith(team)]
-    if not learners:
-        prefixes = sorted({stem(agent) for agent in agents})
-        raise EnvError(f"env_args.team: no agent's name starts with '{team}'. Names start with {', '.join(prefixes)}.")
-    return learners, [agent for agent in agents if not agent.startswith(team)]
+def split_teams(agents: list[str], team: str, others: Sequence[str] = ()) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the agents whose name starts with ``team``, and the rest by team.
+
+    ``others``: how the names of those teams start; without any, all are one team, called "". Raises EnvError for a
+    team of nobody, and for agents of several or of none.
+    """
+    learners = _named(agents, "team", team)
+    rest = [agent for agent in agents if agent not in learners]
+    if not others:
+        return learners, {"": rest} if rest else {}
+    for name in others:
+        if not re.fullmatch(r"[\w-]+", name):
+            raise EnvError(
+                f"env_args.teams: expected letters, digits, _ and -, which begin agents' names, got {name!r}."
+            )
+    teams = {name: _named(agents, "teams", name) for name in others}
+    for agent in agents:
+        whose = [name for name in (team, *others) if agent.startswith(name)]
+        if len(whose) != 1:
+            raise EnvError(
+                f"env_args.teams: expected every agent in one team, {agent} is in {' and '.join(whose) or 'none'}. "
+                f"Choose names for team and teams that each begin the names of other agents; they are "
+                f"{', '.join(agents)}."
+            )
+    return learners, teams
+
+
+def _named(agents: list[str], key: str, start: str) -> list[str]:
+    """Return the agents whose name starts so. Raises EnvError, naming ``key``, when no name does."""
+    found = [agent for agent in agents if agent.startswith(start)]
+    if not found:
+        starts = sorted({stem(agent) for agent in agents})
+        raise EnvError(f"env_args.{key}: no agent's name starts with '{start}'. Names start with {', '.join(starts)}.")
+    return found
 
 
 class Game:

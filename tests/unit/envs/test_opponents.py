@@ -55,7 +55,7 @@ def test_random_covers_all_actions_and_never_looks(monkeypatch: pytest.MonkeyPat
     env.reset(0)
     played = []
     monkeypatch.setattr(env._battles, "advance", lambda actions, moving, reward: played.append(actions[1]))
-    monkeypatch.setattr(env, "_look_as_enemies", None)  # a random opponent must not pay for observations
+    monkeypatch.setattr(env, "_look_as", None)  # a random opponent must not pay for observations
     env.step(STAY)
     assert played[0].shape == (2, 100)
     assert np.unique(played[0]).tolist() == list(range(21))
@@ -137,7 +137,7 @@ def test_a_policy_plays_any_number_of_enemies(algorithm: str, changes: dict[str,
     for _ in range(5):
         system.runner.collect(0, system.rows)
     assert isinstance(system.runner.env, TwoSidedEnv)
-    opponent = system.runner.env._policy
+    opponent = system.runner.env._policies[""]
     assert isinstance(opponent, MACPolicy)
     assert opponent.memory is not None
     assert opponent.memory.prev_action.shape == (system.config.batch_size_run, 4)
@@ -147,11 +147,10 @@ def test_a_policy_plays_any_number_of_enemies(algorithm: str, changes: dict[str,
 def repeats(env: Env) -> bool:
     """Whether the opponent does the same again with other random numbers."""
     assert isinstance(env, TwoSidedEnv)
-    assert env._policy is not None
     env.reset(1)
-    step, _ = env._look_as_enemies()
+    step, _ = env._look_as("")
     first = torch.ones(env.n_envs, dtype=torch.bool)
-    one, other = (env._policy(step, first, torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    one, other = (env._policies[""](step, first, torch.Generator().manual_seed(seed)) for seed in (1, 2))
     return torch.equal(one, other)
 
 

@@ -132,6 +132,7 @@ def imported(
     limit: int = 100,
     pad: bool = False,
     downscale: int = 1,
+    teams: tuple[str, ...] = (),
 ) -> PettingZooEnv:
     return PettingZooEnv(
         n_envs,
@@ -139,6 +140,7 @@ def imported(
         entry=entry,
         kwargs=kwargs,
         team=team,
+        teams=list(teams),
         pad=pad,
         downscale=downscale,
         opponent=opponent,
@@ -333,6 +335,48 @@ def test_opponent_policy_sees_the_others_and_plays_them() -> None:
     returns = [env.step(actions(env, t)).info["opponent_return_sum"].item() for t in range(5)]
     assert returns == [10.0, 21.0, 33.0, 0.0, 10.0]
     assert policy.first == [True, False, False, False, True]
+
+
+def test_every_team_is_played_by_a_policy_of_its_own() -> None:
+    """Its agents need not stand side by side in ``possible_agents``; observations and actions go to the right ones."""
+    names = ["c_0", "b_0", "a_0", "c_1"]
+    env = imported(f"{__name__}:Roster", {"names": names, "end": [3] * 4}, 1, "a", "checkpoint", teams=("b", "c"))
+    assert {team: info.n_agents for team, info in env.others.items()} == {"b": 1, "c": 2}
+    of_b, of_c = Follow(), Follow()
+    env.set_opponent(of_b, "b")
+    with pytest.raises(EnvError, match="nobody plays the enemies c: call"):
+        env.reset(seed=0)
+    env.set_opponent(of_c, "c")
+    for start in (env.reset(seed=0), *(env.step(actions(env, t)) for t in range(2))):
+        assert start.obs.shape[1] == 1
+    assert len(of_b.first) == len(of_c.first) == 2
+    chosen = [dict(zip(env._games[0].agents, taken, strict=True)) for taken in env._games[0].actions]
+    assert [taken["c_0"] for taken in chosen] == [taken["c_1"] for taken in chosen] == [0, 1]
+    with pytest.raises(EnvError, match=r"expected a game of two sides, got 2 teams beside the learners \(b, c\)"):
+        _ = env.enemies
+
+
+@pytest.mark.parametrize(
+    ("teams", "message"),
+    [
+        (["b"], r"expected every agent in one team, c_0 is in none\. Choose names .* they are a_0, b_0, c_0"),
+        (["b", "c", "c_0"], "expected every agent in one team, c_0 is in c and c_0"),
+        (["a_0", "b", "c"], "expected every agent in one team, a_0 is in a and a_0"),
+        (["b", "c", "d"], r"env_args\.teams: no agent's name starts with 'd'\. Names start with a, b, c"),
+        (
+            ["b", "../c"],
+            r"env_args\.teams: expected letters, digits, _ and -, which begin .*, got '\.\./c'",
+        ),
+    ],
+)
+def test_teams_that_are_none_are_refused(teams: list[str], message: str) -> None:
+    with pytest.raises(EnvError, match=message):
+        imported(f"{__name__}:Roster", {"names": ["a_0", "b_0", "c_0"], "end": [1] * 3}, team="a", teams=tuple(teams))
+
+
+def test_one_policy_cannot_be_several_teams() -> None:
+    with pytest.raises(EnvError, match="expected an opponent that can be several, got opponent=self_play"):
+        imported(f"{__name__}:Roster", {"end": [1, 1]}, team="a_0", teams=("a_1",), opponent="self_play")
 
 
 def test_opponent_policy_hears_which_side_earned_more() -> None:
