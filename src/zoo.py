@@ -1,7 +1,7 @@
-"""``python src/zoo.py [ls|play NAME|add RUN ...|rm NAME ...]``: trained policies under names, with cards and curves.
+"""``python src/zoo.py [ls|play NAME|add RUN ...|film [NAME ...]|rm NAME ...]``: trained policies with their cards.
 
 ``ls``, also without a word, lists them; ``play`` plays one as evaluate.py plays a run's; ``add`` takes those of
-recorded runs in.
+recorded runs in; ``film`` gives them the films of their cards.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from config import trust
-from experiments.playing import add_options
+from experiments.playing import add_options, add_picture_options
 from experiments.playing import play as play_again
 from utils.cli import command_parser, divided, exit_code
 from utils.paths import default_results, default_zoo
@@ -31,10 +31,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "play battle/hmf_s1 with env_args.opponent=random",
         "add 3 5",
         "add --experiment final_bar name=hmf 'seed<=4'",
+        "film --every 2",
     )
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--zoo", type=Path, default=default_zoo(), metavar="DIR", help="default: %(default)s")
-    commands = parser.add_subparsers(required=True, metavar="ls|play|add|rm")
+    commands = parser.add_subparsers(required=True, metavar="ls|play|add|film|rm")
 
     def added(command: Any) -> argparse.ArgumentParser:
         one = commands.add_parser(command.__name__, help=command.__doc__, parents=[where], allow_abbrev=False)
@@ -55,6 +56,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     adding.add_argument("--step", default="newest", help="step of a checkpoint, best or newest (default)")
     adding.add_argument("--task", metavar="NAME", help="what to call the task (default: the environment)")
     trust.add_option(adding)
+    filming = added(film)
+    filming.add_argument("names", nargs="*", metavar="NAME", help="default: those without a film")
+    filming.add_argument("--seed", type=int, default=0, help="of the episode")
+    add_picture_options(filming, ("side", "group"))
+    trust.add_option(filming)
     added(rm).add_argument("names", nargs="+", metavar="NAME")
     for one in (playing, adding):
         one.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
@@ -114,6 +120,23 @@ def add(arguments: argparse.Namespace) -> None:
     )
     for policy in kept:
         print(f"run {policy.card['run']}, step {policy.card['step']} -> {arguments.zoo / policy.name}")
+
+
+def film(arguments: argparse.Namespace) -> None:
+    """write a greedy episode of policies as the films of their cards"""
+    from experiments.evaluation import Evaluation
+    from experiments.video import film as write
+    from policies.keep import refresh
+    from policies.zoo import entries, find
+
+    chosen = [find(name, arguments.zoo) for name in arguments.names]
+    for entry in chosen or [entry for entry in entries(arguments.zoo) if not entry.film.exists()]:
+        playing = Evaluation.of_policy(
+            entry.policy().parent, entry.folder, [], episodes=1, seed=arguments.seed, trust=arguments.trust
+        )
+        write(playing, entry.film, arguments.colour, arguments.fps, arguments.every)
+        print(f"written: {entry.film}")
+        refresh(arguments.zoo)
 
 
 def rm(arguments: argparse.Namespace) -> None:

@@ -26,10 +26,15 @@ def add_options(parser: argparse.ArgumentParser, colours: Sequence[str]) -> None
         metavar="PATH",
         help="also write one episode as .gif, .mp4, .png (one sheet) or folder (default: a GIF beside the statistics)",
     )
+    add_picture_options(parser, colours)
+    trust.add_option(parser)
+
+
+def add_picture_options(parser: argparse.ArgumentParser, colours: Sequence[str]) -> None:
+    """Add how a film looks."""
     parser.add_argument("--colour", choices=colours, default="side")
     parser.add_argument("--fps", type=count, default=12, help="pictures a second")
     parser.add_argument("--every", type=count, default=1, help="steps between pictures")
-    trust.add_option(parser)
 
 
 def play(chosen: Evaluation, arguments: argparse.Namespace, title: str) -> None:

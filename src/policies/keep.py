@@ -26,7 +26,7 @@ from config.trust import Trust
 from policies.base import PolicyError
 from policies.card import facts, sheet
 from policies.take import recorded_policy
-from policies.zoo import CARD, HEAD, POLICY, Entry, entries
+from policies.zoo import CARD, FILM, HEAD, POLICY, Entry, entries
 from records import checkpoint
 from records.files import Curve
 from records.identity import identity
@@ -37,7 +37,7 @@ from utils.atomic import write_atomic
 from utils.errors import InputError
 from utils.words import word
 
-PAGE, TABLE, CURVES = "README.md", "table.md", "curves"
+PAGE, TABLE, CURVES, SHEET = "README.md", "table.md", "curves", "card.md"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def prepared(
     }
     name = f"{card['task']}/{card['method']}_s{card['seed']}"
     files |= {checkpoint.digest_file(Path(file)).name: f"{digest}\n".encode() for file, digest in digests.items()}
-    files |= {"card.md": markdown(name, card).encode(), CARD: json.dumps(card, indent=1).encode()}
+    files[CARD] = json.dumps(card, indent=1).encode()
     return Kept(name, card, files)
 
 
@@ -166,8 +166,9 @@ def training_command(config: Config, store: FileStore, record: RunRecord) -> str
     )
 
 
-def markdown(name: str, card: Mapping[str, Any]) -> str:
+def markdown(entry: Entry) -> str:
     """Write a card for people."""
+    name, card = entry.name, entry.card
     minutes = "not recorded" if card["cpu_minutes"] is None else f"{card['cpu_minutes']:.1f}, without evaluations"
     rows = {**facts(card), "CPU minutes of training": minutes, "SHA-256 of policy.pt": card["sha256"]}
     commands = {
@@ -176,7 +177,8 @@ def markdown(name: str, card: Mapping[str, Any]) -> str:
         "Film it:": f"python src/zoo.py play {name} --episodes 1 --video {Path(name).name}.gif",
     }
     body = "\n\n".join(f"{what}\n\n    {line}" for what, line in commands.items())
-    return sheet(name, rows, body, card)
+    shown = f"![A greedy episode of {name}]({FILM})\n\n" if entry.film.exists() else ""
+    return sheet(name, rows, f"{shown}{body}", card)
 
 
 def remove(entry: Entry) -> None:
@@ -187,8 +189,10 @@ def remove(entry: Entry) -> None:
 
 
 def refresh(zoo: Path) -> None:
-    """Write the table of what is in the zoo, a picture of the curves of every task, and the page that shows them."""
+    """Write cards for people, the table of what is in the zoo, every task's curves, and the page that shows them."""
     there = entries(zoo)
+    for entry in there:
+        write_atomic(entry.folder / SHEET, markdown(entry).encode())
     by_task: dict[str, list[Entry]] = defaultdict(list)
     for entry in there:
         if entry.card["curve"]:
@@ -208,9 +212,16 @@ def overview(there: Sequence[Entry], drawn: Sequence[str]) -> str:
         f"{described(RETURN)}: mean of the last {TAIL} evaluations in training, of fewer where there were fewer. CPU "
         "minutes: of training, without evaluations."
     )
-    rows = [[f"[{entry.name}]({entry.name}/card.md)", *entry.facts] for entry in there]
+    rows = [
+        [
+            f"[{entry.name}]({entry.name}/{SHEET})",
+            *entry.facts,
+            f"[film]({entry.name}/{FILM})" if entry.film.exists() else "–",
+        ]
+        for entry in there
+    ]
     pictures = "".join(f"\n![{task}: learning curves]({task}/{CURVES}.png)\n" for task in drawn)
-    return f"{Table(caption, HEAD, rows).markdown()}{pictures}"
+    return f"{Table(caption, [*HEAD, 'film'], rows).markdown()}{pictures}"
 
 
 def picture(task: str, own: Sequence[Entry]) -> Any:

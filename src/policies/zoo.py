@@ -14,6 +14,7 @@ from utils.words import nearest
 
 PREFIX = "zoo:"  # may stand before a name
 CARD, POLICY = "card.json", "policy.pt"  # the latter as in records.checkpoint, which waits for torch
+FILM = "film.gif"
 HEAD = ("name", "task", "method", "seed", "return", "CPU minutes")
 NEEDED = ("task", "method", "seed", "evaluation", "cpu_minutes", "curve", "sha256")  # of a card
 
@@ -39,6 +40,11 @@ class Entry:
             f"{found['value']:.4g}" if found else "–",
             "–" if minutes is None else f"{minutes:.1f}",
         )
+
+    @property
+    def film(self) -> Path:
+        """Where its film is, or will be."""
+        return self.folder / FILM
 
     def policy(self) -> Path:
         """Return its file. Raises PolicyError where it is not what was put there."""

@@ -161,6 +161,29 @@ def test_enemies_that_learned_go_with_the_policy(tmp_path: Path) -> None:
     assert played["opponent_checkpoint"] == str(tmp_path / "zoo/battle/iql_s1/enemy_policy.pt")
 
 
+def test_films_are_shown_by_cards_and_table(filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "zoo"
+    shutil.copytree(filled, copy)
+    assert "film" not in (copy / "bar/hmf_s1/card.md").read_text()
+    capsys.readouterr()
+    assert zoo.main(["film", "bar/hmf_s1", "--zoo", str(copy), "--colour", "group"]) == 0
+    assert capsys.readouterr().out == f"written: {copy}/bar/hmf_s1/film.gif\n"
+    first = (copy / "bar/hmf_s1/film.gif").read_bytes()
+    assert "](film.gif)" in (copy / "bar/hmf_s1/card.md").read_text()
+    rows = {line.split("]")[0][3:]: line for line in (copy / PAGE).read_text().splitlines() if line.startswith("| [")}
+    assert rows["bar/hmf_s1"].endswith("| [film](bar/hmf_s1/film.gif) |")
+    assert rows["battle/iql_s1"].endswith("| – |")
+    assert zoo.main(["film", "--zoo", str(copy), "--every", "3"]) == 0, "all that have none"
+    assert capsys.readouterr().out.splitlines() == [
+        f"written: {copy}/{name}/film.gif" for name in ("bar/hmf_s2", "battle/iql_s1")
+    ]
+    assert (copy / "bar/hmf_s1/film.gif").read_bytes() == first
+    assert "](film.gif)" in (copy / "battle/iql_s1/card.md").read_text()
+    assert "--colour=group: iql has no groups" in refused(
+        capsys, "film", "battle/iql_s1", "--zoo", copy, "--colour", "group"
+    )
+
+
 def test_what_is_removed_is_gone_from_the_page(filled: Path, tmp_path: Path) -> None:
     copy = tmp_path / "zoo"
     shutil.copytree(filled, copy)
@@ -238,5 +261,5 @@ def test_the_committed_zoo_is_what_its_cards_say(tmp_path: Path) -> None:
     copy = tmp_path / "zoo"
     shutil.copytree(ROOT / "zoo", copy)
     refresh(copy)
-    for name in (PAGE, TABLE):
+    for name in (PAGE, TABLE, *(path.relative_to(copy) for path in copy.glob("*/*/card.md"))):
         assert (copy / name).read_text() == (ROOT / "zoo" / name).read_text(), "run src/zoo.py add"
