@@ -38,6 +38,9 @@ def measured(
     """Field of `Noise` -> tasks with its value for every run; ``names``: see `analysis.collect.arrange`."""
     found: dict[str, dict[int, Curve]] = {field.name: {} for field in fields(Noise)}
     for record in records:
+        if record.config["t_max"] == 1:
+            say(f"run {record.id} ({record.config['name']}): left out, t_max=1 only plays")
+            continue
         noise = measure(store.folder(record.id), step, n_batches, SEED, trust)
         say(
             f"run {record.id} ({record.config['name']}): " + ", ".join(f"{k} {v:.3g}" for k, v in asdict(noise).items())

@@ -12,6 +12,7 @@ import build
 from config.loader import Layer, layers, named_layer, parse_overrides
 from config.resolve import make_config
 from config.schema import Config, ConfigError, check_value, from_values
+from config.trust import NOTHING, Trust
 from records.files import RecordError
 from records.identity import identity
 from records.query import flatten, parse_condition
@@ -79,14 +80,15 @@ def load_experiment(name: str) -> tuple[Experiment, str]:
     return experiment, where
 
 
-def plan_run(algorithm: str, environment: str, overrides: Mapping[str, Any], where: str, method: str) -> PlannedRun:
-    """One run of main.py with flat ``overrides``. Raises ConfigError or RegistryError."""
+def plan_run(
+    algorithm: str, environment: str, overrides: Mapping[str, Any], where: str, method: str, trust: Trust = NOTHING
+) -> PlannedRun:
+    """One run of main.py with flat ``overrides``, which may import what ``trust`` says. Raises InputError."""
     words = [word(key, value) for key, value in overrides.items()]
     stack = [*layers(algorithm, environment, [])[:-1], Layer(where, parse_overrides(words).values)]
-    config, _ = make_config(stack, build.REGISTRIES)
-    return PlannedRun(
-        method, environment, config, (f"--config={algorithm}", f"--env-config={environment}", "with", *words)
-    )
+    config, _ = make_config(stack, build.REGISTRIES, trust)
+    options = (f"--config={algorithm}", f"--env-config={environment}", *trust.words())
+    return PlannedRun(method, environment, config, (*options, "with", *words))
 
 
 def plan(experiment: Experiment, where: str, results: Path) -> list[PlannedRun]:

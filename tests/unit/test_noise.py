@@ -38,6 +38,7 @@ def test_a_table_of_methods(regime: str, tmp_path: Path) -> None:
         given = {"td_level": "agent"} if name == "hmf_agent_credit" else {}
         algorithm = name.removesuffix("_agent_credit")
         assert run(tmp_path, algorithm, "battle", name=name, **keys, **given) == 0
+    assert run(tmp_path, "frozen", "battle", t_max=1, **keys) == 0, "learns nothing, and is left out"
     words = ["--batches", "3", "--results", str(tmp_path), "--out", str(tmp_path / "out")]
     assert noise.main(words) == 0
     head, *rows = csv.reader((tmp_path / "out" / "noise.csv").read_text().splitlines())
