@@ -18,14 +18,14 @@ for option in "$@"; do
 done
 
 python=""
-for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
-  if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then
+for candidate in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do
+  if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null; then
     python="$candidate"
     break
   fi
 done
 if [ -z "$python" ]; then
-  echo "error: needs Python 3.11 to 3.13; install one, or name it: PYTHON=/path/to/python3.11 ./install_dependencies.sh" >&2
+  echo "error: needs Python 3.11 to 3.14; install one, or name it: PYTHON=/path/to/python3.11 ./install_dependencies.sh" >&2
   exit 1
 fi
 

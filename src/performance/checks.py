@@ -28,7 +28,7 @@ RowArguments = tuple["RowSpec", str, int]  # the spec, what keeps rows, how many
 
 INSTALL = "Run ./install_dependencies.sh and use .venv/bin/python."
 GIB = 2**30
-PYTHONS = ((3, 11), (3, 14))  # from, below
+PYTHONS = ((3, 11), (3, 15))  # from, below
 
 TINY_BATTLE = """
 import build, torch
@@ -68,7 +68,7 @@ def check_python() -> Finding:
     if PYTHONS[0] <= version < PYTHONS[1]:
         return ok(f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}")
     return fail(
-        f"{version[0]}.{version[1]}: needs 3.11 to 3.13. Install one of them and run ./install_dependencies.sh."
+        f"{version[0]}.{version[1]}: needs 3.11 to 3.14. Install one of them and run ./install_dependencies.sh."
     )
 
 

@@ -158,6 +158,11 @@ def test_sacred_needs_no_setuptools_and_leaves_no_stand_in() -> None:
         assert {"sacred"} <= packages_after(f"{program}assert {left}")
 
 
+def test_sacred_needs_no_finder_that_python_has_removed() -> None:
+    program = "import pkgutil\nvars(pkgutil).pop('find_loader', None)\nimport utils.sacred\n"
+    assert {"sacred"} <= packages_after(f"{program}assert not hasattr(pkgutil, 'find_loader')")
+
+
 def test_utils_need_neither_the_database_nor_the_recorder() -> None:
     assert not {"pymongo", "sacred", "torch"} & packages_after("from utils.progress import Progress")
 
