@@ -30,6 +30,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="RETURN",
         help=f"how soon methods get there, in steps and CPU seconds, beside --reference; {REFERENCE}: its mean end",
     )
+    parser.add_argument(
+        "--across", metavar="KEY", help="scores and costs over a number that differs: env_args.n_agents, n_groups, ..."
+    )
     parser.add_argument("--claims", type=Path, metavar="YAML", help="table of verdicts on these claims")
     parser.add_argument(
         "--page", action="append", default=[], type=Path, metavar="MD", help="refresh its tables; may be repeated"
@@ -71,6 +74,7 @@ def report(argv: Sequence[str]) -> None:
         names=names,
         reference=reference,
         reach=arguments.reach,
+        across=arguments.across,
         claims=arguments.claims,
         pages=arguments.page,
         out=arguments.out,

@@ -17,6 +17,8 @@ for experiment in "${experiments[@]}"; do
     cp "results/tmp/$experiment/results.md" "$out/$experiment.md"
     cp "results/tmp/$experiment/runs.md" "$out/${experiment}_runs.md"
 done
+"$python" src/report.py --experiment groups_bar --across n_groups --out results/tmp/groups_bar >/dev/null
+cp results/tmp/groups_bar/across.png "$out/groups_bar.png"
 "$python" src/noise.py --experiment credit_bar --out results/tmp/noise
 cp results/tmp/noise/noise.md "$out/noise_bar.md"
 "$python" src/report.py --experiment credit_bar --out results/tmp/credit_bar --page docs/credit.md >/dev/null

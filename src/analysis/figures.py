@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
+from analysis.across import SCORE, Panel
 from analysis.collect import Task
 from analysis.speed import Speed
-from analysis.statistics import Array, Estimate, curve_band, on_common_steps
+from analysis.statistics import Array, Estimate, curve_band, estimate, on_common_steps
 from records.files import RecordError
 
 COLUMNS = 3  # panels side by side
@@ -89,6 +90,45 @@ def speed_curves(speed: Speed, metric: str, caption: str) -> Figure:
     return captioned(figure, caption)
 
 
+def across_lines(panels: Sequence[Panel], key: str, metric: str, caption: str) -> Figure:
+    """Draw scores and CPU seconds of methods over the number ``key``, a row per panel, with intervals."""
+    names = sorted({name for panel in panels for name in panel.lines})
+    colour = {name: DISTINCT[index % len(DISTINCT)] for index, name in enumerate(names)}
+    figure = Figure(figsize=(12, 4 * len(panels) + 1), layout="constrained")
+    handles = {}
+    for (left, right), panel in zip(figure.subplots(len(panels), 2, squeeze=False), panels, strict=True):
+        numbers = sorted({number for line in panel.lines.values() for number in line})
+        for name, line in panel.lines.items():
+            scores = {number: estimate([method.array(SCORE)]) for number, method in line.items()}
+            handles[name] = error_bars(left, scores, colour[name])
+            costs = {number: panel.cost(name, number) for number in line}
+            error_bars(right, {number: cost for number, cost in costs.items() if cost is not None}, colour[name])
+        for axis, what in ((left, f"{SCORE} of {metric}"), (right, "CPU seconds of training")):
+            if numbers[0] > 0 and numbers[-1] >= 4 * numbers[0]:
+                axis.set_xscale("log")
+            axis.set(title=panel.label, xlabel=key, ylabel=what)
+            axis.set_xticks(numbers, [f"{number:g}" for number in numbers])
+            axis.minorticks_off()
+    figure.legend([handles[name] for name in names], names, loc="outside right upper", fontsize="small")
+    return captioned(figure, caption)
+
+
+def error_bars(axis: Axes, points: Mapping[float, Estimate], colour: Any) -> Any:
+    """Draw estimates over numbers as a line with their intervals; return the line."""
+    numbers = sorted(points)
+    value, low, high = bounds([points[number] for number in numbers])
+    error = np.stack([value - low, high - value]).clip(min=0)
+    return axis.errorbar(numbers, value, yerr=error, marker="o", capsize=3, color=colour)
+
+
+def bounds(found: Sequence[Estimate]) -> tuple[Array, Array, Array]:
+    """Return values and the ends of their intervals, (n,) each; the value where there is no interval."""
+    value = np.array([one.value for one in found])
+    low = np.array([one.value if one.low is None else one.low for one in found])
+    high = np.array([one.value if one.high is None else one.high for one in found])
+    return value, low, high
+
+
 def longest_run(task: Task) -> int:
     """Return the number of steps of the longest run."""
     return max(curve.steps[-1] for method in task.methods for curve in method.curves.values())
@@ -120,9 +160,7 @@ def difference_bars(panels: Mapping[str, Mapping[str, Estimate]], metric: str, c
     axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights).flat
     for axis, (task, bars) in zip(axes, panels.items(), strict=True):
         place = np.arange(len(bars))
-        value = np.array([bar.value for bar in bars.values()])
-        low = np.array([bar.value if bar.low is None else bar.low for bar in bars.values()])
-        high = np.array([bar.value if bar.high is None else bar.high for bar in bars.values()])
+        value, low, high = bounds(list(bars.values()))
         # A percentile interval need not contain the value; error bars must not be negative.
         error = np.stack([value - low, high - value]).clip(min=0)
         axis.barh(place, value, xerr=error, capsize=3, color=np.where(value < 0, "tab:red", "tab:green"), alpha=0.7)

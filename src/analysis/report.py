@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import figures
+from analysis.across import Panel, across_table, panels
 from analysis.claims import Claim, load_claims, verdicts
 from analysis.collect import Task, arrange, collect, cpu_curves, curves_of, wall_minutes
 from analysis.comparison import (
@@ -48,15 +49,16 @@ def write(
     names: Mapping[str, str],
     reference: str | None,
     reach: str | None,
+    across: str | None,
     claims: Path | None,
     pages: Sequence[Path],
     out: Path,
 ) -> tuple[dict[str, Table], list[str]]:
     """Write the report on ``records`` into the folder ``out`` and bring ``pages`` up to date.
 
-    ``names``: see `arrange`; ``reach``: see `measured`, needs a reference. Returns its tables by name, and the tasks
-    that were left out because they have no run of ``reference``. Raises RecordError or ConfigError for what does not
-    fit, before anything is written.
+    ``names``: see `arrange`; ``reach``: see `measured`, needs a reference; ``across``: see `panels`. Returns its tables
+    by name, and the tasks that were left out because they have no run of ``reference``. Raises RecordError or
+    ConfigError for what does not fit, before anything is written.
     """
     tasks = collect(store, records, metric, names)
     if not tasks:
@@ -66,7 +68,7 @@ def write(
     for page in pages:
         check(page)
     tables = make_tables(tasks, metric, reference, claimed) | {"runs": runs_table(records)}
-    speeds: list[Speed] = []
+    speeds, series = list[Speed](), list[Panel]()
     costs = arrange(records, cpu_curves(store, records), names)
     kept = {task.label for task in tasks}
     columns = {"minutes": arrange(records, wall_minutes(records), names), "CPU s": costs}
@@ -76,10 +78,16 @@ def write(
     if reference and reach:
         speeds = measured(tasks, costs, reference, reach)
         tables["speed"] = speed_table(speeds, metric)
+    if across:
+        series = panels(tasks, columns["CPU s"], across)
+        tables["across"] = across_table(series, across, metric, reference)
     if metric == RETURN:
         swing = swing_table(tasks, arrange(records, curves_of(store, records, ONLINE)[0], names))
         tables |= {"swing": swing} if swing.rows else {}
     write_files(tasks, tables, metric, reference, speeds, out)
+    if series:
+        caption = tables["across"].caption
+        figures.write(figures.across_lines(series, str(across), metric, caption), out / "across")
     for page in pages:
         fill(page)
     return tables, left_out

@@ -261,5 +261,6 @@ def test_the_committed_zoo_is_what_its_cards_say(tmp_path: Path) -> None:
     copy = tmp_path / "zoo"
     shutil.copytree(ROOT / "zoo", copy)
     refresh(copy)
-    for name in (PAGE, TABLE, *(path.relative_to(copy) for path in copy.glob("*/*/card.md"))):
-        assert (copy / name).read_text() == (ROOT / "zoo" / name).read_text(), "run src/zoo.py add"
+    for written in (copy / PAGE, copy / TABLE, *copy.glob("*/*/card.md")):
+        there = ROOT / "zoo" / written.relative_to(copy)
+        assert written.read_text() == there.read_text(), "run src/zoo.py add"
