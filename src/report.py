@@ -23,6 +23,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--experiment", action="append", default=[], metavar="NAME", help="only its runs; may be repeated"
     )
+    parser.add_argument(
+        "--score",
+        choices=("final", "tail"),
+        default="final",
+        help="by which methods are compared: the last evaluation (default), or the mean of the last five",
+    )
     parser.add_argument("--reference", metavar="METHOD", help="ablation table: differences to this method")
     parser.add_argument(
         "--reach",
@@ -72,6 +78,7 @@ def report(argv: Sequence[str]) -> None:
         records,
         metric=arguments.metric,
         names=names,
+        score=arguments.score,
         reference=reference,
         reach=arguments.reach,
         across=arguments.across,

@@ -31,10 +31,18 @@ for task in "${tasks[@]}"; do
         "$python" src/report.py --experiment final_bar --metric test_exploitability --out results/tmp/exploitability
         cp results/tmp/exploitability/results.md "$out/bar/exploitability.md"
     fi
-    "$python" src/report.py --experiment "final_$task" --reference hmf --claims "$out/claims_$task.yaml" \
+    "$python" src/report.py --experiment "final_$task" --score tail --reference hmf --claims "$out/claims_$task.yaml" \
         --out "$out/$task" --page results/final/README.md
     # The records behind the tables, without checkpoints.
     "$python" src/sweep.py "final_$task" --dry-run | sed -n 's/^finished as run \([0-9]*\) .*/\1/p' | sort -n |
         sed 's|.*|&/config.json\n&/run.json\n&/info.json\n&/metrics.jsonl|' |
         tar -cJf "$out/$task/records.tar.xz" -C results/sacred -T -
 done
+# One table of all tasks that are finished; needs their records in results/sacred.
+finished=()
+for task in bar battle spread pursuit; do
+    [ ! -e "$out/$task/results.csv" ] || finished+=(--experiment "final_$task")
+done
+if [ ${#finished[@]} -gt 2 ]; then
+    "$python" src/report.py "${finished[@]}" --score tail --reference hmf --out "$out/all" --page results/final/README.md
+fi

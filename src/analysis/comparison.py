@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from analysis.collect import SCORES, Method, Task, matched
+from analysis.collect import SCORES, TAIL, Method, Task, matched
 from analysis.statistics import LEVEL, RESAMPLES, Estimate, estimate, improvement, min_max_scaled, paired_difference
 from analysis.tables import Cell, Table
 from records.files import RecordError
@@ -16,6 +16,7 @@ from utils.words import nearest
 RETURN = "test_return_mean"
 ONLINE = "test_online_return_mean"
 LAST = 5  # evaluations whose swing is measured
+MEANT = {"final": "the last evaluation", "tail": f"the mean of the last {TAIL} evaluations"}
 CONVENTIONS = {
     "return_mean": "an episode's summed rewards, mean over the initial agents",
     "return_sum": "an episode's summed rewards, sum over the agents",
@@ -109,12 +110,12 @@ def side_by_side(columns: Mapping[str, Sequence[Task]]) -> list[list[Cell]]:
     return [[task, method, *(cells.get((task, method, name)) for name in columns)] for task, method in pairs]
 
 
-def overview_table(tasks: Sequence[Task], metric: str) -> Table:
-    """Tabulate the last evaluation of every method, a row, on every task, a column; None where it did not run."""
-    columns = [{method.label: estimate([method.array("final")]) for method in task.methods} for task in tasks]
+def overview_table(tasks: Sequence[Task], metric: str, score: str) -> Table:
+    """Tabulate ``score`` of every method, a row, on every task, a column; None where it did not run."""
+    columns = [{method.label: estimate([method.array(score)]) for method in task.methods} for task in tasks]
     names = sorted({name for column in columns for name in column})
     rows: list[list[Cell]] = [[name, *(column.get(name) for column in columns)] for name in names]
-    caption = f"{described(metric)}: the last evaluation. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+    caption = f"{described(metric)}: {MEANT[score]}. {IQM} with {INTERVAL}. {FEW_SEEDS}"
     return Table(caption, ["method", *(task.label for task in tasks)], rows)
 
 
@@ -181,23 +182,23 @@ def budget(tasks: Sequence[Task]) -> str:
     return f"Budget in environment steps: {', '.join(steps)}."
 
 
-def ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
+def ablation_table(tasks: Sequence[Task], reference: str, metric: str, score: str) -> Table:
     """Tabulate every method minus the reference, seed by seed."""
     rows: list[list[Cell]] = [
         [
             task.label,
             method.label,
-            *(paired_difference(method.scores(kind), base.scores(kind)) for kind in ("final", "auc")),
-            improvement(method.array("final"), base.array("final")),
+            *(paired_difference(method.scores(kind), base.scores(kind)) for kind in (score, "auc")),
+            improvement(method.array(score), base.array(score)),
         ]
         for task, method, base in against(tasks, reference)
     ]
     caption = (
         f"Difference to {reference} in {described(metric)}: {IQM} of the differences between runs of the same seed, "
         f"with {INTERVAL} (common seeds). {FEW_SEEDS} P: probability that a run is better than one of "
-        f"{reference} by its final evaluation, over all pairs of runs; its n counts the runs of both."
+        f"{reference} by {MEANT[score]}, over all pairs of runs; its n counts the runs of both."
     )
-    return Table(caption, ["task", "method", "final", "auc", "P(final)"], rows)
+    return Table(caption, ["task", "method", score, "auc", f"P({score})"], rows)
 
 
 def same_methods(tasks: Sequence[Task]) -> bool:
@@ -232,9 +233,9 @@ def over_tasks_table(tasks: Sequence[Task], metric: str) -> Table:
     return Table(caption, ["method", *SCORES], rows)
 
 
-def over_tasks_ablation_table(tasks: Sequence[Task], reference: str, metric: str) -> Table:
+def over_tasks_ablation_table(tasks: Sequence[Task], reference: str, metric: str, score: str) -> Table:
     """Tabulate every method of `same_methods` minus the reference, by task and seed, in scaled scores."""
-    scores = {kind: [scaled(task, kind) for task in tasks] for kind in ("final", "auc")}
+    scores = {kind: [scaled(task, kind) for task in tasks] for kind in (score, "auc")}
     rows: list[list[Cell]] = [
         [method.label, *(pooled_difference(scores[kind], method.label, reference) for kind in scores)]
         for method in tasks[0].methods
@@ -245,7 +246,7 @@ def over_tasks_ablation_table(tasks: Sequence[Task], reference: str, metric: str
         f"of all methods) and 1 (the best). {IQM} of the differences between runs of the same task and seed, tasks "
         f"pooled, with {INTERVAL} in all tasks; seeds are resampled within tasks."
     )
-    return Table(caption, ["method", "final", "auc"], rows)
+    return Table(caption, ["method", *scores], rows)
 
 
 def pooled_difference(tasks: Sequence[dict[str, dict[int, float]]], name: str, reference: str) -> Estimate | None:
@@ -257,11 +258,11 @@ def pooled_difference(tasks: Sequence[dict[str, dict[int, float]]], name: str, r
     return estimate(strata) if all(map(len, strata)) else None
 
 
-def bars(tasks: Sequence[Task], reference: str) -> dict[str, dict[str, Estimate]]:
-    """Return task -> method -> difference to the reference in the final evaluation, where there is one."""
+def bars(tasks: Sequence[Task], reference: str, score: str) -> dict[str, dict[str, Estimate]]:
+    """Return task -> method -> difference to the reference in ``score``, where there is one."""
     found: dict[str, dict[str, Estimate]] = defaultdict(dict)
     for task, method, base in against(tasks, reference):
-        difference = paired_difference(method.scores("final"), base.scores("final"))
+        difference = paired_difference(method.scores(score), base.scores(score))
         if difference is not None:
             found[task.label][method.label] = difference
     return found

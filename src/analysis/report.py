@@ -47,6 +47,7 @@ def write(
     *,
     metric: str,
     names: Mapping[str, str],
+    score: str,
     reference: str | None,
     reach: str | None,
     across: str | None,
@@ -56,9 +57,9 @@ def write(
 ) -> tuple[dict[str, Table], list[str]]:
     """Write the report on ``records`` into the folder ``out`` and bring ``pages`` up to date.
 
-    ``names``: see `arrange`; ``reach``: see `measured`, needs a reference; ``across``: see `panels`. Returns its tables
-    by name, and the tasks that were left out because they have no run of ``reference``. Raises RecordError or
-    ConfigError for what does not fit, before anything is written.
+    ``names``: see `arrange`; ``score``: by which methods are compared, of MEANT; ``reach``: see `measured`, needs a
+    reference; ``across``: see `panels`. Returns its tables by name, and the tasks that were left out because they have
+    no run of ``reference``. Raises RecordError or ConfigError for what does not fit, before anything is written.
     """
     tasks = collect(store, records, metric, names)
     if not tasks:
@@ -67,7 +68,7 @@ def write(
     claimed = load_claims(claims) if claims else []
     for page in pages:
         check(page)
-    tables = make_tables(tasks, metric, reference, claimed) | {"runs": runs_table(records)}
+    tables = make_tables(tasks, metric, score, reference, claimed) | {"runs": runs_table(records)}
     speeds, series = list[Speed](), list[Panel]()
     costs = arrange(records, cpu_curves(store, records), names)
     kept = {task.label for task in tasks}
@@ -84,7 +85,7 @@ def write(
     if metric == RETURN:
         swing = swing_table(tasks, arrange(records, curves_of(store, records, ONLINE)[0], names))
         tables |= {"swing": swing} if swing.rows else {}
-    write_files(tasks, tables, metric, reference, speeds, out)
+    write_files(tasks, tables, metric, score, reference, speeds, out)
     if series:
         caption = tables["across"].caption
         figures.write(figures.across_lines(series, str(across), metric, caption), out / "across")
@@ -93,17 +94,19 @@ def write(
     return tables, left_out
 
 
-def make_tables(tasks: Sequence[Task], metric: str, reference: str | None, claims: Sequence[Claim]) -> dict[str, Table]:
+def make_tables(
+    tasks: Sequence[Task], metric: str, score: str, reference: str | None, claims: Sequence[Claim]
+) -> dict[str, Table]:
     """Make the report's tables, by name. Raises RecordError for a claim about an ambiguous task."""
     tables = {"results": results_table(tasks, metric)}
     if len(tasks) > 1:
-        tables["overview"] = overview_table(tasks, metric)
+        tables["overview"] = overview_table(tasks, metric, score)
     if same_methods(tasks):
         tables["over_tasks"] = over_tasks_table(tasks, metric)
     if reference is not None:
-        tables["ablation"] = ablation_table(tasks, reference, metric)
+        tables["ablation"] = ablation_table(tasks, reference, metric, score)
         if same_methods(tasks):
-            tables["over_tasks_ablation"] = over_tasks_ablation_table(tasks, reference, metric)
+            tables["over_tasks_ablation"] = over_tasks_ablation_table(tasks, reference, metric, score)
     if claims:
         tables["verdicts"] = verdicts(claims, tasks)
     return tables
@@ -113,6 +116,7 @@ def write_files(
     tasks: Sequence[Task],
     tables: Mapping[str, Table],
     metric: str,
+    score: str,
     reference: str | None,
     speeds: Sequence[Speed],
     out: Path,
@@ -130,7 +134,7 @@ def write_files(
     for speed in speeds:
         one = figures.speed_curves(speed, metric, f"{caption} Dotted: the level. {budget([speed.task])}")
         figures.write(one, out / f"speed_{slug(speed.task.label)}")
-    panels = bars(tasks, reference) if reference is not None else {}
+    panels = bars(tasks, reference, score) if reference is not None else {}
     if panels:
         bars_caption = f"{tables['ablation'].caption} {budget(tasks)}"
         figures.write(figures.difference_bars(panels, metric, bars_caption), out / "ablation")

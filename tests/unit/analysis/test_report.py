@@ -105,7 +105,7 @@ def test_results_table(store: FileStore) -> None:
 
 def test_the_overview_has_methods_in_rows_and_tasks_in_columns(store: FileStore) -> None:
     recorded.put(store, 8, config("random", "bar_30", 1), values=[7])
-    table = overview_table(tasks_of(store), METRIC)
+    table = overview_table(tasks_of(store), METRIC, "final")
     assert table.head == ["method", "bar env_args.capacity=30", "bar env_args.capacity=60"]
     assert table.rows[0] == ["hmf n_groups=2", None, Estimate(4, 3, 5, 2)]
     assert table.rows[-1] == ["random", Estimate(7, None, None, 1), None]
@@ -114,10 +114,21 @@ def test_the_overview_has_methods_in_rows_and_tasks_in_columns(store: FileStore)
 
 def test_ablation_is_paired_by_seed(store: FileStore) -> None:
     """Means of 4 and 3 overlap, but every seed gains exactly 1."""
-    rows = ablation_table(tasks_of(store), "iql", METRIC).rows
+    rows = ablation_table(tasks_of(store), "iql", METRIC, "final").rows
     assert rows[0][:3] == ["bar", "hmf n_groups=2", Estimate(1.0, 1.0, 1.0, 2)]
     assert rows[0][4] == Estimate(0.75, 0.0, 1.0, 4)  # 3 and 5 against 2 and 4
     assert rows[1][2] == Estimate(-2.0, None, None, 1)
+
+
+def test_methods_may_be_compared_by_their_tails(store: FileStore) -> None:
+    """Three evaluations each: their mean."""
+    rows = ablation_table(tasks_of(store), "iql", METRIC, "tail")
+    assert rows.head == ["task", "method", "tail", "auc", "P(tail)"]
+    assert rows.rows[0][2] == Estimate(pytest.approx(1 / 3), pytest.approx(-1 / 3), pytest.approx(1), 2)  # 5/3, 7/3 less 2, 4/3
+    assert "by the mean of the last 5 evaluations" in rows.caption
+    overview = overview_table(tasks_of(store), METRIC, "tail")
+    assert overview.rows[0][1] == Estimate(2.0, pytest.approx(5 / 3), pytest.approx(7 / 3), 2)
+    assert bars(tasks_of(store), "iql", "tail")["bar"]["hmf n_groups=2"].value == pytest.approx(1 / 3)
 
 
 def test_tasks_are_pooled_only_when_all_methods_are_on_all(store: FileStore) -> None:
@@ -137,7 +148,7 @@ def test_differences_are_pooled_over_tasks_in_scaled_scores(store: FileStore) ->
     recorded.put(store, 10, config("hmf", "bar_30", 1, "n_groups=2"), values=[0, 10])
     recorded.put(store, 11, config("hmf", "bar_30", 2, "n_groups=2"), values=[0, 10])
     recorded.put(store, 12, config("hmf", "bar_30", 1, "n_groups=5"), values=[0, -5])
-    rows = over_tasks_ablation_table(tasks_of(store), "iql", METRIC).rows
+    rows = over_tasks_ablation_table(tasks_of(store), "iql", METRIC, "final").rows
     assert rows[0][0] == "hmf n_groups=2"
     difference = rows[0][1]
     assert isinstance(difference, Estimate)
@@ -192,7 +203,7 @@ def test_a_grid_shows_no_panel_without_a_task(store: FileStore) -> None:
 
 
 def test_bars_are_differences_with_intervals(store: FileStore) -> None:
-    panels = bars(tasks_of(store), "iql")
+    panels = bars(tasks_of(store), "iql", "final")
     assert panels == {"bar": {"hmf n_groups=2": Estimate(1, 1, 1, 2), "hmf n_groups=5": Estimate(-2, None, None, 1)}}
     axis = difference_bars(panels, METRIC, "").axes[0]
     assert [bar.get_width() for bar in axis.patches if isinstance(bar, Rectangle)] == [1, -2]
@@ -281,7 +292,7 @@ def test_panels_say_what_tells_agents_apart(store: FileStore) -> None:
 
 
 def test_captions_say_that_the_interval_of_few_seeds_is_their_range(store: FileStore) -> None:
-    for table in (results_table(tasks_of(store), METRIC), ablation_table(tasks_of(store), "iql", METRIC)):
+    for table in (results_table(tasks_of(store), METRIC), ablation_table(tasks_of(store), "iql", METRIC, "final")):
         assert "With two to four seeds the interval is the range from the worst to the best." in table.caption
     values = np.array([3.0, -1.0, 0.5, 7.0, 2.0])
     for n in (2, 3, 4):
