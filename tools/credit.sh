@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 out=docs/credit
-experiments=(credit_bar credit_bar_sharing groups_bar)
+experiments=(credit_bar credit_bar_sharing groups_bar appendix_bar appendix_ipc_bar)
 
 mkdir -p "$out"
 for experiment in "${experiments[@]}"; do
