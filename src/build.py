@@ -23,7 +23,16 @@ from components.batch import EnvInfo
 from components.rows import Rows, RowSpec
 from config.loader import available, named_layer
 from config.registry import Kind, Registries, RegistryError, make, resolve
-from config.resolve import LEARNER, chosen_classes, config_from_dict, enemy_config, env_values, imported_names
+from config.resolve import (
+    LEARNER,
+    args_of,
+    blamed,
+    chosen_classes,
+    config_from_dict,
+    enemy_config,
+    env_values,
+    imported_names,
+)
 from config.schema import Config, ConfigError, type_name
 from config.trust import NOTHING, Trust
 from controllers.basic_controller import BasicMAC
@@ -383,7 +392,8 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
     elif isinstance(env, TwoSidedEnv) and env.opponent == LEARNER:
         for team in env.others:
             whose = called(team)
-            enemies[whose] = make_side(enemy_config(config, team), env, processes, team)
+            with blamed(args_of(team)):
+                enemies[whose] = make_side(enemy_config(config, team), env, processes, team)
             opponents[whose] = LearningOpponent(enemies[whose].mac, enemies[whose].rows)
             env.set_opponent(opponents[whose], team)
     else:
@@ -436,16 +446,26 @@ def set_opponent(
                 "test_env_args.opponent=learner expects env_args.opponent=learner, whose enemies it would play. Set "
                 "that too, or another opponent."
             )
+        if {called(team) for team in env.others} != enemies.keys():
+            raise ConfigError(
+                "test_env_args.teams expects those of env_args.teams, which learn, got "
+                f"{', '.join(env.others) or 'none'}. Leave it out."
+            )
         for team in env.others:
             env.set_opponent(MACPolicy(enemies[called(team)], greedy=True), team)
     elif env.opponent == "self_play":
         env.set_opponent(MACPolicy(mac, greedy))
     elif env.opponent == "checkpoint":
+        path, several = PROJECT / env.opponent_checkpoint, "" not in env.others
+        if path.is_dir() != several:
+            expected = "a checkpoint's folder, with a policy for every team" if several else "one policy file"
+            raise ConfigError(
+                f"env_args.opponent_checkpoint: expected {expected}, got '{env.opponent_checkpoint}'. Choose another, "
+                "or change env_args.teams."
+            )
         for team in env.others:
-            path = env.opponent_checkpoint
-            if team:
-                path = str(enemy_file(PROJECT / path, checkpoint.POLICY, called(team)))
-            env.set_opponent(frozen_policy(path, mac.device, trust), team)
+            file = enemy_file(path, checkpoint.POLICY, called(team)) if several else path
+            env.set_opponent(frozen_policy(str(file), mac.device, trust), team)
 
 
 def frozen_policy(path: str, device: torch.device, trust: Trust) -> MACPolicy:

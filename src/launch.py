@@ -77,7 +77,7 @@ class Request:
     def fresh(cls, stack: list[Layer], trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
         """A new run of the layers ``stack``, lowest first. Raises InputError."""
         config, notes = make_config(stack, build.REGISTRIES, trust)
-        return cls(config, notes, None, mongo_url, [*_of_enemies(config), *for_regime(stack)])
+        return cls(config, notes, None, mongo_url, [*_of_enemies(config, stack), *for_regime(stack)])
 
     @classmethod
     def further(cls, run: str, given: Layer, trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
@@ -90,7 +90,7 @@ class Request:
         return cls(config, notes, run_dir, mongo_url, [recorded, given])
 
 
-def _of_enemies(config: Config) -> list[Layer]:
+def _of_enemies(config: Config, stack: Sequence[Layer]) -> list[Layer]:
     """What enemies that learn have by the names of their algorithms."""
     named, args = config.opponent_config, config.opponent_args
     if isinstance(named, str):
@@ -98,7 +98,9 @@ def _of_enemies(config: Config) -> list[Layer]:
     teams = [
         Layer(f"opponent_config.{team}={name}", {"opponent_args": {team: args[team]}}) for team, name in named.items()
     ]
-    return [Layer("the learners' algorithm", {"opponent_config": named}), *teams]
+    top = next((layer for layer in reversed(stack) if layer.values.get("opponent_config")), None)
+    for_all = top is not None and isinstance(top.values["opponent_config"], str)
+    return [Layer(top.where if top and for_all else "the learners' algorithm", {"opponent_config": named}), *teams]
 
 
 @dataclass(frozen=True)

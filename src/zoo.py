@@ -16,6 +16,7 @@ from config import trust
 from experiments.playing import add_options, add_picture_options
 from experiments.playing import play as play_again
 from utils.cli import command_parser, divided, exit_code
+from utils.errors import InputError
 from utils.paths import default_results, default_zoo
 from utils.words import table
 
@@ -65,8 +66,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for one in (playing, adding):
         one.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
     arguments = parser.parse_args(options or ["ls"])
-    if overrides and arguments.command is not play:
-        parser.error("with: expected after play NAME alone")
+    if overrides and arguments.command not in (play, film):
+        parser.error("with: expected after play NAME or film alone")
     if arguments.command is add and not (arguments.runs or arguments.experiment):
         adding.error("expected ids of runs, filters or --experiment NAME")
     arguments.overrides = overrides
@@ -131,12 +132,18 @@ def film(arguments: argparse.Namespace) -> None:
 
     chosen = [find(name, arguments.zoo) for name in arguments.names]
     for entry in chosen or [entry for entry in entries(arguments.zoo) if not entry.film.exists()]:
-        playing = Evaluation.of_policy(
-            entry.policy().parent, entry.folder, [], episodes=1, seed=arguments.seed, trust=arguments.trust
-        )
-        write(playing, entry.film, arguments.colour, arguments.fps, arguments.every)
-        print(f"written: {entry.film}")
+        try:
+            playing = Evaluation.of_policy(
+                entry.policy().parent, entry.folder, arguments.overrides, 1, arguments.seed, arguments.trust
+            )
+            write(playing, entry.film, arguments.colour, arguments.fps, arguments.every)
+        except InputError as error:
+            if chosen:
+                raise
+            print(f"{entry.name}: left out ({error})")
+            continue
         refresh(arguments.zoo)
+        print(f"written: {entry.film}")
 
 
 def rm(arguments: argparse.Namespace) -> None:

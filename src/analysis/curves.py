@@ -68,7 +68,9 @@ def label(group: Sequence[RunRecord], keys: Iterable[str]) -> str:
     """Name the runs of a line, and their values of the differing keys that they share."""
     configs = [record.flat_config for record in group]
     values = ", ".join(
-        f"{key}={configs[0][key]}" for key in keys if all(config[key] == configs[0][key] for config in configs)
+        f"{key}={configs[0][key]}"
+        for key in keys
+        if key in configs[0] and all(config.get(key) == configs[0][key] for config in configs)
     )
     runs = f"run{'s' * (len(group) > 1)} {', '.join(str(record.id) for record in group)}"
     return f"{runs}: {values}" if values else runs

@@ -61,7 +61,7 @@ class Grouping(nn.Module, ABC):
         if not 1 <= n_groups <= info.n_agents:
             raise GroupingError(
                 f"n_groups: expected between 1 and the number of agents ({info.n_agents}), got {n_groups}. "
-                "Set n_groups, or env_args.n_agents."
+                "Set n_groups."
             )
         self.n_agents = info.n_agents
         self.n_groups = n_groups

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,7 @@ from config.registry import Registries, config_keys, resolve
 from config.schema import NESTED, RECORDING, Config, ConfigError, check_value, framework_keys, type_name
 from config.since import without
 from config.trust import NOTHING, Trust
+from utils.errors import InputError
 from utils.seeding import derive_seed
 from utils.version import made_by
 from utils.words import nearest, to_yaml
@@ -145,14 +147,14 @@ def _enemies(config: Config, stack: Sequence[Layer], registries: Registries) -> 
     chosen = config.opponent_config
     for key, given in (("opponent_config", chosen), ("opponent_args", config.opponent_args)):
         for name in () if isinstance(given, str) else given:
-            if name not in teams:
+            if name not in teams:  # a number in YAML is none of them either
                 raise ConfigError(
-                    f"{where}: {key} expects the names of env_args.teams ({', '.join(teams)}), got {name}. Write "
+                    f"{where}: {key} expects the names of env_args.teams ({', '.join(teams)}), got {name!r}. Write "
                     f"{key}.{teams[0]}{'=...' if key == 'opponent_config' else '.KEY=...'}."
                 )
     names, args, sentences = dict[str, str](), dict[str, Any](), list[str]()
     for team in teams:
-        key = f"opponent_args.{team}"
+        key = args_of(team)
         named = chosen if isinstance(chosen, str) else chosen.get(team, "")
         name = check_value(f"opponent_config.{team}", named, str, where)
         given = check_value(key, config.opponent_args.get(team, {}), dict, where)
@@ -196,7 +198,24 @@ def _team(
     played = {"env_args": {**config.env_args, "opponent": "random"}, "test_env_args": {}}
     lower = [replace(layer, values={**layer.values, "opponent_args": {}}) for layer in (*below, *theirs)]
     top = [Layer("run", {**shared, **played}), Layer(key, dict(args))]
-    return make_config([*lower, *top], registries, config.trust)
+    with blamed(key):
+        return make_config([*lower, *top], registries, config.trust)
+
+
+@contextmanager
+def blamed(key: str) -> Iterator[None]:
+    """Let messages about the configuration of enemies begin with ``key``, where their keys are."""
+    try:
+        yield
+    except InputError as error:
+        if str(error).startswith(key):
+            raise
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def args_of(team: str) -> str:
+    """The key that holds what a team of enemies has for its own."""
+    return f"opponent_args{team and '.'}{team}"
 
 
 def _own_values(other: Config, registries: Registries) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from config.resolve import config_from_dict
 from config.trust import Trust
 from learners.base import LearningError
 from records import checkpoint
-from records.files import Curve
+from records.files import Curve, RecordError
 from records.store import FileStore, RunRecord
 from utils.cli import say
 
@@ -36,18 +36,20 @@ def measured(
     store: FileStore, records: Sequence[RunRecord], names: Mapping[str, str], step: str, n_batches: int, trust: Trust
 ) -> dict[str, list[Task]]:
     """Field of `Noise` -> tasks with its value for every run; ``names``: see `analysis.collect.arrange`."""
+    learning = [record for record in records if record.config["t_max"] > 1 and not record.config["evaluate"]]
+    if not learning:
+        raise RecordError("noise: expected runs that learn, these only play. Choose others.")
+    if len(learning) < len(records):
+        say(f"left out: {len(records) - len(learning)} runs that only play")
     found: dict[str, dict[int, Curve]] = {field.name: {} for field in fields(Noise)}
-    for record in records:
-        if record.config["t_max"] == 1:
-            say(f"run {record.id} ({record.config['name']}): left out, t_max=1 only plays")
-            continue
+    for record in learning:
         noise = measure(store.folder(record.id), step, n_batches, SEED, trust)
         say(
             f"run {record.id} ({record.config['name']}): " + ", ".join(f"{k} {v:.3g}" for k, v in asdict(noise).items())
         )
         for name, value in asdict(noise).items():
             found[name][record.id] = Curve([0], [value], [""])
-    return {name: arrange(records, curves, names) for name, curves in found.items()}
+    return {name: arrange(learning, curves, names) for name, curves in found.items()}
 
 
 def measure(run_dir: Path, step: str, n_batches: int, seed: int, trust: Trust) -> Noise:

@@ -112,7 +112,7 @@ class Search:
     def reads(self, algorithm: str, key: str) -> bool:
         """Whether a key of the space is one of the algorithm's."""
         config = self.plan(algorithm, {})[0].config
-        return key in flatten(config.to_dict())
+        return any(f"{found}.".startswith(f"{key}.") for found in flatten(config.to_dict()))
 
     def study(self, algorithm: str) -> optuna.Study:
         """The recorded study of one algorithm, or a new one."""

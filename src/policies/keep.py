@@ -7,7 +7,8 @@ import json
 import shlex
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,15 +80,22 @@ def keep(
             raise PolicyError(
                 f"zoo: {kept.name} is there already, another policy. Remove it first: zoo.py rm {kept.name}"
             )
-    try:
+    with writing(zoo):
         for kept in found.values():
             (zoo / kept.name).mkdir(parents=True, exist_ok=True)
             for name, data in kept.files.items():  # the card last: a folder without one is not in the zoo
                 write_atomic(zoo / kept.name / name, data)
-        refresh(zoo)
+    refresh(zoo)
+    return list(found.values())
+
+
+@contextmanager
+def writing(zoo: Path) -> Iterator[None]:
+    """Raise PolicyError where the disk refuses."""
+    try:
+        yield
     except OSError as error:
         raise PolicyError(f"--zoo: cannot write to {zoo} ({error.strerror}). Choose another folder.") from error
-    return list(found.values())
 
 
 def prepared(
@@ -189,19 +197,23 @@ def remove(entry: Entry) -> None:
 
 
 def refresh(zoo: Path) -> None:
-    """Write cards for people, the table of what is in the zoo, every task's curves, and the page that shows them."""
+    """Write cards for people, the table of what is in the zoo, every task's curves, and the page that shows them.
+
+    Raises PolicyError where they cannot be written.
+    """
     there = entries(zoo)
-    for entry in there:
-        write_atomic(entry.folder / SHEET, markdown(entry).encode())
     by_task: dict[str, list[Entry]] = defaultdict(list)
     for entry in there:
         if entry.card["curve"]:
             by_task[entry.card["task"]].append(entry)
-    for task, own in by_task.items():
-        figures.write(picture(task, own), zoo / task / CURVES, (".png",))
-    write_atomic(zoo / TABLE, overview(there, list(by_task)).encode())
-    if (zoo / PAGE).exists():
-        fill(zoo / PAGE)
+    with writing(zoo):
+        for entry in there:
+            write_atomic(entry.folder / SHEET, markdown(entry).encode())
+        for task, own in by_task.items():
+            figures.write(picture(task, own), zoo / task / CURVES, (".png",))
+        write_atomic(zoo / TABLE, overview(there, list(by_task)).encode())
+        if (zoo / PAGE).exists():
+            fill(zoo / PAGE)
 
 
 def overview(there: Sequence[Entry], drawn: Sequence[str]) -> str:

@@ -7,13 +7,14 @@ from typing import Any
 
 from config.loader import CONFIG_DIR, Layer, available, for_regime, merge, named_layer, read_yaml
 from config.schema import RECORDING
-from records.query import ALWAYS_SHOWN, flatten, telling_keys
+from records.query import ALWAYS_SHOWN, differing_keys, flatten, telling_keys
 
 Name = str | None
+ENEMIES = "opponent_config"
 
 
 def set_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """List the telling keys of flat configurations, algorithm, environment and seed first.
+    """List the telling keys of flat configurations, algorithm, environment and seed first, and the teams' algorithms.
 
     Left out are those whose value follows in every run from the files of its algorithm and environment, and those that
     say where a run is recorded.
@@ -23,14 +24,23 @@ def set_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     missing = object()
     keys = [
         key
-        for key in telling_keys(configs)
+        for key in (*telling_keys(configs), *_of_teams(configs))
         if key in ALWAYS_SHOWN
         or (
             key not in RECORDING
-            and any(config[key] != values.get(key, missing) for config, values in zip(configs, given, strict=True))
+            and any(
+                config.get(key, missing) != values.get(key, missing)
+                for config, values in zip(configs, given, strict=True)
+            )
         )
     ]
     return sorted(keys, key=lambda key: key not in ALWAYS_SHOWN)
+
+
+def _of_teams(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """List the differing keys of enemies' algorithms that some lack: runs of several teams have one for each."""
+    telling = telling_keys(configs)
+    return [key for key in differing_keys(configs) if key.partition(".")[0] == ENEMIES and key not in telling]
 
 
 def presets(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +74,7 @@ def _names(config: Mapping[str, Any]) -> tuple[Any, ...]:
     sides = [("", config.get("name"), config.get("regime"))]
     for key, name in config.items():
         chosen, _, team = key.partition(".")
-        if chosen == "opponent_config" and name:
+        if chosen == ENEMIES and name:
             start = f"opponent_args.{team}." if team else "opponent_args."
             sides.append((start, name, config.get(f"{start}regime")))
     return config.get("env"), *sides

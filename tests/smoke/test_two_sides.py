@@ -200,9 +200,36 @@ def test_three_teams_learn_at_once(tmp_path: Path, capsys: pytest.CaptureFixture
 
     further = command(tmp_path, "iql", "pettingzoo", checkpoint_path=str(folder.parent), **keys)
     assert main.main(further) == 0, "a later run goes on with all three"
+    frozen = {key: value for key, value in CRYPTO.items() if key != "env_args.opponent"}
+    against = {**frozen, "env_args.opponent": "checkpoint", "env_args": keys["env_args"]}
+    for path, code in ((folder, 0), (folder / "policy.pt", 2)):
+        words = command(tmp_path, "iql", "pettingzoo", **against, **{"env_args.opponent_checkpoint": str(path)})
+        assert main.main(words) == code, "or plays against them"
+    assert "expected a checkpoint's folder, with a policy for every team, got" in capsys.readouterr().err
     (folder / "enemy_bob_policy.pt").unlink()
     assert evaluate.main(["--trust", "--run", str(run_dir), "--episodes", "3"]) == 2
     assert "enemy_bob_policy.pt, which runs with env_args.opponent=learner keep, it does not" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            {"opponent_config.bob": "hmf"},
+            r"opponent_args\.bob: n_groups: expected between 1 and the number of agents \(1\)",
+        ),
+        (
+            {"test_env_args.teams": []},
+            r"test_env_args\.teams expects those of env_args\.teams, .* got none\. Leave it out",
+        ),
+        ({"test_env_args.teams": ["ali", "bob"]}, r"test_env_args\.teams expects those .* got ali, bob"),
+    ],
+)
+def test_teams_that_cannot_be_built_are_refused(words: dict[str, Any], message: str) -> None:
+    given = [f"{key}={value}" for key, value in {**CRYPTO, **words}.items()]
+    config, _ = make_config(layers("iql", "pettingzoo", given), build.REGISTRIES)
+    with pytest.raises(InputError, match=message):
+        build.build(config)
 
 
 def test_a_file_of_an_environment_may_choose_the_enemies(tmp_path: Path) -> None:
@@ -222,6 +249,11 @@ def test_teams_by_one_algorithm_and_as_printed(capsys: pytest.CaptureFixture[str
     assert main.main(["print_config", "--config=hmf", "--env-config=pettingzoo", "with", *words, "lr=0.1"]) == 0
     said = capsys.readouterr().out
     assert re.search(r"bob: hmf +# the learners' algorithm\n", said)
+    assert (
+        main.main(["print_config", "--config=iql", "--env-config=pettingzoo", "with", *words, "opponent_config=vdn"])
+        == 0
+    )
+    assert re.search(r"bob: vdn +# command line\n", capsys.readouterr().out)
     assert re.search(r"alice:\n    name: hmf +# opponent_config\.alice=hmf\n", said)
     printed = Layer("printed", config.to_dict())
     again, _ = make_config(stacked(printed, "hmf", Layer("command line", {})), build.REGISTRIES)
@@ -237,14 +269,15 @@ def test_teams_by_one_algorithm_and_as_printed(capsys: pytest.CaptureFixture[str
     [
         (
             {"opponent_config.eve": "mfq"},
-            r"opponent_config expects the names of .* \(alice, bob\), got eve",
+            r"opponent_config expects the names of .* \(alice, bob\), got 'eve'",
         ),
         (
             {"opponent_args.lr": 0.1},
-            r"opponent_args expects the names of .*, got lr\. Write \S+\.alice\.KEY=",
+            r"opponent_args expects the names of .*, got 'lr'\. Write \S+\.alice\.KEY=",
         ),
         ({"opponent_args.bob": 3}, r"opponent_args\.bob expects dict, got 3"),
         ({"opponent_config.bob": 3}, r"opponent_config\.bob expects str, got 3"),
+        ({"opponent_args.bob.lr": -1}, r"opponent_args\.bob: configuration: lr expects above 0, got -1"),
         ({"opponent_args.bob.lrr": 3}, r"opponent_args\.bob: unknown key 'lrr'"),
         (
             {"opponent_args.bob.t_max": 3},

@@ -32,7 +32,7 @@ def built(**overrides: Any) -> build.System:
     [
         (
             {"n_groups": 7},
-            r"n_groups: expected between 1 and the number of agents \(6\), got 7\. Set n_groups, or env_",
+            r"n_groups: expected between 1 and the number of agents \(6\), got 7\. Set n_groups\.",
         ),
         ({"n_groups": 0}, "n_groups: expected between 1 and the number of agents"),
         ({"grouping": "none"}, "mac=group_mac needs a grouping. Set grouping=contiguous, for example."),

@@ -39,6 +39,9 @@ def test_a_table_of_methods(regime: str, tmp_path: Path) -> None:
         algorithm = name.removesuffix("_agent_credit")
         assert run(tmp_path, algorithm, "battle", name=name, **keys, **given) == 0
     assert run(tmp_path, "frozen", "battle", t_max=1, **keys) == 0, "learns nothing, and is left out"
+    checkpoints = str(tmp_path / "sacred" / "1" / "checkpoints")
+    assert run(tmp_path, "iql", "battle", evaluate=True, checkpoint_path=checkpoints, **keys) == 0, "neither does this"
+    assert noise.main(["env=battle", "name=frozen", "--results", str(tmp_path), "--out", str(tmp_path)]) == 2
     words = ["--batches", "3", "--results", str(tmp_path), "--out", str(tmp_path / "out")]
     assert noise.main(words) == 0
     head, *rows = csv.reader((tmp_path / "out" / "noise.csv").read_text().splitlines())

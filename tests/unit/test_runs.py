@@ -260,6 +260,10 @@ def test_keys_that_follow_from_the_names_of_algorithm_and_environment_are_left_o
         for words in ([], ["opponent_config=vdn", "opponent_args.lr=0.1"])
     )
     assert set_keys([equal, other]) == ["opponent_config", "opponent_args.lr"]
+    teams = {key: value for key, value in other.items() if not key.startswith("opponent_")}
+    one, two = ({**teams, "opponent_config.a": name, "opponent_config.b": "iql"} for name in ("vdn", "mfq"))
+    assert {"opponent_config", "opponent_config.a", "opponent_config.b"} <= set(set_keys([one, two, other]))
+    assert set_keys([one, two]) == ["opponent_config.a"]
     assert {"t_max", "gamma"} <= set(telling_keys([hmf, battle]))
     assert set_keys([hmf, battle]) == ["env"]
     assert set_keys([hmf, replay]) == ["regime"]

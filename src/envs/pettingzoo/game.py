@@ -93,7 +93,7 @@ def _no_parallel_env(entry: str, made: type) -> EnvError:
 
 
 def split_teams(agents: list[str], team: str, others: Sequence[str] = ()) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the agents whose name starts with ``team``, and the rest by team.
+    """Return the agents whose name starts with ``team``, and the rest by team; a whole name means that agent alone.
 
     ``others``: how the names of those teams start; without any, all are one team, called "". Raises EnvError for a
     team of nobody, and for agents of several or of none.
@@ -102,14 +102,19 @@ def split_teams(agents: list[str], team: str, others: Sequence[str] = ()) -> tup
     rest = [agent for agent in agents if agent not in learners]
     if not others:
         return learners, {"": rest} if rest else {}
+    if not team:
+        raise EnvError(
+            "env_args.teams: expected env_args.team as well, how the names of the first team start, got none. Set it."
+        )
     for name in others:
         if not re.fullmatch(r"[\w-]+", name):
             raise EnvError(
                 f"env_args.teams: expected letters, digits, _ and -, which begin agents' names, got {name!r}."
             )
     teams = {name: _named(agents, "teams", name) for name in others}
+    members = {team: learners, **teams}
     for agent in agents:
-        whose = [name for name in (team, *others) if agent.startswith(name)]
+        whose = [name for name in (team, *others) if agent in members[name]]
         if len(whose) != 1:
             raise EnvError(
                 f"env_args.teams: expected every agent in one team, {agent} is in {' and '.join(whose) or 'none'}. "
@@ -120,8 +125,8 @@ def split_teams(agents: list[str], team: str, others: Sequence[str] = ()) -> tup
 
 
 def _named(agents: list[str], key: str, start: str) -> list[str]:
-    """Return the agents whose name starts so. Raises EnvError, naming ``key``, when no name does."""
-    found = [agent for agent in agents if agent.startswith(start)]
+    """Return the agents whose name starts so, or the one called so. Raises EnvError, naming ``key``, for none."""
+    found = [start] if start in agents else [agent for agent in agents if agent.startswith(start)]
     if not found:
         starts = sorted({stem(agent) for agent in agents})
         raise EnvError(f"env_args.{key}: no agent's name starts with '{start}'. Names start with {', '.join(starts)}.")
@@ -141,7 +146,6 @@ class Game:
     ) -> None:
         self.env = env
         self.agents = agents
-        self.n_learners = n_learners
         self.episode_limit = episode_limit
         self._learns = np.arange(len(agents)) < (len(agents) if all_learn else n_learners)
         self.n_actions = np.array([action_space(env, agent).n for agent in agents])
@@ -226,7 +230,7 @@ class Game:
     def _close(self, timed_out: np.ndarray) -> None:
         """Decide whether the step ended the episode, and how; ``timed_out`` (P,) bool: truncated in it."""
         expired = timed_out & self._learns
-        if self.left[: self.n_learners].all() or not self.env.agents:
+        if self.left[self._learns].all() or not self.env.agents:
             self.truncated = bool(expired.any())
             self.terminated = not self.truncated
             self.alive |= expired  # a time limit is no death

@@ -18,7 +18,7 @@ from pettingzoo import ParallelEnv
 from components.batch import Step
 from envs.base import EnvError
 from envs.pettingzoo.env import PettingZooEnv
-from envs.pettingzoo.game import SEED_LIMIT, Game
+from envs.pettingzoo.game import SEED_LIMIT, Game, split_teams
 from utils.seeding import derive_seed
 
 CPU = torch.device("cpu")
@@ -362,6 +362,7 @@ def test_every_team_is_played_by_a_policy_of_its_own() -> None:
         (["b"], r"expected every agent in one team, c_0 is in none\. Choose names .* they are a_0, b_0, c_0"),
         (["b", "c", "c_0"], "expected every agent in one team, c_0 is in c and c_0"),
         (["a_0", "b", "c"], "expected every agent in one team, a_0 is in a and a_0"),
+        (["a", "b", "c"], "expected every agent in one team, a_0 is in a and a"),
         (["b", "c", "d"], r"env_args\.teams: no agent's name starts with 'd'\. Names start with a, b, c"),
         (
             ["b", "../c"],
@@ -372,6 +373,27 @@ def test_every_team_is_played_by_a_policy_of_its_own() -> None:
 def test_teams_that_are_none_are_refused(teams: list[str], message: str) -> None:
     with pytest.raises(EnvError, match=message):
         imported(f"{__name__}:Roster", {"names": ["a_0", "b_0", "c_0"], "end": [1] * 3}, team="a", teams=tuple(teams))
+
+
+def test_a_whole_name_is_one_agent_and_no_name_is_no_team() -> None:
+    names = ["q_1", "p_1", "p_2", "p_10"]
+    learners, teams = split_teams(names, "q", ["p_1", "p_10", "p_2"])
+    assert (learners, teams) == (["q_1"], {"p_1": ["p_1"], "p_10": ["p_10"], "p_2": ["p_2"]})
+    with pytest.raises(EnvError, match=r"env_args\.teams: expected env_args\.team as well"):
+        split_teams(names, "", ["p", "q"])
+
+
+def test_an_episode_of_teams_that_learn_ends_with_the_last_of_them() -> None:
+    """Agents that a policy plays end nothing, and hold nothing up."""
+    for all_learn, ended in ((True, [False, False, True]), (False, [True])):
+        game = Game(Roster(end=[1, 3], names=["a_0", "b_0"]), ["a_0", "b_0"], 1, 100, all_learn)
+        game.begin(stream=0, episode=1)
+        found = []
+        while not game.done:
+            game.step(np.zeros(2, np.int64))
+            found.append(game.terminated)
+        assert found == ended
+        assert not game.alive[0]
 
 
 def test_one_policy_cannot_be_several_teams() -> None:

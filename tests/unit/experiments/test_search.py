@@ -89,6 +89,17 @@ def test_enemies_that_learn_are_searched_too(tmp_path: Path) -> None:
     assert all(found.keys() == {"lr", "opponent_args.lr"} for found in search.distributions.values())
 
 
+def test_one_algorithm_of_all_teams_may_be_searched(tmp_path: Path) -> None:
+    teams = {"entry": "mpe2.simple_crypto_v3", "team": "eve", "teams": ["alice", "bob"], "opponent": "learner"}
+    path = space_file(
+        tmp_path, environment="pettingzoo", space={"opponent_config": ["iql", "vdn"]}, overrides={"env_args": teams}
+    )
+    search = Search(load_space(path), path, tmp_path, tmp_path / "search")
+    assert search.reads("iql", "opponent_config")
+    assert not search.reads("iql", "opponent_conf")
+    assert search.plan("iql", {"opponent_config": "vdn"})[0].config.opponent_config == {"alice": "vdn", "bob": "vdn"}
+
+
 def command(tmp_path: Path, trials: int) -> list[str]:
     return [space_file(tmp_path), f"--trials={trials}", f"--results={tmp_path}", "--workers=1"]
 

@@ -179,6 +179,14 @@ def test_films_are_shown_by_cards_and_table(filled: Path, tmp_path: Path, capsys
     ]
     assert (copy / "bar/hmf_s1/film.gif").read_bytes() == first
     assert "](film.gif)" in (copy / "battle/iql_s1/card.md").read_text()
+    (copy / "bar/hmf_s1/film.gif").unlink()
+    (copy / "battle/iql_s1/film.gif").unlink()
+    words = ["film", "--zoo", str(copy), "--colour", "group", "with", "env_args.episode_limit=2"]
+    assert zoo.main(words) == 0, "what cannot be filmed is left out, the rest is filmed"
+    one, other = capsys.readouterr().out.splitlines()
+    assert other.startswith("battle/iql_s1: left out (--colour=group: iql has no groups")
+    assert one == f"written: {copy}/bar/hmf_s1/film.gif"
+    assert (copy / "bar/hmf_s1/film.gif").read_bytes() != first, "a shorter episode"
     assert "--colour=group: iql has no groups" in refused(
         capsys, "film", "battle/iql_s1", "--zoo", copy, "--colour", "group"
     )
@@ -241,7 +249,7 @@ def test_refused_runs(results: Path, filled: Path, tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["with", "env_args.capacity=2"], "with: expected after play NAME alone"),
+        (["with", "env_args.capacity=2"], "with: expected after play NAME or film alone"),
         (["add"], "expected ids of runs, filters or --experiment NAME"),
         (["play", "a/b", "--episodes", "0"], "--episodes: expected a number of 1 or more, got '0'"),
     ],
