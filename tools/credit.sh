@@ -13,11 +13,12 @@ for experiment in "${experiments[@]}"; do
     "$python" src/sweep.py "$experiment" "$@"
 done
 for experiment in "${experiments[@]}"; do
-    "$python" src/report.py --experiment "$experiment" --out "results/tmp/$experiment"
+    across=()
+    [ "$experiment" != groups_bar ] || across=(--across n_groups)
+    "$python" src/report.py --experiment "$experiment" "${across[@]}" --out "results/tmp/$experiment"
     cp "results/tmp/$experiment/results.md" "$out/$experiment.md"
     cp "results/tmp/$experiment/runs.md" "$out/${experiment}_runs.md"
 done
-"$python" src/report.py --experiment groups_bar --across n_groups --out results/tmp/groups_bar >/dev/null
 cp results/tmp/groups_bar/across.png "$out/groups_bar.png"
 "$python" src/noise.py --experiment credit_bar --out results/tmp/noise
 cp results/tmp/noise/noise.md "$out/noise_bar.md"
