@@ -89,8 +89,10 @@ class System:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for the person who started the run."""
-        names = {whose: f"{whose_name(whose)}: " if whose else "" for whose in self.sides}
-        return tuple(f"{names[whose]}{note}" for whose, side in self.sides.items() for note in side.notes)
+        own = list(self.side.notes)
+        for whose, side in self.enemies.items():
+            own += [f"{f'enemies {team_of(whose)}'.strip()}: {note}" for note in side.notes]
+        return tuple(own)
 
     @property
     def sides(self) -> dict[str, Side]:
@@ -280,9 +282,9 @@ def called(team: str) -> str:
     return f"{ENEMIES}{team}_" if team else ENEMIES
 
 
-def whose_name(whose: str) -> str:
-    """The enemies whose names `called` made, as a person would call them."""
-    return f"enemies {whose.removeprefix(ENEMIES).removesuffix('_')}".strip()
+def team_of(whose: str) -> str:
+    """The team whose names `called` begins."""
+    return whose.removeprefix(ENEMIES).removesuffix("_")
 
 
 def row_spec(config: Config, env: Env, mac: BasicMAC, learner: Learner, enemies: bool = False) -> RowSpec:

@@ -201,9 +201,8 @@ def headlines(system: build.System) -> list[str]:
     run = f"{config.batch_size_run} environments {together}, seed {config.seed}, "
     lines = [f"{config.name} on {system.mac.info.name}: {_population(system.side, run)}, on {system.device}"]
     for whose, side in system.enemies.items():
-        name = build.whose_name(whose).removeprefix("enemies").strip()
-        called = f"{name}, {side.config.name}" if name else side.config.name
-        lines.append(f"against {called}, which learns too: {_population(side)}")
+        team = build.team_of(whose)
+        lines.append(f"against {team}{team and ', '}{side.config.name}, which learns too: {_population(side)}")
     return lines
 
 

@@ -15,7 +15,6 @@ from utils.words import nearest
 
 RETURN = "test_return_mean"
 ONLINE = "test_online_return_mean"
-LAST = 5  # evaluations whose swing is measured
 MEANT = {"final": "the last evaluation", "tail": f"the mean of the last {TAIL} evaluations"}
 CONVENTIONS = {
     "return_mean": "an episode's summed rewards, mean over the initial agents",
@@ -132,11 +131,11 @@ def against(tasks: Sequence[Task], reference: str) -> list[tuple[Task, Method, M
 
 
 def swing_table(averaged: Sequence[Task], online: Sequence[Task]) -> Table:
-    """Tabulate what averaged weights do to the last LAST evaluations, for runs that logged as many of both policies."""
+    """Tabulate what averaged weights do to the last TAIL evaluations, for runs that logged as many of both policies."""
     rows: list[list[Cell]] = []
     for task, one, other in matched(averaged, online):
         last = [
-            {seed: np.array(curve.values[-LAST:]) for seed, curve in method.curves.items() if len(curve.steps) >= LAST}
+            {seed: np.array(curve.values[-TAIL:]) for seed, curve in method.curves.items() if len(curve.steps) >= TAIL}
             for method in (one, other)
         ]
         common = sorted(last[0].keys() & last[1])
@@ -153,7 +152,7 @@ def swing_table(averaged: Sequence[Task], online: Sequence[Task]) -> Table:
             ]
         )
     caption = (
-        f"{described(RETURN)} of averaged and of online weights over the last {LAST} evaluations of a run, the same "
+        f"{described(RETURN)} of averaged and of online weights over the last {TAIL} evaluations of a run, the same "
         "episodes for both: their mean, and their swing, which is their standard deviation (n - 1). Difference: swing "
         f"of the averaged policy minus that of the online one, run by run. {IQM} with {INTERVAL}. {FEW_SEEDS}"
     )

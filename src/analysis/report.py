@@ -19,6 +19,7 @@ from analysis.comparison import (
     FEW_SEEDS,
     INTERVAL,
     IQM,
+    MEANT,
     ONLINE,
     RETURN,
     ablation_table,
@@ -136,7 +137,7 @@ def write_files(
         figures.write(one, out / f"speed_{slug(speed.task.label)}")
     panels = bars(tasks, reference, score) if reference is not None else {}
     if panels:
-        bars_caption = f"{tables['ablation'].caption} {budget(tasks)}"
+        bars_caption = f"{tables['ablation'].caption} Bars: {MEANT[score]}. {budget(tasks)}"
         figures.write(figures.difference_bars(panels, metric, bars_caption), out / "ablation")
     (out / "curves.csv").write_text(points(tasks))
     (out / "marl_eval.json").write_text(json.dumps(marl_eval(tasks, metric), indent=1))
