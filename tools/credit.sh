@@ -1,30 +1,42 @@
 #!/usr/bin/env bash
-# HMF's credit, factor by factor: trains (what is finished is skipped, what was interrupted continues), compares, measures the
-# noise of the updates, and brings docs/credit.md up to date:
-#   tools/credit.sh [OPTIONS OF src/sweep.py]
+# HMF's credit, factor by factor, its number of groups and the appendix's ablations on a task: trains (what is finished is skipped, what
+# was interrupted continues), compares, measures the noise of the updates, and brings docs/credit_TASK.md up to date:
+#   tools/credit.sh TASK [OPTIONS OF src/sweep.py]     (tasks: bar battle)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
-out=docs/credit
-experiments=(credit_bar credit_bar_sharing groups_bar appendix_bar appendix_ipc_bar)
+task=${1:-}
+if [ ! -f "src/config/experiments/credit_$task.yaml" ]; then
+    echo "error: no task '$task'. Usage:" >&2
+    sed -n '4s/^#  //p' "$0" >&2
+    exit 2
+fi
+shift
+out=docs/credit/$task
+parts=()
+for part in credit sharing groups appendix appendix_ipc; do
+    [ ! -f "src/config/experiments/${part}_$task.yaml" ] || parts+=("$part")
+done
 
 mkdir -p "$out"
-for experiment in "${experiments[@]}"; do
-    "$python" src/sweep.py "$experiment" "$@"
+for part in "${parts[@]}"; do
+    "$python" src/sweep.py "${part}_$task" "$@"
 done
-for experiment in "${experiments[@]}"; do
+for part in "${parts[@]}"; do
     across=()
-    [ "$experiment" != groups_bar ] || across=(--across n_groups)
-    "$python" src/report.py --experiment "$experiment" "${across[@]}" --out "results/tmp/$experiment"
-    cp "results/tmp/$experiment/results.md" "$out/$experiment.md"
-    cp "results/tmp/$experiment/runs.md" "$out/${experiment}_runs.md"
+    [ "$part" != groups ] || across=(--across n_groups)
+    "$python" src/report.py --experiment "${part}_$task" "${across[@]}" --out "results/tmp/${part}_$task"
+    cp "results/tmp/${part}_$task/results.md" "$out/$part.md"
+    cp "results/tmp/${part}_$task/runs.md" "$out/${part}_runs.md"
 done
-cp results/tmp/groups_bar/across.png "$out/groups_bar.png"
-"$python" src/noise.py --experiment credit_bar --out results/tmp/noise
-cp results/tmp/noise/noise.md "$out/noise_bar.md"
-"$python" src/report.py --experiment credit_bar --out results/tmp/credit_bar --page docs/credit.md >/dev/null
+cp "results/tmp/groups_$task/across.png" "$out/groups.png"
+"$python" src/noise.py --experiment "credit_$task" --out results/tmp/noise
+cp results/tmp/noise/noise.md "$out/noise.md"
+if [ -f "docs/credit_$task.md" ]; then
+    "$python" src/report.py --experiment "credit_$task" --out "results/tmp/credit_$task" --page "docs/credit_$task.md" >/dev/null
+fi
 # The records behind the tables, without checkpoints.
-for experiment in "${experiments[@]}"; do
-    "$python" src/sweep.py "$experiment" --dry-run | sed -n 's/^finished as run \([0-9]*\) .*/\1/p'
+for part in "${parts[@]}"; do
+    "$python" src/sweep.py "${part}_$task" --dry-run | sed -n 's/^finished as run \([0-9]*\) .*/\1/p'
 done | sort -nu | sed 's|.*|&/config.json\n&/run.json\n&/info.json\n&/metrics.jsonl|' |
     tar -cJf "$out/records.tar.xz" -C results/sacred -T -

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import build
-from config.loader import Layer, layers, named_layer, parse_overrides
+from config.loader import Layer, layers, merge, named_layer, parse_overrides
 from config.resolve import make_config
 from config.schema import Config, ConfigError, check_value, from_values
 from config.trust import NOTHING, Trust
@@ -25,8 +25,8 @@ from utils.words import word
 class Experiment:
     """One file of src/config/experiments.
 
-    Later values win: overrides, per_environment, per_algorithm, variants, factors. Keys of all these are configuration
-    keys, nested or with dots (``env_args.capacity``).
+    Later values win: overrides, per_environment, those of ``keys_of``, per_algorithm, variants, factors. All keys
+    are those of a configuration, nested or with dots (``env_args.capacity``).
     """
 
     algorithms: list[str]  # files of src/config/algs
@@ -34,6 +34,7 @@ class Experiment:
     seeds: list[int]
     overrides: Mapping[str, Any] = field(default_factory=dict)  # for every run
     per_environment: Mapping[str, Any] = field(default_factory=dict)  # environment -> overrides
+    keys_of: str = ""  # an experiment whose per_algorithm holds for these runs too: the tuned keys, written once
     per_algorithm: Mapping[str, Any] = field(default_factory=dict)  # algorithm -> overrides
     variants: Mapping[str, Any] = field(default_factory=dict)  # name in reports -> overrides; every one is run
     factors: Mapping[str, Any] = field(default_factory=dict)  # key -> list of values; every combination is run
@@ -72,12 +73,27 @@ def load_experiment(name: str) -> tuple[Experiment, str]:
             if entry not in known:
                 raise ConfigError(f"{where}: {key} names '{entry}', which the experiment does not run.")
             check_value(f"{key}.{entry}", overrides, Mapping[str, Any], where)
+    if experiment.keys_of:
+        experiment = replace(experiment, per_algorithm=merge(_tuned(experiment, where), experiment.per_algorithm))
     for name, overrides in experiment.variants.items():
         check_value(f"variants.{name}", overrides, Mapping[str, Any], where)
     for key, choices in experiment.factors.items():
         if not isinstance(choices, list) or not choices:
             raise ConfigError(f"{where}: factors.{key} expects a list of values, got {choices!r}.")
     return experiment, where
+
+
+def _tuned(experiment: Experiment, where: str) -> dict[str, Any]:
+    """What ``keys_of`` says about the algorithms of ``experiment``. Raises ConfigError where it lacks one."""
+    tuned = named_layer("experiments", experiment.keys_of).values.get("per_algorithm", {})
+    for algorithm in experiment.algorithms:
+        if algorithm not in tuned:
+            known = ", ".join(tuned) or "none"
+            raise ConfigError(
+                f"{where}: keys_of names '{experiment.keys_of}', whose per_algorithm has no '{algorithm}'. "
+                f"It has: {known}."
+            )
+    return {algorithm: tuned[algorithm] for algorithm in experiment.algorithms}
 
 
 def plan_run(

@@ -119,6 +119,18 @@ def test_later_layers_win(tmp_path: Path) -> None:
     assert [run.config.args["gamma"] for run in runs] == [0.4, 0.5]
 
 
+def test_tuned_keys_are_those_of_another_experiment(tmp_path: Path) -> None:
+    tuned = {"iql": {"gamma": 0.3, "lr": 0.1}, "vdn": {"gamma": 0.4}, "qmix": {"gamma": 0.5}}
+    place = tmp_path / "tuned.yaml"
+    place.write_text(yaml.safe_dump({"per_algorithm": tuned}))
+    own = {"iql": {"lr": 0.2}}
+    runs = planned(tmp_path, algorithms=["iql", "vdn"], keys_of=str(place), overrides={"gamma": 0.1}, per_algorithm=own)
+    assert [run.config.args["gamma"] for run in runs] == [0.3, 0.4]
+    assert runs[0].config.args["lr"] == 0.2
+    with pytest.raises(ConfigError, match=r"tuned.yaml', whose per_algorithm has no 'hmf'.*: iql, qmix, vdn"):
+        planned(tmp_path, algorithms=["hmf"], keys_of=str(place))
+
+
 def test_variants_are_runs_with_names(tmp_path: Path) -> None:
     variants = {"brief": {"t_max": 100, "env_args": {"capacity": 7}}, "replay": {"regime": "replay", "gamma": 0.2}}
     runs = planned(tmp_path, overrides={"t_max": 200, "gamma": 0.1}, variants=variants, factors={"lr": [0.1, 0.2]})
