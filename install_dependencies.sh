@@ -37,24 +37,7 @@ if [ ! -e "$stamp" ]; then
   fi
   echo "installing into .venv (a few minutes the first time) ..."
   .venv/bin/python -m pip install -qq --disable-pip-version-check "${requirements[@]}"  # -qq: errors, no warnings
+  .venv/bin/python -W ignore src/doctor.py
+  touch "$stamp"
 fi
-
-.venv/bin/python -W ignore - <<'PY'
-import sys
-sys.path.insert(0, "src")
-from importlib.metadata import version
-import torch
-import build
-from config.loader import layers
-from config.resolve import make_config
-
-small = ["env_args.n_agents=8", "env_args.n_enemies=4", "env_args.map_size=20", "env_args.opponent=random"]
-env = build.make_env(make_config(layers("iql", "battle", small), build.REGISTRIES)[0], n_envs=1, test=True)
-env.reset(seed=1)
-env.step(torch.zeros(1, 8, dtype=torch.int64))
-print(f"torch {torch.__version__}, sacred {version('sacred')}, magent2 {version('magent2')}: a tiny battle was stepped.")
-if torch.version.cuda and not torch.cuda.is_available():
-    print(f"torch is its build for CUDA {torch.version.cuda}, and sees no GPU; docs/install.md names the smaller one.")
-PY
-touch "$stamp"
 echo "Ready. Next: .venv/bin/python src/main.py --config=hmf --env-config=battle"

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.cli import command_parser, exit_code
+from utils.cli import command_parser, divided, exit_code
 from utils.paths import default_results
 
 
@@ -42,9 +42,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="DIR",
         help="nothing but ratios of OLD NEW [OLD NEW ...], pairs of --out",
     )
-    split = argv.index("with") if "with" in argv else len(argv)
-    arguments = parser.parse_args(argv[:split])
-    arguments.overrides = argv[split + 1 :]
+    options, overrides = divided(argv)
+    arguments = parser.parse_args(options)
+    arguments.overrides = overrides
     if len(arguments.compare or ()) % 2:
         parser.error(f"--compare: expected pairs of folders, got {len(arguments.compare)}")
     return arguments

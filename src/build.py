@@ -1,4 +1,4 @@
-"""Composition root: checked configuration in, connected parts out. The only reader of the registries."""
+"""Composition root: checked configuration in, connected parts out. All algorithms and tasks are found here."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ from utils import seeding
 from utils.allocator import keep_freed_memory
 from utils.errors import InputError
 from utils.memory import check_fits
+from utils.paths import ROOT
 from utils.processes import ALONE, Processes
 from utils.version import made_by
 
@@ -69,7 +70,6 @@ REGISTRIES: Registries = {
 }
 LARGE = 5_000_000  # parameters
 ENEMIES = "enemy_"  # begins the names of what belongs to enemies that learn
-PROJECT = Path(__file__).parents[1]  # relative paths of opponents start here, wherever the command is run
 
 
 @dataclass(frozen=True)
@@ -458,7 +458,7 @@ def set_opponent(
     elif env.opponent == "self_play":
         env.set_opponent(MACPolicy(mac, greedy))
     elif env.opponent == "checkpoint":
-        path, several = PROJECT / env.opponent_checkpoint, "" not in env.others
+        path, several = ROOT / env.opponent_checkpoint, "" not in env.others
         if path.is_dir() != several:
             expected = "a checkpoint's folder, with a policy for every team" if several else "one policy file"
             raise ConfigError(
@@ -472,7 +472,7 @@ def set_opponent(
 
 def frozen_policy(path: str, device: torch.device, trust: Trust) -> MACPolicy:
     """The greedy policy of an exported file; a relative path starts at the project. Raises CheckpointError."""
-    return MACPolicy(load_policy(PROJECT / path, device, trust), greedy=True)
+    return MACPolicy(load_policy(ROOT / path, device, trust), greedy=True)
 
 
 def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
@@ -493,8 +493,11 @@ def mac_of_policy(state: Mapping[str, Any], trust: Trust) -> BasicMAC:
     return make_mac(config_from_dict(state["config"], state, trust), info)
 
 
-def load_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> BasicMAC:
-    """A frozen controller from an exported policy file; ``trust``: what it may import. Raises CheckpointError."""
+def read_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> tuple[Mapping[str, Any], BasicMAC]:
+    """What an exported policy file holds (`policy_state`), and its controller, frozen. Raises CheckpointError.
+
+    ``trust``: what it may import.
+    """
     state = checkpoint.load(path, device)
     try:
         mac = mac_of_policy(state, trust).to(device)
@@ -503,7 +506,12 @@ def load_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> Bas
         raise checkpoint.CheckpointError(
             f"checkpoint: {path} is no policy that can be loaded ({checkpoint.one_line(error)}); {made_by(state)}."
         ) from error
-    return mac.requires_grad_(False)
+    return state, mac.requires_grad_(False)
+
+
+def load_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> BasicMAC:
+    """A frozen controller from an exported policy file, as `read_policy`."""
+    return read_policy(path, device, trust)[1]
 
 
 def enemy_file(folder: Path, name: str, whose: str = ENEMIES) -> Path:

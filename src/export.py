@@ -13,7 +13,7 @@ from components.batch import Step, decode_obs
 from config.loader import named_layer
 from config.registry import Kind, config_keys, make, resolve
 from config.schema import check_value
-from config.trust import EVERYTHING
+from config.trust import EVERYTHING, NOTHING
 from envs import REGISTRY
 from envs.base import Env, EnvError
 from envs.opponents import TwoSidedEnv
@@ -41,10 +41,9 @@ def to_parallel_env(name: str, **env_args: Any) -> ExportedEnv:
     }
     env: Env = make(cls, values, {"n_envs": 1, "device": CPU})
     if isinstance(env, TwoSidedEnv) and env.opponent == "checkpoint":
-        from build import PROJECT, load_policy
-        from controllers.policy import MACPolicy
+        from build import frozen_policy
 
-        env.set_opponent(MACPolicy(load_policy(PROJECT / env.opponent_checkpoint, CPU), greedy=True))
+        env.set_opponent(frozen_policy(env.opponent_checkpoint, CPU, NOTHING))
     return ExportedEnv(env)
 
 

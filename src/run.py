@@ -42,7 +42,7 @@ class Record(Protocol):
 
 
 class Unrecorded:
-    """The record of the processes beside the first."""
+    """The record of the processes beside the first, and of measurements."""
 
     run_dir = Path(os.devnull)
     saving = Outage("{error}", OSError)

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from experiments.workers import n_cores
-from utils.cli import command_parser, exit_code, require
+from utils.cli import command_parser, count, exit_code, require
 from utils.errors import InputError
 from utils.paths import default_results
 
@@ -22,16 +22,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = command_parser("search", __doc__, "space.yaml --trials 20 --workers 4")
     parser.add_argument("space", metavar="SPACE.yaml", help="name of a file of src/config/searches, or a path")
-    parser.add_argument("--trials", type=int, required=True, help="of every method, those of earlier calls included")
+    parser.add_argument("--trials", type=count, required=True, help="of every method, those of earlier calls included")
     parser.add_argument("--compare", type=Path, metavar="YAML", help="write the experiment of the best trials here")
     parser.add_argument("--table", type=Path, metavar="STEM", help="write all trials to STEM.md, .csv and .tex")
-    parser.add_argument("--workers", type=int, default=n_cores(), help="runs at once (default: the cores)")
+    parser.add_argument("--workers", type=count, default=n_cores(), help="runs at once (default: the cores)")
     parser.add_argument("--results", default=default_results(), type=Path, metavar="DIR", help="default: %(default)s")
-    arguments = parser.parse_args(argv)
-    for name in ("trials", "workers"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name}: expected at least 1, got {getattr(arguments, name)}")
-    return arguments
+    return parser.parse_args(argv)
 
 
 def search(argv: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.workers import LocalWorkers, RayWorkers, Workers, n_cores
-from utils.cli import COPY_INCOMPLETE, command_parser, exit_code
+from utils.cli import COPY_INCOMPLETE, command_parser, count, exit_code
 from utils.paths import default_results
 
 LEFT_OUT = 4  # exit code, beside those of utils.cli
@@ -21,14 +21,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = command_parser("sweep", __doc__, "smoke --dry-run", "smoke --workers 4", "my_experiment.yaml")
     parser.add_argument("experiment", help="name of a file of src/config/experiments, or a path ending in .yaml")
-    parser.add_argument("--workers", type=int, help="runs at once (default: the cores over threads)")
+    parser.add_argument("--workers", type=count, help="runs at once (default: the cores over threads)")
     parser.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster; auto: the one of this machine")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its estimated cost")
     parser.add_argument("--results", default=default_results(), type=Path, metavar="DIR", help="default: %(default)s")
-    arguments = parser.parse_args(argv)
-    if arguments.workers is not None and arguments.workers < 1:
-        parser.error(f"--workers: expected at least 1, got {arguments.workers}")
-    return arguments
+    return parser.parse_args(argv)
 
 
 def sweep(argv: Sequence[str]) -> int:

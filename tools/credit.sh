@@ -35,8 +35,4 @@ cp results/tmp/noise/noise.md "$out/noise.md"
 if [ -f "docs/credit_$task.md" ]; then
     "$python" src/report.py --experiment "credit_$task" --out "results/tmp/credit_$task" --page "docs/credit_$task.md" >/dev/null
 fi
-# The records behind the tables, without checkpoints.
-for part in "${parts[@]}"; do
-    "$python" src/sweep.py "${part}_$task" --dry-run | sed -n 's/^finished as run \([0-9]*\) .*/\1/p'
-done | sort -nu | sed 's|.*|&/config.json\n&/run.json\n&/info.json\n&/metrics.jsonl|' |
-    tar -cJf "$out/records.tar.xz" -C results/sacred -T -
+tools/archive.sh "$out/records.tar.xz" "${parts[@]/%/_$task}"

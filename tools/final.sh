@@ -33,10 +33,7 @@ for task in "${tasks[@]}"; do
     fi
     "$python" src/report.py --experiment "final_$task" --score tail --reference hmf --claims "$out/claims_$task.yaml" \
         --out "$out/$task" --page results/final/README.md
-    # The records behind the tables, without checkpoints.
-    "$python" src/sweep.py "final_$task" --dry-run | sed -n 's/^finished as run \([0-9]*\) .*/\1/p' | sort -n |
-        sed 's|.*|&/config.json\n&/run.json\n&/info.json\n&/metrics.jsonl|' |
-        tar -cJf "$out/$task/records.tar.xz" -C results/sacred -T -
+    tools/archive.sh "$out/$task/records.tar.xz" "final_$task"
 done
 # One table of all tasks that are finished; needs their records in results/sacred.
 finished=()

@@ -7,8 +7,8 @@ out=results/paper
 
 report() { "$python" src/report.py "$@"; }
 
-# Ids of the finished runs of an experiment; of the one with a label.
-finished() { "$python" src/sweep.py "$1" --dry-run | sed -n "s/^finished as run \([0-9]*\) *${2:-.*}\$/\1/p"; }
+# The id of the finished run of an experiment with a label.
+finished() { "$python" src/sweep.py "$1" --dry-run | sed -n "s/^finished as run \([0-9]*\) *$2\$/\1/p"; }
 
 incumbent="hmf mean_field_action=expected top_level=own_head"
 report --experiment choose_default_game --reference "$incumbent" --out "$out/choose_default_game"
@@ -49,12 +49,5 @@ video paper_battle hmf --every 6 --fps 10 --video "$out/videos/hmf.gif"
 video paper_battle iql --every 6 --fps 10 --video "$out/videos/iql.gif"
 video paper_battle hmf_ipc --every 50 --colour group --video "$out/videos/groups_ipc.png"
 
-# The records of all these runs, without checkpoints: what the tables and curves are made of.
-files=()
-for id in $(for name in choose_default_game choose_default choose_attention printed_losses diagnose_ipc paper_lines \
-    paper_battle paper_bar paper_bar_capacities paper_spread paper_pursuit pursuit_long paper_mfvfd paper_crossplay; do
-    finished "$name"
-done | sort -nu); do
-    files+=("$id/config.json" "$id/run.json" "$id/info.json" "$id/metrics.jsonl")
-done
-tar -cJf "$out/records.tar.xz" -C results/sacred "${files[@]}"
+tools/archive.sh "$out/records.tar.xz" choose_default_game choose_default choose_attention printed_losses diagnose_ipc \
+    paper_lines paper_battle paper_bar paper_bar_capacities paper_spread paper_pursuit pursuit_long paper_mfvfd paper_crossplay

@@ -60,13 +60,13 @@ def points_table(games: Sequence[Games], n_players: int, rng: np.random.Generato
     return points
 
 
-def ratings(games: Sequence[Games], n_players: int, seed: int = 0) -> list[Estimate]:
+def ratings(games: Sequence[Games], n_players: int) -> list[Estimate]:
     """Estimate every player's Elo with a bootstrap 95 % interval over games, resampled within pairings and sides.
 
     Every player must have met another; games of a player against itself say nothing and must not be among them.
     """
     values = elo(points_table(games, n_players, None, 1))[0]
-    draws = elo(points_table(games, n_players, np.random.default_rng(seed), RESAMPLES))
+    draws = elo(points_table(games, n_players, np.random.default_rng(0), RESAMPLES))
     low, high = interval(draws)
     n_games = [sum(len(g.scores) for g in games if player in (g.first, g.second)) for player in range(n_players)]
     return [Estimate(float(values[i]), float(low[i]), float(high[i]), n_games[i]) for i in range(n_players)]

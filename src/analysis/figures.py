@@ -116,17 +116,17 @@ def across_lines(panels: Sequence[Panel], key: str, metric: str, caption: str) -
 def error_bars(axis: Axes, points: Mapping[float, Estimate], colour: Any) -> Any:
     """Draw estimates over numbers as a line with their intervals; return the line."""
     numbers = sorted(points)
-    value, low, high = bounds([points[number] for number in numbers])
-    error = np.stack([value - low, high - value]).clip(min=0)
+    value, error = bounds([points[number] for number in numbers])
     return axis.errorbar(numbers, value, yerr=error, marker="o", capsize=3, color=colour)
 
 
-def bounds(found: Sequence[Estimate]) -> tuple[Array, Array, Array]:
-    """Return values and the ends of their intervals, (n,) each; the value where there is no interval."""
+def bounds(found: Sequence[Estimate]) -> tuple[Array, Array]:
+    """Return values (n,) and how far their intervals reach below and above them (2, n); 0 without an interval."""
     value = np.array([one.value for one in found])
     low = np.array([one.value if one.low is None else one.low for one in found])
     high = np.array([one.value if one.high is None else one.high for one in found])
-    return value, low, high
+    # A percentile interval need not contain the value; error bars must not be negative.
+    return value, np.stack([value - low, high - value]).clip(min=0)
 
 
 def longest_run(task: Task) -> int:
@@ -160,9 +160,7 @@ def difference_bars(panels: Mapping[str, Mapping[str, Estimate]], metric: str, c
     axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights).flat
     for axis, (task, bars) in zip(axes, panels.items(), strict=True):
         place = np.arange(len(bars))
-        value, low, high = bounds(list(bars.values()))
-        # A percentile interval need not contain the value; error bars must not be negative.
-        error = np.stack([value - low, high - value]).clip(min=0)
+        value, error = bounds(list(bars.values()))
         axis.barh(place, value, xerr=error, capsize=3, color=np.where(value < 0, "tab:red", "tab:green"), alpha=0.7)
         axis.set_yticks(place, [f"{name} (n={bar.n})" for name, bar in bars.items()], fontsize="small")
         axis.invert_yaxis()

@@ -1,7 +1,6 @@
 """Mean fields: sums and means over the living members of groups, and the attention that weighs them.
 
-Membership is a dense (B, m, N) matrix and every reduction one batched product: O(N m). On CPU this was faster than
-index_add_ in every size tried up to N = 1000, m = 50 (`src/benchmark.py`).
+Membership is a dense (B, m, N) matrix and every reduction one batched product: O(N m).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import yaml
 
 from config import trust
 from config.schema import ConfigError
+from utils.cli import divided
 from utils.paths import default_results
 from utils.words import from_yaml, nearest
 
@@ -59,11 +60,7 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
     trust.add_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="build everything, say what would run, write nothing")
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-    if "with" in argv:
-        split = argv.index("with")
-        options, overrides = argv[:split], argv[split + 1 :]
-    else:
-        options, overrides = argv, []
+    options, overrides = divided(argv)
     given = [word.partition("=")[0] for word in options if word.startswith("--")]
     for option in given:
         if given.count(option) > 1:
@@ -104,7 +101,7 @@ examples:
 
 
 def available(folder: str) -> list[str]:
-    """Names of the configurations in ``algs``, ``envs`` or ``experiments``."""
+    """Names of the files of a folder of src/config (``algs``, ``envs``, ``experiments``, ``searches``)."""
     return sorted(path.stem for path in (CONFIG_DIR / folder).glob("*.yaml"))
 
 

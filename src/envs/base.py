@@ -19,6 +19,12 @@ class EnvError(InputError):
     """A request that the environment cannot honour; the message says what was expected, what came and what to do."""
 
 
+def require_at_least(key: str, value: float, minimum: float) -> None:
+    """Raise EnvError, which names the configuration key, for a value below the minimum."""
+    if value < minimum:
+        raise EnvError(f"env_args.{key}: expected at least {minimum}, got {value}.")
+
+
 class Env(ABC):
     """E parallel copies of one game.
 

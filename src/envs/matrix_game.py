@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from components.batch import EnvInfo
-from envs.torch_env import State, TorchEnv, require_at_least
+from envs.base import require_at_least
+from envs.torch_env import State, TorchEnv
 
 
 def additive(action_EN: Tensor) -> Tensor:

@@ -10,16 +10,10 @@ import torch
 from torch import Tensor
 
 from components.batch import EnvInfo, Step
-from envs.base import Env, EnvError
+from envs.base import Env, EnvError, require_at_least
 from utils.memory import check_fits
 
 State = dict[str, Tensor]  # every tensor begins with the axis E
-
-
-def require_at_least(key: str, value: float, minimum: float) -> None:
-    """Raise EnvError, which names the configuration key, for a value below the minimum."""
-    if value < minimum:
-        raise EnvError(f"env_args.{key}: expected at least {minimum}, got {value}.")
 
 
 class TorchEnv(Env):

@@ -16,14 +16,13 @@ from analysis.crossplay import STATS, Result
 from components.batch import EnvInfo
 from config.loader import layers
 from config.registry import Kind, resolve
-from config.resolve import env_values, make_config, with_env_args
+from config.resolve import config_from_dict, env_values, make_config, with_env_args
 from config.schema import Config, ConfigError
 from config.trust import NOTHING, Trust
 from controllers.basic_controller import BasicMAC
 from controllers.outside import PlainNetwork, outside_controller
 from controllers.policy import MACPolicy
 from envs.battle.env import BattleEnv
-from experiments.evaluation import policy_config
 from policies import zoo
 from records import checkpoint
 from runners.vector_runner import VectorRunner
@@ -77,8 +76,8 @@ def load_player(given: str, step: str, results: Path, zoo_dir: Path, trust: Trus
         path = zoo.find(given, zoo_dir).policy()
     else:
         path = checkpoint.named_folder(checkpoint.find_run(given, results), step) / checkpoint.POLICY
-    mac = build.load_policy(path, CPU, trust)
-    config = replace(policy_config(path, trust), use_cuda=False)
+    state, mac = build.read_policy(path, CPU, trust)
+    config = replace(config_from_dict(state["config"], state, trust), use_cuda=False)
     return Player(f"{config.name}:{given}", mac, config)
 
 

@@ -61,7 +61,8 @@ class Evaluation:
     ) -> Evaluation:
         """The policy in ``folder``, in the game that it says it learned, likewise. Raises InputError."""
         path = folder / checkpoint.POLICY
-        config = played_config(policy_config(path, trust), overrides, f"{path}", trust)
+        state, _ = build.read_policy(path, CPU, trust)
+        config = played_config(config_from_dict(state["config"], state, trust), overrides, f"{path}", trust)
         return cls._of_folder(folder, config, results, episodes, seed, trust)
 
     @classmethod
@@ -91,6 +92,11 @@ class Evaluation:
         sides: dict[str, dict[str, float]] = read_json(self.file).get("sides", {})
         return sides
 
+    def return_mean(self) -> float:
+        """Mean return over both sides, played where it was not before."""
+        sides = self.found() or self.play()
+        return sum(side["return_mean"] for side in sides.values()) / len(sides)
+
     def play(self) -> dict[str, dict[str, float]]:
         """Side -> statistics, also written to ``file``."""
         found = {
@@ -100,12 +106,6 @@ class Evaluation:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, json.dumps({**self.conditions, "sides": found}, indent=2).encode())
         return found
-
-
-def policy_config(path: Path, trust: Trust) -> Config:
-    """The configuration that a policy file holds. Raises CheckpointError."""
-    state = checkpoint.load(path, CPU)
-    return config_from_dict(state["config"], state, trust)
 
 
 def run_config(run_dir: Path, overrides: list[str], trust: Trust = NOTHING) -> Config:

@@ -64,11 +64,10 @@ def play(
             words = [word(key, value) for key, value in flatten({"env_args": env_args}).items()] if env_args else []
             try:
                 evaluation = Evaluation.of_run(store.folder(record.id), "newest", words, episodes, seed, trust)
-                sides = evaluation.found() or evaluation.play()
+                mean = evaluation.return_mean()
             except (ConfigError, EnvError) as error:
                 say(f"run {record.id} at {setting}: left out ({error})")
                 continue
-            mean = sum(side["return_mean"] for side in sides.values()) / len(sides)
             say(f"run {record.id} ({record.config['name']}) at {setting}: {mean:.3f}")
             curves[record.id] = Curve([int(evaluation.folder.name)], [mean], [""])
         found[setting] = arrange(records, curves, names)

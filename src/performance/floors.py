@@ -20,7 +20,7 @@ from learners.base import Learner
 STEPS = 200  # before a bare engine starts anew
 
 
-def bare_engine(env: Env) -> Callable[[], None]:
+def bare_engine(env: Env) -> Callable[[], Any]:
     """One step of all of ``env``'s copies with random actions drawn beforehand; ``env`` serves nothing else any more.
 
     Battle: the engine's set_action of both sides, step, the learners' get_observation and clear_dead. Other tasks:
@@ -43,11 +43,7 @@ def bare_engine(env: Env) -> Callable[[], None]:
         return steps
     env.reset(seed=1)
     actions = torch.randint(env.info.n_actions, (env.n_envs, env.info.n_agents), device=env.device)
-    return lambda: _discard(env.step(actions))
-
-
-def _discard(_: Any) -> None:
-    pass
+    return lambda: env.step(actions)
 
 
 def _with_engine_views(env: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -54,7 +54,7 @@ class Training:
     def __call__(self) -> None:
         """One cycle."""
         system = self.system
-        with dense_views() if self.dense else _nothing():
+        with dense_views() if self.dense else nullcontext():
             for _ in range(self.steps):
                 system.runner.collect(self.t_env, system.rows)
                 self.t_env += system.config.batch_size_run
@@ -65,15 +65,10 @@ class Training:
         batch = self.system.regime.sample(self.system.rows, torch.Generator().manual_seed(0))
 
         def learn() -> None:
-            with dense_views() if self.dense else _nothing():
+            with dense_views() if self.dense else nullcontext():
                 self.system.learner.train(batch, 0)
 
         return learn
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def speed_up(algorithm: str, environment: str, env_args: Mapping[str, Any], seconds: float) -> float:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,8 +20,7 @@ from envs.battle.env import smallest_map
 from performance.ceiling import ceiling_share, work_of_update
 from performance.floors import NetworkCalls, bare_engine
 from performance.timing import Stopwatch, alternate, clock
-from run import Trainer
-from utils.outage import Outage
+from run import Trainer, Unrecorded
 from utils.signals import StopRequest
 
 SECTIONS = ("engine", "observation", "act", "store", "sample", "learn", "rest")
@@ -77,19 +75,6 @@ class Measurement:
     def replay_ratio(self) -> float:
         """Replay memory over one observation and 16 bytes per agent step."""
         return self.replay_bytes / (self.obs_bytes + 16)
-
-
-class Unrecorded:
-    """A record of nothing."""
-
-    run_dir = Path()
-    saving = Outage("{error}", OSError)
-
-    def log_scalar(self, name: str, value: float, step: int) -> None:
-        """Drop a point."""
-
-    def flush(self) -> None:
-        """Nothing waits."""
 
 
 def population(environment: str, n_agents: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from utils.words import nearest
 
 logger = logging.getLogger(__name__)
 
-STALE = timedelta(minutes=2)  # without a heartbeat (Sacred beats every 10 s) a running run counts as dead
+STALE = timedelta(minutes=2)  # without a heartbeat a running run counts as dead
 STATUSES = ("RUNNING", "COMPLETED", "INTERRUPTED", "FAILED", "DEAD")
 
 

@@ -178,7 +178,9 @@ def _answered() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ProcessLost(f"another process of this run ended, or did not answer for {PATIENCE} hours") from error
+        raise ProcessLost(
+            f"another process of this run ended, or did not answer for {PATIENCE} (hours:minutes:seconds)"
+        ) from error
 
 
 def _packed(record: Any) -> bytes:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import IO
 
 from tests.support.paths import SRC
@@ -29,15 +28,6 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Wait for the end: exit code (negative: the signal that killed it), output, errors."""
     output, errors = process.communicate(timeout=WAIT_SECONDS)
     return process.returncode, output, errors
-
-
-def wait_until(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Return once ``happened``. Raises AssertionError when ``process`` ended before, or it takes too long."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not happened():
-        assert process.poll() is None, f"ended too early: {finish(process)}"
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def struck(moment: str, call: str, when: str = "True", number: signal.Signals = signal.SIGKILL) -> str:

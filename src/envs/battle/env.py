@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from components.batch import EnvInfo, Step, same_kind
-from envs.base import EnvError
+from envs.base import EnvError, require_at_least
 from envs.battle.views import OBS_SCALE, Views
 from envs.battle.worlds import MAX_SEED, GridWorld, Rewards, Side, UnitType, circle_offsets
 from envs.opponents import TwoSidedEnv
@@ -206,8 +206,7 @@ class BattleEnv(TwoSidedEnv):
         super().__init__(n_envs, host, **keys)
         self._pin = device.type != "cpu"  # pinned rows reach the controller's device without waiting
         for key, value in (("n_agents", n_agents), ("n_enemies", n_enemies), ("episode_limit", episode_limit)):
-            if value < 1:
-                raise EnvError(f"env_args.{key}: expected at least 1, got {value}.")
+            require_at_least(key, value, 1)
         if map_size > MAX_MAP:
             raise EnvError(
                 f"env_args.map_size: expected at most {MAX_MAP:,}, whose cells a row can number, got {map_size:,}."

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from components.batch import EnvInfo, Step
-from envs.base import EnvError
+from envs.base import EnvError, require_at_least
 from envs.opponents import TwoSidedEnv
 from envs.pettingzoo.game import Game, make_parallel_env, split_teams
 from envs.pettingzoo.spaces import TeamSpaces, team_spaces
@@ -60,8 +60,7 @@ class PettingZooEnv(TwoSidedEnv):
         host = torch.device("cpu")  # where the imported environments are, with their dictionaries
         super().__init__(n_envs, host, **keys)
         for key, value in (("episode_limit", episode_limit), ("downscale", downscale)):
-            if value < 1:
-                raise EnvError(f"env_args.{key}: expected at least 1, got {value}.")
+            require_at_least(key, value, 1)
         envs = [make_parallel_env(entry, kwargs) for _ in range(n_envs)]
         learners, self._teams = split_teams(envs[0].possible_agents, team, teams)
         if self.opponent != "random" and not self._teams:
