@@ -32,7 +32,7 @@ for task in "${tasks[@]}"; do
         cp results/tmp/exploitability/results.md "$out/bar/exploitability.md"
     fi
     "$python" src/report.py --experiment "final_$task" --score tail --reference hmf --claims "$out/claims_$task.yaml" \
-        --out "$out/$task" --page results/final/README.md
+        --out "$out/$task" --page "results/final/$task.md"
     tools/archive.sh "$out/$task/records.tar.xz" "final_$task"
 done
 # One table of all tasks that are finished; needs their records in results/sacred.

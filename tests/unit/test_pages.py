@@ -48,7 +48,7 @@ def test_generated_tables_are_those_of_their_files(page: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("page", [page for page in GENERATED if page.parent.name != "zoo"], ids=str)  # zoo.py's own
 def test_a_command_refreshes_every_generated_page(page: Path) -> None:
-    of_any_task = re.sub(r"_(bar|battle|pursuit|spread)\.md$", "_$task.md", str(page))
+    of_any_task = re.sub(r"(bar|battle|pursuit|spread)\.md$", "$task.md", str(page))
     commands = COMMANDS.replace("$out/", "results/paper/")
     assert any(f"--page {quote}{name}" in commands for quote in ("", '"') for name in (page, of_any_task))
 
