@@ -85,6 +85,7 @@ class Trainer:
         """Train to ``t_max``; the last evaluation's mean return. Raises Stopped when asked to stop, after saving."""
         config, counters, system = self.config, self.counters, self.system
         self.progress.start(counters.t_env)
+        logged_at = counters.t_env
         while counters.t_env < config.t_max:
             if self._due("tested", config.test_interval) and self.evaluate() is None:
                 counters.tested -= 1  # due again when the run is resumed
@@ -96,12 +97,17 @@ class Trainer:
             self.progress.draw(counters.t_env, system.learner.n_updates)
             if self._due("logged", config.log_interval):
                 self.write_metrics()
+                logged_at = counters.t_env
+                if counters.t_env < config.t_max:  # the last line comes after the last evaluation
+                    self.progress.report(counters.t_env, system.learner.n_updates)
             if (self._due("saved", config.save_model_interval) or overdue) and counters.t_env < config.t_max:
                 self.save()
         result = self.evaluate()
         if result is None:
             self._halt()
         self.save(completed=True)
+        if logged_at < counters.t_env:  # not in the state, from which a longer run goes on as if it had never ended here
+            self.write_metrics()
         self.processes.leave()
         self.progress.close(counters.t_env, system.learner.n_updates)
         return result
@@ -168,9 +174,9 @@ class Trainer:
                 self.record.log_scalar(f"{whose}{name}", float(value), counters.t_env)
         for whose, side in system.sides.items():
             self._write_updates(side, whose)
+        self.progress.returns.pop("return", None)
         if "return_mean" in episodes[""]:
             self.progress.returns["return"] = episodes[""]["return_mean"]
-        self.progress.report(counters.t_env, system.learner.n_updates)
 
     def _write_updates(self, side: Side, whose: str) -> None:
         """Raises LearningError when ``side`` no longer computes numbers; what was logged stays."""

@@ -96,7 +96,7 @@ class Grouping(nn.Module, ABC):
             )
         return assignment
 
-    def _contiguous(self, device: torch.device) -> Tensor:
+    def by_slot(self, device: torch.device) -> Tensor:
         """Divide the slots into m runs whose lengths differ by at most one: (N,) int64."""
         return torch.arange(self.n_agents, device=device) * self.n_groups // self.n_agents
 
@@ -107,7 +107,7 @@ class ContiguousGrouping(Grouping):
     dynamic = False
 
     def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
-        label = self._contiguous(features.obs.device).expand(features.alive.shape)
+        label = self.by_slot(features.obs.device).expand(features.alive.shape)
         return Assignment(label.masked_fill(~features.alive, -1))
 
 
@@ -141,7 +141,7 @@ class RandomGrouping(Grouping):
         # An opponent's stream is on the CPU wherever the networks are.
         lot_EN = torch.rand(features.alive.shape, generator=generator, device=generator.device).to(device)
         order = lot_EN.argsort(-1)
-        return Assignment(self._contiguous(device)[order].masked_fill(~features.alive, -1))
+        return Assignment(self.by_slot(device)[order].masked_fill(~features.alive, -1))
 
 
 class SpatialGrouping(Grouping):

@@ -25,21 +25,26 @@ class TDProblem:
 
     name: str
     value: Tensor  # (B, U) with gradient
-    weight: Tensor  # (B, U) >= 0; (B, V) with ``spread``
+    weight: Tensor  # (B, U) >= 0; (B, V) with ``spread``, (B, 1) with ``total``
     coef: float = 1.0  # of its loss in the whole
     spread: Tensor | None = None  # (B, V, U) gathers the squared errors of units into V sums, as HMF's lambda does
+    total: bool = False  # only the sum over units is learned, of what each of them returns
 
     def loss(self, target_BU: Tensor) -> Tensor:
         """Weighted mean of squared errors."""
-        error_BU = (self.value - target_BU).square()
+        error_BU = self._learned(self.value - target_BU).square()
         return weighted_mean(error_BU if self.spread is None else group_sum(error_BU, self.spread), self.weight)
 
     def metrics(self, target_BU: Tensor) -> dict[str, Tensor]:
         """``td_error_abs`` and ``target_mean``, 0-dim, without gradient."""
-        found = {"td_error_abs": (self.value.detach() - target_BU).abs(), "target_mean": target_BU}
+        error_BU = self._learned(self.value.detach() - target_BU)
+        found = {"td_error_abs": error_BU.abs(), "target_mean": self._learned(target_BU)}
         if self.spread is not None:
             found = {name: group_sum(value_BU, self.spread) for name, value_BU in found.items()}
         return {name: weighted_mean(value, self.weight) for name, value in found.items()}
+
+    def _learned(self, value_BU: Tensor) -> Tensor:
+        return value_BU.sum(-1, keepdim=True) if self.total else value_BU
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from modules.agents.base import Agent
 class GroupMAC(BasicMAC):
     """Groups are assigned at an episode's first row (every ``regroup_interval`` steps if that is > 0); the dead leave.
 
+    Those who are born later join the group of their slot, until new groups are made.
     Execution never reads them (paper: agents act on local values with local information).
     """
 
@@ -75,6 +76,8 @@ class GroupMAC(BasicMAC):
             assignment = self.grouping.checked(features, generator)
             group = group.index_copy(0, rows, assignment.group)
             history = _recorded(history, rows, assignment)
+        newborn = alive & (group < 0)
+        group = torch.where(newborn, self.grouping.by_slot(group.device), group)
         return replace(memory, group=group.masked_fill(~alive, -1), groups=history)
 
     def metrics(self, memory: Memory) -> dict[str, Tensor]:

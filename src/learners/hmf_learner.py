@@ -75,7 +75,7 @@ class HMFLearner(Learner):
         weight_Bm = now.occupied * batch.weight[:, None]
         problems = [self._bottom_level(batch, now, q_taken_BN, weight_Bm)]
         if now.q_top is not None:  # L_TOT (Eq. 14, or 16 for the central critic)
-            problems.append(TDProblem("top", now.q_top[:, None], batch.weight[:, None], self.top_coef))
+            problems.append(TDProblem("top", now.q_top, batch.weight[:, None], self.top_coef, total=True))
         extras: dict[str, Term] = {}
         weight_BN = (batch.group >= 0) * batch.weight[:, None]
         if self.reg_coef > 0.0:
@@ -108,28 +108,28 @@ class HMFLearner(Learner):
             reward_Bm = reward_Bm / size_Bm.clamp(min=1.0)
         next_value_BN, following = self._following(batch, t_env)
         goes_on_Bm, next_size_Bm = ~batch.terminated[:, None] & following.occupied, following.member.sum(-1)
+        discount_Bm = self._discount(goes_on_Bm, size_Bm, next_size_Bm)
         if self.td_level == "group":
-            discount_Bm = discount(self.gamma, goes_on_Bm, size_Bm) * self._survivors(size_Bm, next_size_Bm)
             found = [Outcome(reward_Bm, discount_Bm, following.q_group)]  # Eq. 12
         else:
             next_BN = next_value_BN + self.mixer.gmf_coef * of_own_group(following.q_gmf, batch.group)
             found = [agent_outcome(batch, reward_BN, next_BN, self.gamma)]
-        if following.q_top is not None:
+        if following.q_top is not None and self.mixer.top_level == "central":  # one value, not one for each group
             team_B1, next_team_B1 = (size.sum(-1, keepdim=True) for size in (size_Bm, next_size_Bm))
-            goes_on_B1 = goes_on_Bm.any(-1, keepdim=True)
-            discount_B1 = discount(self.gamma, goes_on_B1, team_B1) * self._survivors(team_B1, next_team_B1)
-            found.append(Outcome(reward_Bm.sum(-1, keepdim=True), discount_B1, following.q_top[:, None]))
+            discount_B1 = self._discount(goes_on_Bm.any(-1, keepdim=True), team_B1, next_team_B1)
+            found.append(Outcome(reward_Bm.sum(-1, keepdim=True), discount_B1, following.q_top))
+        elif following.q_top is not None:
+            found.append(Outcome(reward_Bm, discount_Bm, following.q_top))
         return found
 
-    def _survivors(self, size: Tensor, next_size: Tensor) -> Tensor | float:
-        """Share of those alive at t who are at t + 1 (one shape): what one of them earns later, per head of t.
+    def _discount(self, goes_on: Tensor, size: Tensor, next_size: Tensor) -> Tensor:
+        """gamma where ``goes_on``, times the share of those alive at t who are at t + 1 (all of one shape).
 
-        Without it a mean over the living costs a group nothing when a member dies (docs/equations.md, "Deaths"). Sums
-        need none.
+        That is what one of them earns later, per head of t: without it a mean over the living costs a group nothing
+        when a member dies (docs/equations.md, "Deaths"). Sums need none.
         """
-        if not self.death_share or self.group_reward == "sum":
-            return 1.0
-        return next_size / size.clamp(min=1.0)
+        found = discount(self.gamma, goes_on, size)
+        return found * next_size / size.clamp(min=1.0) if self.death_share and self.group_reward == "mean" else found
 
     def field_action(self, q_BNA: Tensor, action_BN: Tensor, avail_BNA: Tensor | None, t_env: int) -> Tensor:
         """Action vectors (B, N, A) that enter the mean field, without gradient; (B, N, 0) for ``none``.

@@ -20,25 +20,34 @@ class Guard(TorchEnv):
     Observation (3,): is agent 0, is agent 1, agent 1 lives. Never a true end, only the time limit.
     """
 
+    n_agents = 2
+
     def __init__(self, n_envs: int, device: torch.device, *, episode_limit: int) -> None:
-        super().__init__(n_envs, device, EnvInfo("guard", 2, 2, (3,), torch.float32, 1.0, episode_limit))
+        super().__init__(n_envs, device, EnvInfo("guard", self.n_agents, 2, (3,), torch.float32, 1.0, episode_limit))
 
     def _start(self) -> State:
-        return {"alive": torch.ones(self.n_envs, 2, dtype=torch.bool, device=self.device)}
+        return {"alive": torch.ones(self.n_envs, self.info.n_agents, dtype=torch.bool, device=self.device)}
 
     def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
         alive = state["alive"]
         lives_on = alive[:, 1] & (action[:, 0] == GUARD)
-        reward = torch.tensor([1.0, 0.2], device=self.device) * alive
-        return {"alive": torch.stack((alive[:, 0], lives_on), dim=1)}, reward, torch.zeros_like(lives_on)
+        reward = torch.tensor([1.0, 0.2, *[0.5] * (self.info.n_agents - 2)], device=self.device) * alive
+        lives = torch.cat((alive[:, :1], lives_on[:, None], alive[:, 2:]), dim=1)
+        return {"alive": lives}, reward, torch.zeros_like(lives_on)
 
     def _observe(self, state: State) -> Tensor:
         alive = state["alive"]
-        who = torch.eye(2, device=self.device).expand(self.n_envs, 2, 2)
-        return torch.cat((who, alive[:, 1:, None].expand(-1, 2, 1).float()), dim=-1) * alive[..., None]
+        who = torch.eye(self.info.n_agents, 2, device=self.device).expand(self.n_envs, -1, 2)
+        return torch.cat((who, alive[:, 1:2, None].expand(-1, self.info.n_agents, 1).float()), dim=-1) * alive[..., None]
 
     def _stats(self, state: State) -> dict[str, Any]:
         return {}
 
     def _row(self, reward: Tensor, terminated: Tensor, truncated: Tensor) -> Step:
         return replace(super()._row(reward, terminated, truncated), alive=self._state["alive"])
+
+
+class GuardAmongOthers(Guard):
+    """Two more, who earn 0.5 a step and never die."""
+
+    n_agents = 4

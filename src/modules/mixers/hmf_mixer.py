@@ -21,7 +21,7 @@ class GroupValues:
 
     q_group: Tensor  # (B, m) Q_GRP^i = sum of lambda_k Q_LOC^k + gmf_coef * Q_GMF^i (Eq. 11)
     q_gmf: Tensor  # (B, m) Q_GMF^i(mu_i)
-    q_top: Tensor | None  # (B,) Q_TOT, by top_level; None without a top level
+    q_top: Tensor | None  # (B, m) parts whose sum is Q_TOT, by top_level; (B, 1) for ``central``; None without one
     mean_field: Tensor  # (B, m, O + A) mu_i (Eq. 9)
     weight: Tensor  # (B, m, N) lambda, zero outside the group
     member: Tensor  # (B, m, N) zeros and ones
@@ -104,10 +104,10 @@ class HMFMixer(nn.Module):
         if self.top_level == "none":
             return None
         if self.top_level == "group_sum":
-            return q_group.sum(-1)
+            return q_group
         if self.top_level == "gmf_sum":
-            return q_gmf.sum(-1)  # Eq. 13
+            return q_gmf  # Eq. 13
         assert self.top is not None
         if self.top_level == "central":
-            return self.top(mean_field_BmF.flatten(1)).squeeze(-1)  # Eq. 15
-        return self.top(mean_field_BmF).masked_fill(~occupied_Bm, 0.0).sum(-1)
+            return self.top(mean_field_BmF.flatten(1))  # Eq. 15
+        return self.top(mean_field_BmF).masked_fill(~occupied_Bm, 0.0)

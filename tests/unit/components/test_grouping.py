@@ -194,6 +194,17 @@ def test_groups_last_an_episode_and_the_dead_leave() -> None:
     assert torch.equal(second.group, first.group.masked_fill(~alive, -1))
 
 
+def test_who_is_born_late_joins_the_group_of_its_slot() -> None:
+    mac, generator = controller(RandomGrouping(INFO, n_groups=3)), stream()
+    few = ALL.clone()
+    few[0, 1:] = few[1, 5] = False
+    _, first = mac.select_actions(row(few), mac.init_memory(2), 0, False, generator)
+    _, second = mac.select_actions(row(ALL), first, 0, False, generator)
+    assert torch.equal(second.group, torch.where(few, first.group, torch.tensor([0, 0, 1, 1, 2, 2])))
+    _, third = mac.select_actions(row(few), second, 0, False, generator)
+    assert torch.equal(third.group, first.group)
+
+
 def test_new_groups_only_where_an_episode_begins() -> None:
     mac, generator = controller(RandomGrouping(INFO, n_groups=3)), stream()
     ended = torch.tensor([True, False])

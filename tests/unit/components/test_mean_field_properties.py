@@ -173,7 +173,7 @@ def slow_mixer(mixer: HMFMixer, q: Tensor, obs: Tensor, action: Tensor, group: T
     q_group, q_gmf = torch.zeros(size, m, dtype=dtype), torch.zeros(size, m, dtype=dtype)
     field = torch.zeros(size, m, obs.shape[-1] + action.shape[-1], dtype=dtype)
     weight, member = torch.zeros(size, m, n_agents, dtype=dtype), torch.zeros(size, m, n_agents, dtype=dtype)
-    top = torch.zeros(size, dtype=dtype)
+    top = torch.zeros(size, 1 if mixer.top_level == "central" else m, dtype=dtype)
     for b in range(size):
         for i in range(m):
             members = members_of(group, b, i)
@@ -194,9 +194,9 @@ def slow_mixer(mixer: HMFMixer, q: Tensor, obs: Tensor, action: Tensor, group: T
             q_gmf[b, i] = slow_net(mixer.gmf.net, i, field[b, i])
             q_group[b, i] += mixer.gmf_coef * q_gmf[b, i]
             if mixer.top_level == "own_head":
-                top[b] += slow_net(mixer.top.net, i, field[b, i])  # type: ignore[union-attr, arg-type]
+                top[b, i] = slow_net(mixer.top.net, i, field[b, i])  # type: ignore[union-attr, arg-type]
             elif mixer.top_level in ("group_sum", "gmf_sum"):
-                top[b] += q_group[b, i] if mixer.top_level == "group_sum" else q_gmf[b, i]
+                top[b, i] = q_group[b, i] if mixer.top_level == "group_sum" else q_gmf[b, i]
         if mixer.top_level == "central":
             top[b] = slow_net(mixer.top, 0, torch.cat(list(field[b])))  # type: ignore[arg-type]
     q_top = None if mixer.top_level == "none" else top
@@ -271,7 +271,7 @@ def slow_loss(learner: HMFLearner, batch: Batch, epsilon: float) -> float:
     for b in range(len(batch.weight)):
         if batch.weight[b] == 0:
             continue
-        team_reward, somebody_follows, n_members, n_survivors = 0.0, False, 0, 0
+        team_reward, team_later, n_members, n_survivors = 0.0, 0.0, 0, 0
         for i in range(learner.mixer.n_groups):
             members = members_of(batch.group, b, i)
             if not members:
@@ -280,11 +280,12 @@ def slow_loss(learner: HMFLearner, batch: Batch, epsilon: float) -> float:
             reward = reward if learner.group_reward == "sum" else reward / len(members)
             team_reward += reward
             survivors = members_of(next_group, b, i)
-            somebody_follows |= bool(survivors)
             goes_on = bool(survivors) and not batch.terminated[b]
             n_members, n_survivors = n_members + len(members), n_survivors + len(survivors)
+            share = len(survivors) / len(members) if shares_deaths else 1.0
+            if after.q_top is not None and goes_on and learner.mixer.top_level != "central":
+                team_later += share * float(after.q_top[b, i])
             if learner.td_level == "group":
-                share = len(survivors) / len(members) if shares_deaths else 1.0
                 target = reward + (gamma * share * float(after.q_group[b, i]) if goes_on else 0.0)
                 bottom.append((float(now.q_group[b, i]) - target) ** 2)
             else:
@@ -308,10 +309,9 @@ def slow_loss(learner: HMFLearner, batch: Batch, epsilon: float) -> float:
                     )
                 )
         if now.q_top is not None and after.q_top is not None:
-            goes_on = somebody_follows and not batch.terminated[b]
-            share = n_survivors / max(n_members, 1) if shares_deaths else 1.0
-            target = team_reward + (gamma * share * float(after.q_top[b]) if goes_on else 0.0)
-            top.append((float(now.q_top[b]) - target) ** 2)
+            if learner.mixer.top_level == "central" and n_survivors and not batch.terminated[b]:
+                team_later = (n_survivors / n_members if shares_deaths else 1.0) * float(after.q_top[b])
+            top.append((float(now.q_top[b].sum()) - team_reward - gamma * team_later) ** 2)
 
     def mean(values: list[float]) -> float:
         return sum(values) / len(values) if values else 0.0

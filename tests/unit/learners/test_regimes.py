@@ -63,20 +63,20 @@ def following(learner: Learner, history: list[Row], t: int, e: int) -> list[Foll
     next_group = live_group(group[e][None], after.alive[e][None])
     with torch.no_grad():
         values = learner.mixer(best_BN, after.obs[e][None], field_BNA, next_group)
+    assert values.q_top is not None
     bottom: Following = []
-    team_reward, n_members, n_left = 0.0, 0, 0
+    top: Following = []
     for i in range(learner.mixer.n_groups):
         members = [k for k in agents if group[e, k] == i]
         left = [k for k in members if alive[k]]
-        n_members, n_left = n_members + len(members), n_left + len(left)
         mean = sum(reward[k] for k in members) / max(len(members), 1)
-        team_reward += mean
-        bottom.append((mean, discount * len(left) / max(len(members), 1), float(values.q_group[0, i])))
+        share = discount * len(left) / max(len(members), 1)
+        bottom.append((mean, share, float(values.q_group[0, i])))
+        top.append((mean, share, float(values.q_top[0, i])))
     if learner.td_level == "agent":
         field = [float(values.q_gmf[0, max(int(group[e, k]), 0)]) for k in agents]
         bottom = [(reward[k], discount * alive[k], best[k] + learner.mixer.gmf_coef * field[k]) for k in agents]
-    assert values.q_top is not None
-    return [bottom, [(team_reward, discount * n_left / max(n_members, 1), float(values.q_top))]]
+    return [bottom, top]
 
 
 def slow_targets(learner: Learner, history: list[Row], t: int, e: int, last: int) -> list[list[float]]:
