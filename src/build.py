@@ -34,7 +34,7 @@ from config.resolve import (
     imported_names,
 )
 from config.schema import Config, ConfigError, type_name
-from config.trust import NOTHING, Trust
+from config.trust import NOTHING, Trust, TrustError
 from controllers.basic_controller import BasicMAC
 from controllers.league import League
 from controllers.policy import MACPolicy
@@ -502,6 +502,8 @@ def read_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> tup
     try:
         mac = mac_of_policy(state, trust).to(device)
         mac.load_state_dict(state["mac"])
+    except TrustError:
+        raise
     except (InputError, AttributeError, KeyError, TypeError, RuntimeError) as error:
         raise checkpoint.CheckpointError(
             f"checkpoint: {path} is no policy that can be loaded ({checkpoint.one_line(error)}); {made_by(state)}."

@@ -132,6 +132,9 @@ def ls(arguments: argparse.Namespace) -> None:
     where = [parse_condition(text) for text in arguments.filters]
     chosen = (arguments.status, arguments.metric, arguments.columns, arguments.sort, arguments.last)
     rows = overview(chosen_store(arguments), Listing(where, *chosen))
+    if len(rows) == 1:
+        print(f"no run fits {' '.join(arguments.filters) or 'these options'}")
+        return
     everything = len(rows[0])
     wide = shutil.get_terminal_size((sys.maxsize, 0)).columns  # a file and a pipe have room for all
     shown = everything if arguments.columns else columns_within(rows, wide)

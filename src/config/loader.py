@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,7 +72,8 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
         name = word.lstrip("-").split("=", 1)[0]
         if "=" in word:
             raise ConfigError(f"command line: '{word}' is not an option. Write: with {name}={word.split('=', 1)[1]}")
-        raise ConfigError(f"command line: do not know '{word}'. Overrides follow the word with: with key=value")
+        hint = nearest(word, re.findall(r"--[\w-]+", parser.format_help())) if word.startswith("--") else ""
+        raise ConfigError(f"command line: do not know '{word}'.{hint} Overrides follow the word with: with key=value")
     arguments.overrides = overrides
     if arguments.resume is None and not (arguments.config and arguments.env_config):
         raise ConfigError(
@@ -127,9 +129,11 @@ def named_layer(folder: str, name: str, above: tuple[str, ...] = ()) -> Layer:
     An algorithm's file without a ``name`` gives its own, not that of its base. ``above``: the names of the files that
     lie over this one.
     """
-    names, own = available(folder), name.endswith(".yaml")
+    names, own = available(folder), name.endswith((".yaml", ".yml"))
     path = Path(name) if own else CONFIG_DIR / folder / f"{name}.yaml"
-    if not (path.exists() if own else name in names):
+    if own and not path.exists():
+        raise ConfigError(f"expected a file {name}, there is none in {Path.cwd()}.")
+    if not own and name not in names:
         raise ConfigError(
             f"no {folder} configuration '{name}'.{nearest(name, names)} Known: {', '.join(names)}; or a path to a "
             ".yaml file of your own."

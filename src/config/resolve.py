@@ -254,7 +254,8 @@ def check_env_args(env_class: type, given: Any, where: str, key: str) -> dict[st
     keys = config_keys(env_class)
     for name in given:
         if name not in keys:
-            raise ConfigError(f"{where}: unknown key '{key}.{name}'.{nearest(name, keys)} Known: {', '.join(keys)}.")
+            hint = nearest(name, keys, within=f"{key}.")
+            raise ConfigError(f"{where}: unknown key '{key}.{name}'.{hint} Known: {', '.join(keys)}.")
     return {name: check_value(f"{key}.{name}", value, keys[name], where) for name, value in given.items()}
 
 

@@ -46,7 +46,8 @@ def play(chosen: Evaluation, arguments: argparse.Namespace, title: str) -> None:
         film(chosen, path, arguments.colour, arguments.fps, arguments.every)
         print(f"written: {path}")
     found = chosen.play()
-    print(f"{title}, {arguments.episodes} greedy episodes a side")
+    a_side = " a side" if len(found) > 1 else ""
+    print(f"{title}, {arguments.episodes} greedy episodes{a_side}")
     print(f"{'':18s}" + "".join(f"{side:>12s}" for side in found))
     for name in next(iter(found.values())):
         print(f"{name:18s}" + "".join(f"{means[name]:12.4f}" for means in found.values()))

@@ -87,19 +87,23 @@ class Policy:
 
     def act_named(
         self,
-        observations: Mapping[str, np.ndarray],
+        observations: Mapping[str, Any],
         agents: Sequence[str],
         infos: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> dict[str, int]:
         """Choose the actions of one PettingZoo step: name -> observation in, name -> action out.
 
-        ``agents``: the environment's ``possible_agents``; who has no observation is dead. ``infos``: may hold an
-        ``action_mask`` for each.
+        ``agents``: the environment's ``possible_agents``; who has no observation is dead. An ``action_mask`` counts in
+        ``infos``, and in observations that are dictionaries with ``observation`` and ``action_mask``, as in training.
         """
-        empty = np.zeros(self.card["observation"]["shape"], np.float32)
-        obs_NO = np.stack([observations.get(agent, empty) for agent in agents])
         alive = np.array([agent in observations for agent in agents])
-        masks = [(infos or {}).get(agent, {}).get("action_mask") for agent in agents]
+        given = [observations.get(agent, np.zeros(self.card["observation"]["shape"], np.float32)) for agent in agents]
+        obs_NO = np.stack([one["observation"] if isinstance(one, Mapping) else one for one in given])
+        places = [
+            one if isinstance(one, Mapping) else (infos or {}).get(name, {})
+            for name, one in zip(agents, given, strict=True)
+        ]
+        masks = [place.get("action_mask") for place in places]
         full = np.ones(self.card["action"]["n"], bool)
         avail_NA = np.stack([full if mask is None else np.asarray(mask, bool) for mask in masks])
         action = self.act(obs_NO[None], alive[None], avail_NA[None])[0]

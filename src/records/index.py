@@ -103,10 +103,14 @@ class RunIndex:
         return step
 
     def seconds_per_step(self) -> dict[str, float]:
-        """Compute the mean cost of an environment step in completed, never interrupted runs, by `task_key`."""
-        costs = defaultdict(list)
+        """Compute the mean cost of an environment step in completed, never interrupted runs, by `task_key`.
+
+        Over all their steps: a run of a few steps, most of it start and evaluations, says little.
+        """
+        seconds, steps = defaultdict(float), defaultdict(int)
         for record in self._records.values():
             if record.status == "COMPLETED" and "resumed_from" not in record.info and not record.config["evaluate"]:
-                seconds = (record.last_sign - record.started).total_seconds()
-                costs[task_key(record.config)].append(seconds / record.config["t_max"])
-        return {key: sum(values) / len(values) for key, values in costs.items()}
+                key = task_key(record.config)
+                seconds[key] += (record.last_sign - record.started).total_seconds()
+                steps[key] += record.config["t_max"]
+        return {key: seconds[key] / steps[key] for key in steps}

@@ -56,10 +56,10 @@ def to_yaml(value: Any) -> str:
     return yaml.dump([value], Dumper=_Dumper, default_flow_style=True, width=float("inf")).strip()[1:-1]
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a did-you-mean clause for messages, empty when no known name is near."""
+def nearest(name: str, known: Iterable[str], within: str = "") -> str:
+    """Return a did-you-mean clause for messages, empty when no known name is near; ``within`` begins its name."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{match[0]}'?" if match else ""
+    return f" Did you mean '{within}{match[0]}'?" if match else ""
 
 
 def word(key: str, value: Any) -> str:

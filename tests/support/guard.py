@@ -38,7 +38,9 @@ class Guard(TorchEnv):
     def _observe(self, state: State) -> Tensor:
         alive = state["alive"]
         who = torch.eye(self.info.n_agents, 2, device=self.device).expand(self.n_envs, -1, 2)
-        return torch.cat((who, alive[:, 1:2, None].expand(-1, self.info.n_agents, 1).float()), dim=-1) * alive[..., None]
+        return (
+            torch.cat((who, alive[:, 1:2, None].expand(-1, self.info.n_agents, 1).float()), dim=-1) * alive[..., None]
+        )
 
     def _stats(self, state: State) -> dict[str, Any]:
         return {}

@@ -151,7 +151,7 @@ def test_a_run_by_its_id(bar: Path) -> None:
     [
         (["--step", "last"], "--step: expected a number, best or newest, got 'last'."),
         (["with", "lr=1"], "command line: evaluation can change env_args only, not lr."),
-        (["with", "env_args.capacty=2"], "unknown key 'env_args.capacty'. Did you mean 'capacity'?"),
+        (["with", "env_args.capacty=2"], "unknown key 'env_args.capacty'. Did you mean 'env_args.capacity'?"),
         (["with", "env_args.capacity=big"], "env_args.capacity expects int, got 'big'"),
         (
             ["with", "env_args.n_agents=5"],

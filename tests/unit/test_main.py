@@ -150,7 +150,9 @@ def test_a_dry_run_builds_everything_and_writes_nothing(tmp_path: Path, capsys: 
     assert main.main(["--dry-run", *words]) == 0
     assert "it would be 24 steps (about 0:00:0" in capsys.readouterr().out
     assert main.main(["--dry-run", "--resume=1", "with", f"local_results_path={tmp_path}"]) == 2
-    assert "needs save_replay=always from its start to be trained further" in capsys.readouterr().err
+    refusal = capsys.readouterr().err
+    assert "run 1 is complete, there is nothing left to resume; to train it further expected" in refusal
+    assert "needs save_replay=always from its start to be trained further" in refusal
     assert len(list((tmp_path / "sacred").glob("*/run.json"))) == 1
 
 
@@ -277,3 +279,16 @@ def test_a_resumed_run_says_that_evaluations_come_at_other_steps(
     assert note in capsys.readouterr().out.splitlines()
     steps = [step for step, _ in small_runs.points(tmp_path, 2)["test_return_mean"]]
     assert steps == [0, 20, 40, 60, 90, 100]
+
+
+def test_a_run_logs_what_is_left_at_its_end_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one that ends before its first line was due, and one whose last line is due at its end."""
+    for run_id, interval in enumerate((1000, 8, 24), start=1):
+        assert small_runs.run(tmp_path, "iql", "bar", log_interval=interval) == 0
+        curves = small_runs.points(tmp_path, run_id)
+        for name in ("loss", "return_mean"):
+            assert curves[name][-1][0] == 24, name
+            assert len({step for step, _ in curves[name]}) == len(curves[name])
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("24/24 steps")]
+        assert len(lines) == 1
+        assert f"test {curves['test_return_mean'][-1][1]:.3f}  return {curves['return_mean'][-1][1]:.3f}" in lines[0]

@@ -85,3 +85,10 @@ def test_the_output_that_the_readme_prints_is_what_its_command_prints(tmp_path: 
     begin, end = (part.splitlines() for part in block[2].split("    ...\n"))
     assert [without_speeds(line) for line in begin] == printed[: len(begin)]
     assert [without_speeds(line) for line in end] == printed[-len(end) :]
+
+
+def test_policies_of_the_zoo_that_are_named_exist() -> None:
+    texts = [path.read_text() for path in (*ROOT.glob("src/*.py"), *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))]
+    names = {name for text in texts for name in re.findall(r"\b\w+/\w+_s\d+\b", text)}
+    assert len(names) > 3
+    assert [name for name in sorted(names) if not (ROOT / "zoo" / name).is_dir()] == []

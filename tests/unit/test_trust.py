@@ -91,6 +91,7 @@ def test_a_record_imports_nothing_new(tmp_path: Path, foreign: str, capsys: pyte
         assert f"{key}: expected a name of this project in what others may have written, got '{name}'" in refusal
         assert f"give --trust={name}" in refusal
         assert not (tmp_path / "sacred" / "2").exists()
+        assert "no policy that can be loaded" not in refusal
         if key in ("env", "env_args.entry"):  # evaluation takes the rest from the policy
             assert evaluate.main(["--run", str(run_dir)]) == 2
             assert capsys.readouterr().err == refusal

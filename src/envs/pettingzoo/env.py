@@ -139,7 +139,10 @@ class PettingZooEnv(TwoSidedEnv):
 
     def scene(self, env_index: int) -> np.ndarray:
         """Return the imported environment's own picture. Raises EnvError when it was not made to draw."""
-        picture = self._games[env_index].env.render()
+        try:
+            picture = self._games[env_index].env.render()
+        except NotImplementedError:
+            picture = None
         if not isinstance(picture, np.ndarray):
             raise EnvError(
                 f"{self.info.name}: expected render() to return an array, got {type(picture).__name__}. "

@@ -61,7 +61,7 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
     [
         ("learnig_starts=5", r"command line: unknown key 'learnig_starts'\. Did you mean 'learning_starts'\?"),
         ("capacity=5", r"command line: unknown key 'capacity'\. Write env_args\.capacity\."),
-        ("env_args.capasity=5", r"unknown key 'env_args\.capasity'\. Did you mean 'capacity'\?"),
+        ("env_args.capasity=5", r"unknown key 'env_args\.capasity'\. Did you mean 'env_args\.capacity'\?"),
         ("lr=abc", r"lr expects float, got 'abc' \(str\)"),
         ("lr='1e-4'", r"lr expects float, got '1e-4' \(str\)\.$"),
         ("t_max=25e-1", r"t_max expects int, got 2\.5 \(float\)\.$"),
@@ -151,6 +151,7 @@ def test_a_component_without_its_key_says_which() -> None:
         (["--config=hmf", "--env-config=bar", "--seed=3"], "Write: with seed=3"),
         (["--config=hmf", "--env-config=bar", "seed=3"], "Write: with seed=3"),
         (["--config=hmf", "--env-config=bar", "seed"], "do not know 'seed'"),
+        (["--config=hmf", "--env-config=bar", "--dryrun"], "do not know '--dryrun'. Did you mean '--dry-run'"),
     ],
 )
 def test_bad_command_lines_are_explained(argv: list[str], message: str) -> None:
@@ -162,6 +163,12 @@ def test_bad_command_lines_are_explained(argv: list[str], message: str) -> None:
 def test_a_file_of_another_folder_is_no_algorithm(name: str) -> None:
     """Nor is it one that default.yaml's values would complete, under default.yaml's name."""
     with pytest.raises(ConfigError, match=r"no algs configuration|expected a file of src/config/algs, .* one of envs"):
+        make(name, "bar")
+
+
+@pytest.mark.parametrize("name", ["nowhere.yaml", "nowhere.yml"])
+def test_a_missing_file_of_ones_own_is_said_to_be_missing(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"expected a file {name}, there is none in /"):
         make(name, "bar")
 
 

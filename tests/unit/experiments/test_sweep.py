@@ -182,7 +182,7 @@ def test_missing_keys_and_files_are_one_clear_message(tmp_path: Path, capsys: py
     with pytest.raises(ConfigError, match="the key 'environments' is missing"):
         load_experiment(str(tmp_path / "half.yaml"))
     assert main(["nowhere.yaml"]) == 2
-    assert "error: no experiments configuration 'nowhere.yaml'" in capsys.readouterr().err
+    assert "error: expected a file nowhere.yaml, there is none in" in capsys.readouterr().err
     assert main(["smokee"]) == 2
     assert "no experiments configuration 'smokee'. Did you mean 'smoke'?" in capsys.readouterr().err
 

@@ -120,6 +120,14 @@ def test_an_onnx_policy_plays_without_torch(battle: Path) -> None:
     assert str(ROOT).encode() not in path.read_bytes()
 
 
+def test_masks_count_wherever_an_environment_of_pettingzoo_gives_them(battle: Path) -> None:
+    policy = load_policy(taken(battle, "torchscript"))
+    obs, mask = np.zeros((7, 7, 5), np.float32), np.eye(9, dtype=np.int8)[4]
+    assert policy.act_named({"a": {"observation": obs, "action_mask": mask}}, ["a", "b"]) == {"a": 4}
+    policy.reset()
+    assert policy.act_named({"a": obs}, ["a", "b"], {"a": {"action_mask": mask}}) == {"a": 4}
+
+
 def test_the_page_s_example_plays_an_episode(battle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/policies.md").read_text(), re.DOTALL)
     monkeypatch.chdir(battle)
