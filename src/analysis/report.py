@@ -99,9 +99,7 @@ def make_tables(
     tasks: Sequence[Task], metric: str, score: str, reference: str | None, claims: Sequence[Claim]
 ) -> dict[str, Table]:
     """Make the report's tables, by name. Raises RecordError for a claim about an ambiguous task."""
-    tables = {"results": results_table(tasks, metric)}
-    if len(tasks) > 1:
-        tables["overview"] = overview_table(tasks, metric, score)
+    tables = {"results": results_table(tasks, metric), "overview": overview_table(tasks, metric, score)}
     if same_methods(tasks):
         tables["over_tasks"] = over_tasks_table(tasks, metric)
     if reference is not None:

@@ -44,14 +44,14 @@ class Table:
             writer.writerow([value for values in cells for value in values])
         return file.getvalue()
 
-    def latex(self) -> str:
-        """Return a table environment with booktabs rules."""
+    def latex(self, name: str) -> str:
+        """Return a table environment with booktabs rules and the label ``tab:NAME``."""
         lines = [" & ".join(escaped(text(cell)) for cell in row) + r" \\" for row in [self.head, *self.rows]]
         return "\n".join(
             [
-                r"\begin{table}",
+                r"\begin{table}  % needs \usepackage{booktabs}",
                 r"\centering",
-                rf"\caption{{{escaped(self.caption)}}}",
+                rf"\caption{{{escaped(self.caption)}}}\label{{tab:{name}}}",
                 rf"\begin{{tabular}}{{{'l' * len(self.head)}}}",
                 r"\toprule",
                 lines[0],
@@ -66,7 +66,7 @@ class Table:
 
     def write(self, stem: Path) -> None:
         """Write ``stem`` with the suffixes .md, .csv and .tex."""
-        for suffix, content in ((".md", self.markdown()), (".csv", self.csv()), (".tex", self.latex())):
+        for suffix, content in ((".md", self.markdown()), (".csv", self.csv()), (".tex", self.latex(stem.name))):
             stem.with_suffix(suffix).write_text(content)
 
 

@@ -107,7 +107,8 @@ class RunIndex:
 
         Over all their steps: a run of a few steps, most of it start and evaluations, says little.
         """
-        seconds, steps = defaultdict(float), defaultdict(int)
+        seconds: dict[str, float] = defaultdict(float)
+        steps: dict[str, int] = defaultdict(int)
         for record in self._records.values():
             if record.status == "COMPLETED" and "resumed_from" not in record.info and not record.config["evaluate"]:
                 key = task_key(record.config)

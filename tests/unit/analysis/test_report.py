@@ -242,7 +242,7 @@ def test_tables_are_written_in_three_formats(tmp_path: Path) -> None:
         ["c", "", "", "", ""],
     ]
     latex = (tmp_path / "t.tex").read_text()
-    assert r"\caption{100 \% of a\_b}" in latex
+    assert r"\caption{100 \% of a\_b}\label{tab:t}" in latex
     assert r"a\_b & 1.5 [1, 2] (n=4) \\" in latex
 
 
@@ -252,7 +252,9 @@ def test_report_writes_everything(tmp_path: Path, store: FileStore, capsys: pyte
     assert main(arguments) == 0
     names = {path.name for path in out.iterdir()}
     tables = {
-        f"{name}{suffix}" for name in ("results", "ablation", "cost", "runs") for suffix in (".md", ".csv", ".tex")
+        f"{name}{suffix}"
+        for name in ("results", "overview", "ablation", "cost", "runs")
+        for suffix in (".md", ".csv", ".tex")
     }
     pictures = {f"{name}{suffix}" for name in ("curves_bar", "ablation") for suffix in (".png", ".svg")}
     assert names == tables | pictures | {"curves.csv", "marl_eval.json"}
