@@ -31,8 +31,10 @@ for task in "${tasks[@]}"; do
         "$python" src/report.py --experiment final_bar --metric test_exploitability --out results/tmp/exploitability
         cp results/tmp/exploitability/results.md "$out/bar/exploitability.md"
     fi
+    pages=(--page results/final/README.md)
+    [ ! -f "results/final/$task.md" ] || pages+=(--page "results/final/$task.md")
     "$python" src/report.py --experiment "final_$task" --score tail --reference hmf --claims "$out/claims_$task.yaml" \
-        --out "$out/$task" --page "results/final/$task.md"
+        --out "$out/$task" "${pages[@]}"
     tools/archive.sh "$out/$task/records.tar.xz" "final_$task"
 done
 # One table of all tasks that are finished; needs their records in results/sacred.
@@ -41,5 +43,5 @@ for task in bar battle spread pursuit; do
     [ ! -e "$out/$task/results.csv" ] || finished+=(--experiment "final_$task")
 done
 if [ ${#finished[@]} -gt 2 ]; then
-    "$python" src/report.py "${finished[@]}" --score tail --reference hmf --out "$out/all" --page results/final/README.md
+    "$python" src/report.py "${finished[@]}" --score tail --reference hmf --out "$out/all"
 fi

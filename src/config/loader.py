@@ -73,7 +73,7 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
         if "=" in word:
             raise ConfigError(f"command line: '{word}' is not an option. Write: with {name}={word.split('=', 1)[1]}")
         hint = nearest(word, re.findall(r"--[\w-]+", parser.format_help())) if word.startswith("--") else ""
-        raise ConfigError(f"command line: do not know '{word}'. Overrides follow the word with: with key=value{hint}")
+        raise ConfigError(f"command line: do not know '{word}'. Overrides follow the word with: with key=value.{hint}")
     arguments.overrides = overrides
     if arguments.resume is None and not (arguments.config and arguments.env_config):
         raise ConfigError(

@@ -68,13 +68,13 @@ def load_experiment(name: str) -> tuple[Experiment, str]:
     for key in ("algorithms", "environments", "seeds"):
         if not getattr(experiment, key):
             raise ConfigError(f"{where}: {key} is empty; expected a list of at least one.")
+    if experiment.keys_of:
+        experiment = replace(experiment, per_algorithm=merge(_tuned(experiment, where), experiment.per_algorithm))
     for key, known in (("per_environment", experiment.environments), ("per_algorithm", experiment.algorithms)):
         for entry, overrides in getattr(experiment, key).items():
             if entry not in known:
                 raise ConfigError(f"{where}: {key} names '{entry}', which the experiment does not run.")
             check_value(f"{key}.{entry}", overrides, Mapping[str, Any], where)
-    if experiment.keys_of:
-        experiment = replace(experiment, per_algorithm=merge(_tuned(experiment, where), experiment.per_algorithm))
     for name, overrides in experiment.variants.items():
         check_value(f"variants.{name}", overrides, Mapping[str, Any], where)
     for key, choices in experiment.factors.items():
@@ -85,7 +85,8 @@ def load_experiment(name: str) -> tuple[Experiment, str]:
 
 def _tuned(experiment: Experiment, where: str) -> dict[str, Any]:
     """What ``keys_of`` says about the algorithms of ``experiment``. Raises ConfigError where it lacks one."""
-    tuned = named_layer("experiments", experiment.keys_of).values.get("per_algorithm", {})
+    layer = named_layer("experiments", experiment.keys_of)
+    tuned = check_value("per_algorithm", layer.values.get("per_algorithm", {}), Mapping[str, Any], layer.where)
     for algorithm in experiment.algorithms:
         if algorithm not in tuned:
             known = ", ".join(tuned) or "none"

@@ -151,7 +151,10 @@ def test_a_component_without_its_key_says_which() -> None:
         (["--config=hmf", "--env-config=bar", "--seed=3"], "Write: with seed=3"),
         (["--config=hmf", "--env-config=bar", "seed=3"], "Write: with seed=3"),
         (["--config=hmf", "--env-config=bar", "seed"], "do not know 'seed'"),
-        (["--config=hmf", "--env-config=bar", "--dryrun"], "do not know '--dryrun'.* Did you mean '--dry-run'"),
+        (
+            ["--config=hmf", "--env-config=bar", "--dryrun"],
+            "do not know '--dryrun'.*with key=value. Did you mean '--dry-run'",
+        ),
     ],
 )
 def test_bad_command_lines_are_explained(argv: list[str], message: str) -> None:

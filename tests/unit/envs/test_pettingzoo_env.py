@@ -375,6 +375,11 @@ def test_teams_that_are_none_are_refused(teams: list[str], message: str) -> None
         imported(f"{__name__}:Roster", {"names": ["a_0", "b_0", "c_0"], "end": [1] * 3}, team="a", teams=tuple(teams))
 
 
+def test_an_environment_that_cannot_draw_says_what_it_lacks() -> None:
+    with pytest.raises(EnvError, match=r"expected render\(\) to return an array, got NoneType.*render_mode=rgb_array"):
+        roster(end=[1, 1]).scene(0)
+
+
 def test_a_whole_name_is_one_agent_and_no_name_is_no_team() -> None:
     names = ["q_1", "p_1", "p_2", "p_10"]
     learners, teams = split_teams(names, "q", ["p_1", "p_10", "p_2"])

@@ -216,13 +216,15 @@ def test_index_measures_costs_of_uninterrupted_runs(tmp_path: Path) -> None:
     recorded.put(store, 2, run.config, seconds=100)
     recorded.put(store, 3, run.config, seconds=1, info={"resumed_from": 1, "resumed_at": 90})
     assert list(RunIndex(store).seconds_per_step().values()) == [0.75]
+    recorded.put(store, 6, planned(tmp_path, overrides={"t_max": 1})[0].config, seconds=8)
+    assert list(RunIndex(store).seconds_per_step().values()) == [pytest.approx(158 / 201)], "not 8 seconds a step"
     for run_id, enemies in enumerate(("mfq", "hmf"), start=4):
         both = recorded.config(
             "iql", "battle", 1, "env_args.opponent=learner", f"opponent_config={enemies}", "t_max=50"
         )
         recorded.put(store, run_id, both, seconds=50 * run_id)
     costs = list(RunIndex(store).seconds_per_step().values())
-    assert costs == [0.75, 4.0, 5.0], "enemies that learn cost what their algorithm does"
+    assert costs == [pytest.approx(158 / 201), 4.0, 5.0], "enemies that learn cost what their algorithm does"
 
 
 class FakeWorkers:
