@@ -106,9 +106,8 @@ class Trainer:
         if result is None:
             self._halt()
         self.save(completed=True)
-        if (
-            logged_at < counters.t_env
-        ):  # not in the state, from which a longer run goes on as if it had never ended here
+        # After the save: a longer run goes on from that state as if this one had never ended here.
+        if logged_at < counters.t_env:
             self.write_metrics()
         self.processes.leave()
         self.progress.close(counters.t_env, system.learner.n_updates)

@@ -53,7 +53,8 @@ class Evaluation:
         """The checkpoint ``step`` of a run, in its game with ``env_args`` overridden. Raises InputError."""
         config = run_config(run_dir, overrides, trust)
         folder = checkpoint.exact_folder(run_dir, step)
-        return cls._of_folder(folder, config, run_dir / "evaluations", episodes, seed, trust)
+        mac = build.load_policy(folder / checkpoint.POLICY, CPU, trust)
+        return cls._of_folder(folder, config, mac, run_dir / "evaluations", episodes, seed)
 
     @classmethod
     def of_policy(
@@ -61,20 +62,19 @@ class Evaluation:
     ) -> Evaluation:
         """The policy in ``folder``, in the game that it says it learned, likewise. Raises InputError."""
         path = folder / checkpoint.POLICY
-        state, _ = build.read_policy(path, CPU, trust)
+        state, mac = build.read_policy(path, CPU, trust)
         config = played_config(config_from_dict(state["config"], state, trust), overrides, f"{path}", trust)
-        return cls._of_folder(folder, config, results, episodes, seed, trust)
+        return cls._of_folder(folder, config, mac, results, episodes, seed)
 
     @classmethod
     def _of_folder(
-        cls, folder: Path, config: Config, results: Path, episodes: int, seed: int, trust: Trust
+        cls, folder: Path, config: Config, mac: BasicMAC, results: Path, episodes: int, seed: int
     ) -> Evaluation:
         torch.set_num_threads(config.threads)
         if config.env_args.get("opponent") == LEARNER:  # as it was at that step
             there = folder.resolve()
             enemies = build.enemy_file(there, checkpoint.POLICY) if teams_of(config) == [""] else there
             config = with_env_args(config, opponent="checkpoint", opponent_checkpoint=str(enemies))
-        mac = build.load_policy(folder / checkpoint.POLICY, CPU, trust)
         return cls(results, config, folder, mac, episodes, seed)
 
     @property

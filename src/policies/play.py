@@ -97,7 +97,8 @@ class Policy:
         ``infos``, and in observations that are dictionaries with ``observation`` and ``action_mask``, as in training.
         """
         alive = np.array([agent in observations for agent in agents])
-        given = [observations.get(agent, np.zeros(self.card["observation"]["shape"], np.float32)) for agent in agents]
+        empty = np.zeros(self.card["observation"]["shape"], np.float32)
+        given = [observations.get(agent, empty) for agent in agents]
         obs_NO = np.stack([one["observation"] if isinstance(one, Mapping) else one for one in given])
         places = [
             one if isinstance(one, Mapping) else (infos or {}).get(name, {})
