@@ -21,6 +21,7 @@ from records.files import read_json
 from records.index import RunIndex, task_key
 from records.mongo import MongoCopy, MongoStore
 from records.observer import FileObserver, check_writable
+from records.query import env_name, flatten
 from records.store import FileStore
 from records.tracker import TRACKERS
 from records.tracking import Tracking
@@ -148,7 +149,8 @@ def experiment(
 ) -> Experiment:
     """The Sacred experiment of one run, which says ``notes`` first and is recorded by ``observers`` until ``stop``."""
     config = system.config
-    ex = Experiment(f"{config.name} {config.env}", save_git_info=False)  # what lists of runs show
+    title = f"{config.name} {env_name(flatten(config.to_dict()))}"  # what lists of runs show
+    ex = Experiment(title, save_git_info=False)
     ex.logger = logging.getLogger("hmf")  # type: ignore[assignment]
     ex.add_config(config.to_dict())
     ex.observers.extend(observers)

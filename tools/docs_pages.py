@@ -52,7 +52,7 @@ CONTENTS: dict[str, list[str]] = {
     "Algorithms": ["docs/algorithms.md", "docs/equations.md", "docs/printed_losses.md", "docs/default_choice.md"],
     "Tasks": ["docs/hyperparameters.md", "docs/pettingzoo.md"],
     "Results": [],
-    "Your own": ["docs/new_algorithm.md", "docs/new_environment.md"],
+    "Your own": ["docs/own_study.md", "docs/new_environment.md", "docs/new_algorithm.md"],
     "API": [],
     "More": [],
 }

@@ -46,7 +46,9 @@ def load_claims(path: Path) -> list[Claim]:
 
 def verdict(gain: Estimate | None, p: float | None = None) -> str:
     """Return what the interval of a claimed gain says, in words; with ``p``, what both say."""
-    if gain is None or gain.low is None or gain.high is None or gain.n < MIN_SEEDS:
+    if gain is None:
+        return "not decided: no seed has runs of both"
+    if gain.low is None or gain.high is None or gain.n < MIN_SEEDS:
         return f"not decided: fewer than {MIN_SEEDS} seeds"
     if p is not None:
         holds, opposite = (p < SIGNIFICANT and beyond for beyond in (gain.low > 0, gain.high < 0))

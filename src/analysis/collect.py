@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 
 from analysis.statistics import Array, area_under_curve
-from config.schema import RECORDING
+from config.schema import BOOKKEEPING
 from records.files import Curve, RecordError
 from records.identity import identity
-from records.query import telling_keys
+from records.query import env_name, telling_keys
 from records.store import RunRecord, RunStore
 from utils.words import word
 
 logger = logging.getLogger(__name__)
 
 TASK_KEYS = ("env", "env_args.", "test_env_args.")
-NOT_COMPARED = ("seed", "name", "opponent_args.name", *RECORDING)
+NOT_COMPARED = ("seed", "name", "opponent_args.name", *BOOKKEEPING)
 ENEMIES, ENEMY_KEYS = "opponent_config", "opponent_args."  # the algorithm of those that learn, and its keys
 SCORES = ("final", "tail", "best", "auc")
 TAIL = 5  # evaluations
@@ -67,8 +67,8 @@ class Method:
 class Task:
     """One environment with one set of arguments."""
 
-    env: str
-    label: str  # its name, and the arguments in which tasks of this name differ
+    env: str  # its name in lists
+    label: str  # this name, and the arguments in which tasks of this name differ
     methods: Sequence[Method]
     config: Mapping[str, Any] = field(default_factory=dict)  # flat, of one of its runs
     agents: str = ""  # what tells agents apart: ids or own parameters; empty where methods differ in it
@@ -77,7 +77,9 @@ class Task:
         """Return whether ``ENV KEY=VALUE ...`` describes this task; other arguments may have any value."""
         env, *conditions = described.split()
         wanted = dict(condition.split("=", maxsplit=1) for condition in conditions)
-        return env == self.env and all(str(self.config.get(key)) == value for key, value in wanted.items())
+        return env in (self.env, self.config.get("env")) and all(
+            str(self.config.get(key)) == value for key, value in wanted.items()
+        )
 
 
 def is_task_key(key: str) -> bool:
@@ -94,19 +96,19 @@ def grouped(records: Sequence[RunRecord], keys_of: Callable[[str], bool]) -> lis
     return list(groups.values())
 
 
-def labels(configs: Sequence[Mapping[str, Any]], name_key: str, keys_of: Callable[[str], bool]) -> list[str]:
-    """Label every configuration: ``config[name_key]``, and the chosen keys in which those of the same name differ.
+def labels(configs: Sequence[Mapping[str, Any]], names: Sequence[str], keys_of: Callable[[str], bool]) -> list[str]:
+    """Label every configuration: its name, and the chosen keys in which those of the same name differ.
 
     Keys of enemies that learn count among those of one algorithm: the rest follows from its name.
     """
     found = []
-    for config in configs:
-        namesakes = [other for other in configs if other[name_key] == config[name_key]]
+    for config, name in zip(configs, names, strict=True):
+        namesakes = [other for other, its in zip(configs, names, strict=True) if its == name]
         alike = [other for other in namesakes if _enemies(other) == _enemies(config)]
         own, theirs = telling_keys(namesakes), telling_keys(alike)
         keys = [key for key in own if keys_of(key) and not key.startswith(ENEMY_KEYS)]
         keys += [key for key in theirs if keys_of(key) and key.startswith(ENEMY_KEYS)]
-        found.append(" ".join([str(config[name_key]), *(word(key, config[key]) for key in keys)]))
+        found.append(" ".join([name, *(word(key, config[key]) for key in keys)]))
     return found
 
 
@@ -131,9 +133,10 @@ def arrange(records: Sequence[RunRecord], curves: Mapping[int, Curve], names: Ma
     ``names``: identity -> label, for methods that have a name of their own.
     """
     tasks = grouped(records, is_task_key)
-    titles = labels([group[0].flat_config for group in tasks], "env", is_task_key)
+    configs = [group[0].flat_config for group in tasks]
+    titles = labels(configs, [env_name(config) for config in configs], is_task_key)
     found = [
-        Task(str(group[0].config["env"]), title, methods(group, curves, names), group[0].flat_config, agents(group))
+        Task(env_name(group[0].flat_config), title, methods(group, curves, names), group[0].flat_config, agents(group))
         for group, title in zip(tasks, titles, strict=True)
     ]
     return sorted((task for task in found if task.methods), key=lambda task: task.label)
@@ -198,7 +201,8 @@ def methods(records: Sequence[RunRecord], curves: Mapping[int, Curve], names: Ma
         return key not in NOT_COMPARED and not is_task_key(key)
 
     groups = grouped(records, lambda key: key == "name" or compared(key))
-    described = labels([group[0].flat_config for group in groups], "name", compared)
+    configs = [group[0].flat_config for group in groups]
+    described = labels(configs, [str(config["name"]) for config in configs], compared)
     found = []
     for group, name in zip(groups, described, strict=True):
         # By id: a repeated seed counts once, and the newest run is the one that counts.

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis.collect import grouped
 from analysis.figures import draw
 from analysis.statistics import Array
-from config.schema import RECORDING
+from config.schema import BOOKKEEPING
 from records.files import Curve
 from records.presets import set_keys
 from records.store import RunRecord
@@ -53,7 +53,7 @@ def picture(
 def over_seeds(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     """Group runs that differ in nothing but the seed; where a seed comes twice, each run stands alone."""
     groups = []
-    for group in grouped(records, lambda key: key not in ("seed", *RECORDING)):
+    for group in grouped(records, lambda key: key not in ("seed", *BOOKKEEPING)):
         seeds = {record.config.get("seed") for record in group}
         groups += [group] if len(seeds) == len(group) else [[record] for record in group]
     return groups

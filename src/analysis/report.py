@@ -39,7 +39,14 @@ from analysis.page import check, fill
 from analysis.speed import Speed, measured, speed_table
 from analysis.tables import Cell, Table
 from records.files import RecordError
+from records.query import env_name
 from records.store import RunRecord, RunStore
+
+# What reports write, but for the data that every report writes: of an earlier one with other tasks it would stay.
+OURS = re.compile(
+    r"(results|overview|over_tasks|(over_tasks_)?ablation|verdicts|cost|runs|speed|across|swing)\.(md|csv|tex|png|svg)"
+    r"|(curves|speed)(_.+)?\.(png|svg)"
+)
 
 
 def write(
@@ -120,8 +127,14 @@ def write_files(
     speeds: Sequence[Speed],
     out: Path,
 ) -> None:
-    """Write every file of the report. Raises RecordError when its folder cannot be made."""
+    """Write every file of the report, and remove those of the report that was in its folder.
+
+    Raises RecordError when the folder cannot be made.
+    """
     figures.make_folder(out)
+    for path in out.iterdir():
+        if OURS.fullmatch(path.name):
+            path.unlink()
     for name, table in tables.items():
         table.write(out / name)
     caption = f"{described(metric)}. Line: {IQM}. Band: {INTERVAL}, at each point separately. {FEW_SEEDS}"
@@ -163,7 +176,7 @@ def runs_table(records: Sequence[RunRecord]) -> Table:
     """Tabulate the runs behind the report: how many, what they cost, which code and which machines."""
     by_env: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
-        by_env[str(record.config["env"])].append(record)
+        by_env[env_name(record.flat_config)].append(record)
     rows: list[list[Cell]] = [
         [
             env,

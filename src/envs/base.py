@@ -5,7 +5,9 @@ An environment is E parallel copies of one game, array-first. ``pytest tests/con
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -43,6 +45,11 @@ class Env(ABC):
             raise EnvError(f"n_envs: expected at least 1 parallel environment, got {n_envs}.")
         self.n_envs = n_envs
         self.device = device
+
+    @classmethod
+    def about(cls, env_args: Mapping[str, Any]) -> str:
+        """Return what the task of ``env_args`` says of itself, for the cards of its policies."""
+        return inspect.getdoc(cls) or ""
 
     @abstractmethod
     def reset(self, seed: int) -> Step:

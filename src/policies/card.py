@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from config.schema import Config
 from policies.network import ActingNetwork
 from records.files import Curve
+from records.query import env_name, flatten
 from records.store import RunRecord
 
 METRIC = "test_return_mean"
@@ -24,7 +24,7 @@ def card_of(
     record: RunRecord,
     step: int,
     config: Config,
-    env_class: type,
+    about: str,
     network: ActingNetwork,
     curve: Curve,
     last: int,
@@ -32,13 +32,14 @@ def card_of(
 ) -> dict[str, Any]:
     """Describe the policy of a run at ``step``.
 
-    ``curve``: its evaluations, whose ``last`` ones say how good it is; ``made_by``: the version that saved it.
+    ``about``: what its task says of itself; ``curve``: its evaluations, whose ``last`` ones say how good it is;
+    ``made_by``: the version that saved it.
     """
     info = network.info
     return {
-        "task": config.env,
+        "task": env_name(flatten(config.to_dict())),
         "env_args": dict(config.env_args),
-        "task_description": inspect.getdoc(env_class) or "",
+        "task_description": about,
         "meaning": list(info.meaning),
         "algorithm": config.name,
         "run": record.id,

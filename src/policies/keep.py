@@ -116,7 +116,7 @@ def prepared(
     seconds = [seconds for at, seconds in store.cpu_seconds(record).items() if at <= reached]
     card = {
         **policy.card,
-        "task": slug(task or policy.config.env),
+        "task": slug(task or policy.card["task"]),
         "method": slug(method or policy.config.name),
         "cpu_minutes": round(max(seconds) / 60, 2) if seconds else None,
         "command": training_command(policy.config, store, record),

@@ -20,6 +20,7 @@ import build
 from config.registry import resolve
 from config.schema import Config
 from config.trust import Trust
+from envs.base import Env
 from policies.base import CURE, PolicyError, Values
 from policies.card import METRIC, card_of, markdown
 from policies.network import ActingNetwork, values_of
@@ -71,8 +72,8 @@ def recorded_policy(store: FileStore, run_id: int, step: str, last: int, trust: 
     network = ActingNetwork(mac).eval()
     curve = store.metrics(run_id).get(METRIC, Curve())
     version = state.get("version", "before 0.2.0")
-    env_class = resolve(build.REGISTRIES["env"], config.env, "env", trust)
-    card = card_of(record, int(source.name), config, env_class, network, curve, last, version)
+    env_class: type[Env] = resolve(build.REGISTRIES["env"], config.env, "env", trust)
+    card = card_of(record, int(source.name), config, env_class.about(config.env_args), network, curve, last, version)
     return RecordedPolicy(source, config, state, network, curve, card)
 
 
@@ -87,7 +88,7 @@ def take_away(store: FileStore, run_id: int, step: str, kind: str, folder: Path,
     policy = recorded_policy(store, run_id, step, 1, trust)
     config, network = policy.config, policy.network
     data = encoded(kind, network, {key: value for key, value in policy.state.items() if key != "mac"})
-    path = folder / f"{config.name}_{config.env.replace(':', '.')}_run{run_id}_step{policy.source.name}.{kind}"
+    path = folder / f"{config.name}_{policy.card['task']}_run{run_id}_step{policy.source.name}.{kind}"
     card = {**policy.card, "format": kind, "file": path.name, "bytes": len(data)}
     card["sha256"] = hashlib.sha256(data).hexdigest()
     try:

@@ -34,12 +34,32 @@ class Condition:
     operator: str
     value: Any
 
+    def met(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a run of these configuration or metric values meets the condition; false without the key.
+
+        An environment of one's own or of PettingZoo may be named as recorded or as in lists (`env_name`).
+        """
+        if self.key == "env" and self.key in values and self.value == env_name(values):
+            return self.operator != "!="
+        return self.key in values and self.holds(values[self.key])
+
     def holds(self, value: Any) -> bool:
         """Return whether ``value`` meets the condition; false where the two cannot be ordered (text and a number)."""
         try:
             return OPERATORS[self.operator](value, self.value)
         except TypeError:
             return False
+
+
+def env_name(config: Mapping[str, Any]) -> str:
+    """Return what lists, tables and files call the environment of a flat configuration.
+
+    ``battle``; of one's own class (``guess:Guess``) its name; of PettingZoo the game (``simple_spread_v3``).
+    """
+    env = str(config["env"])
+    path = str(config.get("env_args.entry", "")) if env == "pettingzoo" else env
+    module, _, attribute = path.partition(":")
+    return module.rpartition(".")[2] if attribute in ("", "parallel_env", "env") else attribute
 
 
 def parse_condition(text: str) -> Condition:

@@ -155,9 +155,7 @@ class RunStore(ABC):
                 values = {record.id: self.last_values(record) for record in records}
                 if not any(condition.key in last for last in values.values()):
                     self._check_metric(condition.key, everything, keys)
-            records = [
-                r for r in records if condition.key in values[r.id] and condition.holds(values[r.id][condition.key])
-            ]
+            records = [r for r in records if condition.met(values[r.id])]
         return records
 
     def metrics(self, run_id: int, names: Sequence[str] | None = None) -> dict[str, Curve]:

@@ -38,7 +38,7 @@ UNDER: dict[str, set[str]] = {
         *("build", "runners", "learners", "controllers", "components", "envs"),
         *("pictures", "policies", "analysis", "records", "config"),
     },
-    "policies": {"build", "controllers", "components", "analysis", "records", "config"},
+    "policies": {"build", "controllers", "components", "envs.base", "analysis", "records", "config"},
     "hmf": {"launch", "experiments", "analysis", "records", "envs.base", "config"},
     "performance": {
         *("run", "build", "learners", "controllers", "modules", "components", "envs"),

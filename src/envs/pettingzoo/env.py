@@ -6,6 +6,7 @@ together end the episode. docs/pettingzoo.md says what cannot be imported, and w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 from components.batch import EnvInfo, Step
 from envs.base import EnvError, require_at_least
 from envs.opponents import TwoSidedEnv
-from envs.pettingzoo.game import Game, make_parallel_env, split_teams
+from envs.pettingzoo.game import Game, description, make_parallel_env, split_teams
 from envs.pettingzoo.spaces import TeamSpaces, team_spaces
 from utils.seeding import derive_seed
 
@@ -42,6 +43,11 @@ class PettingZooEnv(TwoSidedEnv):
     """
 
     imports = ("entry",)
+
+    @classmethod
+    def about(cls, env_args: Mapping[str, Any]) -> str:
+        """Return what the imported game says of itself."""
+        return description(env_args["entry"])
 
     def __init__(
         self,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import metadata
 from typing import Any
@@ -46,6 +48,19 @@ def make_parallel_env(entry: str, kwargs: dict[str, Any]) -> ParallelEnv:
     if not isinstance(env, ParallelEnv):
         raise _no_parallel_env(entry, type(env))
     return env
+
+
+def description(entry: str) -> str:
+    """Return the first docstring of: the module that wrote the game, the one that offers it, what makes it; else ''.
+
+    Raises EnvError for what cannot be imported.
+    """
+    factory = _imported(entry)
+    offered = sys.modules[entry.partition(":")[0]]
+    author = sys.modules[getattr(offered, "raw_env", factory).__module__]
+    wrapped = author.__name__.startswith("pettingzoo.utils.")
+    found = [*([] if wrapped else [author]), offered, *([] if wrapped else [factory])]
+    return next(filter(None, (inspect.getdoc(thing) for thing in found)), "")
 
 
 def _imported(entry: str) -> Any:

@@ -13,6 +13,7 @@ from tests.support.paths import ROOT
 from tests.support.recorded import config, tasks_of
 
 from analysis.claims import Claim, load_claims, verdict, verdicts
+from analysis.collect import Task
 from analysis.page import fill
 from analysis.statistics import Estimate
 from config.loader import available
@@ -43,7 +44,7 @@ def store(tmp_path: Path) -> FileStore:
         ("iql", "hmf", "opposite"),
         ("hmf", "vdn", "not reproduced"),
         ("frozen", "iql", "not decided: fewer than 4 seeds"),
-        ("maddpg", "iql", "not decided: fewer than 4 seeds"),
+        ("maddpg", "iql", "not decided: no seed has runs of both"),
         ("hmf", 1.0, "reproduced"),
         ("hmf", 5.5, "opposite"),
         ("hmf", 3.0, "not reproduced"),
@@ -86,13 +87,20 @@ def test_an_interval_that_touches_0_decides_nothing() -> None:
 
 def test_a_task_without_runs_is_not_decided(store: FileStore) -> None:
     row = verdicts([Claim("...", "spread", "hmf", "iql")], tasks_of(store)).rows[0]
-    assert row[3:] == [None, "", "not decided: fewer than 4 seeds"]
+    assert row[3:] == [None, "", "not decided: no seed has runs of both"]
+
+
+def test_a_task_of_ones_own_is_claimed_by_the_name_in_tables() -> None:
+    for task in (Task("Guess", "Guess", [], {"env": "guess:Guess"}), Task("battle", "battle", [], {"env": "battle"})):
+        assert task.fits(task.env)
+        assert task.fits(str(task.config["env"]))
+        assert not task.fits("bar")
 
 
 def test_a_task_is_found_by_its_arguments_whatever_else_is_in_the_report(store: FileStore) -> None:
     claims = [Claim("...", f"bar env_args.capacity={capacity}", "hmf", "iql") for capacity in (60, 30)]
     rows = verdicts(claims, tasks_of(store)).rows
-    assert [row[-1] for row in rows] == ["reproduced", "not decided: fewer than 4 seeds"]
+    assert [row[-1] for row in rows] == ["reproduced", "not decided: no seed has runs of both"]
     recorded.put(store, 99, config("iql", "bar_30", 1))
     assert verdicts(claims, tasks_of(store)).rows == rows
     with pytest.raises(RecordError, match=r"the task 'bar' may be bar env_args.capacity=30, bar env_args.capacity=60"):

@@ -206,6 +206,25 @@ def test_a_grid_shows_no_panel_without_a_task(store: FileStore) -> None:
     assert [axis.axison for axis in figure.axes] == [True] * 4 + [False] * 2
 
 
+def test_how_often_a_run_was_logged_and_saved_makes_no_method_of_its_own(store: FileStore) -> None:
+    before = [method.label for task in tasks_of(store) for method in task.methods]
+    often = ["log_interval=7", "save_model=false", "save_model_interval=9", "keep_checkpoints=5"]
+    recorded.put(store, 8, config("iql", "bar", 9, *often), values=[0, 4])
+    assert [method.label for task in tasks_of(store) for method in task.methods] == before
+
+
+def test_a_report_leaves_nothing_of_the_one_before_it_in_its_folder(store: FileStore, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = [f"--results={tmp_path}", f"--out={out}"]
+    assert main(["env=bar", *words, "--reference=iql"]) == 0
+    (out / "trials.md").write_text("of the search")
+    assert (out / "ablation.md").exists()
+    recorded.put(store, 8, config("iql", "spread", 1), values=[0, 4])
+    assert main(["env=spread", *words]) == 0
+    assert {path.name for path in out.iterdir()} >= {"curves_spread.png", "results.md", "trials.md"}
+    assert not {path.name for path in out.iterdir()} & {"curves_bar.png", "curves_bar.svg", "ablation.md"}
+
+
 def test_bars_are_differences_with_intervals(store: FileStore) -> None:
     panels = bars(tasks_of(store), "iql", "final")
     assert panels == {"bar": {"hmf n_groups=2": Estimate(1, 1, 1, 2), "hmf n_groups=5": Estimate(-2, None, None, 1)}}

@@ -167,6 +167,12 @@ def assert_same(a: Step, b: Step) -> None:
 LIVES = [[1, 1, 0], [1, 1, 1], [0, 1, 1], [0, 1, 0], [0, 0, 0]]
 
 
+def test_a_card_tells_of_the_imported_game_and_not_of_what_imports_it() -> None:
+    assert PettingZooEnv.about({"entry": "mpe2.simple_spread_v3"}).startswith("# Simple Spread")
+    assert PettingZooEnv.about({"entry": "magent2.environments.battle_v4"}).startswith("## Battle")
+    assert PettingZooEnv.about({"entry": f"{__name__}:Roster"}).startswith("Import of PettingZoo environments")
+
+
 def test_every_action_reaches_its_agent_through_births_and_deaths() -> None:
     env = roster(n_envs=2, end=[2, 4, 3], born=[0, 0, 1])
     row = env.reset(seed=0)

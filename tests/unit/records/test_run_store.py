@@ -10,7 +10,7 @@ import pytest
 
 from records.files import Curve, RecordError, read_json
 from records.listing import Listing, overview
-from records.query import Condition, differing_keys, flatten, parse_condition, telling_keys
+from records.query import Condition, differing_keys, env_name, flatten, parse_condition, telling_keys
 from records.store import FileStore, RunRecord, RunStore, join_curves, utc_now
 
 if TYPE_CHECKING:
@@ -227,6 +227,37 @@ def test_conditions_are_read(text: str, condition: Condition) -> None:
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(RecordError, match="filter '"):
         parse_condition(text)
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"env": "battle"}, "battle"),
+        ({"env": "guess:Guess"}, "Guess"),
+        ({"env": "pettingzoo", "env_args.entry": "mpe2.simple_spread_v3"}, "simple_spread_v3"),
+        ({"env": "pettingzoo", "env_args.entry": "mpe2.simple_spread_v3:parallel_env"}, "simple_spread_v3"),
+        ({"env": "pettingzoo", "env_args.entry": "my.games:make_tag"}, "make_tag"),
+    ],
+)
+def test_an_environment_has_a_short_name(config: dict[str, str], name: str) -> None:
+    assert env_name(config) == name
+
+
+def test_runs_on_imported_games_are_found_and_listed_by_the_name_of_the_game(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    games = {1: ("guess:Guess", {}), 2: ("pettingzoo", {"entry": "mpe2.simple_spread_v3"}), 3: ("bar", {})}
+    for run_id, (env, env_args) in games.items():
+        store.put(record(run_id, env=env, env_args=env_args), {}, "")
+    for condition, found in (
+        ("env=Guess", [1]),
+        ("env=guess:Guess", [1]),
+        ("env=simple_spread_v3", [2]),
+        ("env=pettingzoo", [2]),
+        ("env!=simple_spread_v3", [1, 3]),
+    ):
+        assert listed(store, condition) == found
+    rows = overview(store, Listing())
+    assert [row[rows[0].index("env")] for row in rows[1:]] == ["Guess", "simple_spread_v3", "bar"]
 
 
 def test_flat_configurations_and_the_keys_that_differ() -> None:
