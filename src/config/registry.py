@@ -1,7 +1,7 @@
 """Names to classes, and constructors as the schema of their own configuration keys.
 
-Convention of the whole code base: a component's positional parameters come from ``build.py`` (shapes, devices, other
-components), its keyword-only parameters are configuration keys, and their annotations are the keys' types.
+Convention of the whole code base: a component's positional parameters come from ``assembly/parts.py`` (shapes, devices,
+other components), its keyword-only parameters are configuration keys, and their annotations are the keys' types.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ MUTANTS = (
     ),
     Mutant(
         "a frozen opponent explores",
-        "build.py",
+        "assembly/saved.py",
         "device, trust), greedy=True)",
         "device, trust), greedy=False)",
         OPPONENT,

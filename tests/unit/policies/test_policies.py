@@ -21,11 +21,13 @@ from tests.support.small_runs import run
 import build
 import runs
 from components.batch import Step, decode_obs
+from config.trust import NOTHING
 from controllers.basic_controller import BasicMAC
 from policies import KINDS
 from policies.base import PolicyError
 from policies.play import load_policy
 from records import checkpoint
+from utils.version import made_by
 
 CPU = torch.device("cpu")
 SEQUENCES = {"rnn_hidden_dim": 8, "burn_in": 2, "sequence_length": 2}
@@ -50,7 +52,7 @@ def battle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows(run_dir: Path, n_games: int, n_rows: int) -> list[Step]:
     """What happens in a run's evaluation environments under random actions."""
-    env = build.make_env(build.recorded_config(run_dir, build.NOTHING), n_games, test=True)
+    env = build.make_env(build.recorded_config(run_dir, NOTHING), n_games, test=True)
     generator = torch.Generator().manual_seed(1)
     found = [env.reset(seed=1)]
     for _ in range(n_rows - 1):
@@ -100,7 +102,7 @@ def test_the_card_says_what_the_policy_is(battle: Path) -> None:
     card = json.loads(path.with_name(f"{path.name}.json").read_text())
     assert card["checked"] == {"observations": 10_002, "equal": 10_002}
     assert (card["task"], card["algorithm"], card["run"], card["seed"], card["step"]) == ("battle", "hmf", 1, 1, 24)
-    assert (card["weights"], card["version"]) == ("averaged", build.made_by({}).rpartition(" ")[2])
+    assert (card["weights"], card["version"]) == ("averaged", made_by({}).rpartition(" ")[2])
     assert card["agents"] == {"trained_with": 6, "any_number": True}
     assert (card["observation"]["shape"], card["action"]["n"]) == ([7, 7, 5], 9)
     curve = json.loads((battle / "sacred/1/metrics.json").read_text())["test_return_mean"]

@@ -1,0 +1,142 @@
+"""One part each of a run, made from a checked configuration. All algorithms and tasks are found here."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+import torch
+from torch import nn
+
+import controllers
+import envs
+import learners
+from components import grouping as groupings
+from components import selectors
+from components.batch import EnvInfo
+from components.rows import RowSpec
+from config.loader import available, named_layer
+from config.registry import Kind, Registries, make, resolve
+from config.resolve import chosen_classes, env_values, imported_names
+from config.schema import Config, ConfigError, type_name
+from controllers.basic_controller import BasicMAC
+from envs.base import Env
+from envs.opponents import TwoSidedEnv
+from learners import regimes
+from learners.base import Learner, Setting
+from learners.regimes import Regime
+from modules import agents, mixers
+from modules.agents.base import Agent
+from utils import seeding
+from utils.processes import ALONE, Processes
+
+REGISTRIES: Registries = {
+    "env": Kind(Env, envs.REGISTRY),
+    "agent": Kind(Agent, agents.REGISTRY),
+    "mac": Kind(BasicMAC, controllers.REGISTRY),
+    "mixer": Kind(nn.Module, mixers.REGISTRY),
+    "learner": Kind(Learner, learners.REGISTRY),
+    "grouping": Kind(groupings.Grouping, groupings.REGISTRY),
+    "selector": Kind(selectors.ActionSelector, selectors.REGISTRY),
+    "regime": Kind(Regime, regimes.REGISTRY),
+}
+
+
+def device_of(config: Config) -> torch.device:
+    """Where networks and batched environments live. Raises ConfigError."""
+    if config.use_cuda and not torch.cuda.is_available():
+        raise ConfigError(
+            "use_cuda=true, but torch sees no CUDA device. Use use_cuda=false, or run ./install_dependencies.sh --cuda."
+        )
+    return torch.device("cuda" if config.use_cuda else "cpu")
+
+
+def make_env(config: Config, n_envs: int, test: bool) -> Env:
+    """Training or evaluation environments, without their opponent. Raises TrustError before anything is imported."""
+    values = env_values(config, test)
+    env_class = resolve(REGISTRIES["env"], config.env, "env", config.trust)
+    shipped = named_layer("envs", config.env).values["env_args"] if config.env in available("envs") else {}
+    for key, name in imported_names(env_class, values):
+        if name != shipped.get(key):
+            config.trust.require(f"env_args.{key}", name)
+    return make(env_class, values, {"n_envs": n_envs, "device": device_of(config)})
+
+
+def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
+    """Controller with its network, exploration and grouping."""
+    classes = chosen_classes(config.to_dict(), REGISTRIES, config.trust)
+    values = config.args
+    mac_class = classes["mac"]
+    given = shapes(config, info, mac_class)
+    for kind in ("agent", "selector", "grouping"):
+        if kind in classes:
+            given[kind] = make(classes[kind], values, given)
+    if "grouping" not in given and "grouping" in inspect.signature(mac_class).parameters:
+        raise ConfigError(f"configuration: mac={config.mac} needs a grouping. Set grouping=contiguous, for example.")
+    return make(mac_class, values, given)
+
+
+def shapes(config: Config, info: EnvInfo, mac_class: type) -> dict[str, Any]:
+    """What decides the sizes of networks."""
+    return {
+        "info": info,
+        "obs_shape": info.obs_shape,
+        "n_agents": info.n_agents,
+        "n_actions": info.n_actions,
+        "extra_dim": mac_class.extra_dim(info, config.args["obs_last_action"]),  # type: ignore[attr-defined]
+    }
+
+
+def make_learner(config: Config, mac: BasicMAC, processes: Processes = ALONE) -> Learner:
+    """Learner with its mixer, on the controller's device."""
+    classes = chosen_classes(config.to_dict(), REGISTRIES, config.trust)
+    _check_parts(config, classes)
+    given: dict[str, Any] = {
+        "mac": mac,
+        "mixer": None,
+        "obs_dim": math.prod(mac.info.obs_shape),
+        "n_agents": mac.info.n_agents,
+        "n_actions": mac.info.n_actions,
+        "setting": Setting(config.t_max, make_regime(config).target_update_tau, processes),
+        "generator": seeding.generator(config.seed, "learner", mac.device),
+    }
+    if "mixer" in classes:
+        mixer: nn.Module = make(classes["mixer"], config.args, given)
+        given["mixer"] = mixer.to(mac.device)
+    return make(classes["learner"], config.args, given)
+
+
+def _check_parts(config: Config, classes: Mapping[str, type]) -> None:
+    """The learner's annotations say which controllers and mixers it works with; ConfigError for another."""
+    hints = {"mixer": type(None), **get_type_hints(classes["learner"].__init__)}  # type: ignore[misc]
+    for part in ("mac", "mixer"):
+        if not issubclass(classes.get(part, type(None)), hints[part]):
+            raise ConfigError(
+                f"configuration: learner={config.learner} expects {part}: {type_name(hints[part])}, got "
+                f"{part}={getattr(config, part)}. Start from the files of src/config/algs."
+            )
+
+
+def make_regime(config: Config) -> Regime[Any]:
+    """How the learner learns from what is played."""
+    return make(resolve(REGISTRIES["regime"], config.regime, "regime", config.trust), config.args, {})
+
+
+def row_spec(config: Config, env: Env, mac: BasicMAC, learner: Learner, enemies: bool = False) -> RowSpec:
+    """What rows of a run hold and where; ``enemies``: those of the other side of a `TwoSidedEnv`."""
+    if enemies:
+        assert isinstance(env, TwoSidedEnv)
+        observations = env.enemy_observations
+    else:
+        observations = env.observations
+    return RowSpec(
+        info=mac.info,
+        n_envs=config.batch_size_run,
+        storage=env.device,  # rows stay where the environment makes them
+        device=mac.device,
+        with_position=learner.needs_position,
+        window=mac.agent.window,
+        observations=observations if mac.info.compact_dim else None,
+    )

@@ -1,0 +1,97 @@
+"""What exported policies hold, and the controllers and configurations read from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assembly.parts import make_mac
+from components.batch import EnvInfo
+from config.resolve import LEARNER, config_from_dict
+from config.schema import Config
+from config.trust import NOTHING, Trust, TrustError
+from controllers.basic_controller import BasicMAC
+from controllers.policy import MACPolicy
+from records import checkpoint
+from records.files import read_json
+from utils.errors import InputError
+from utils.paths import ROOT
+from utils.version import made_by
+
+ENEMIES = "enemy_"  # begins the names of what belongs to enemies that learn
+
+
+def called(team: str) -> str:
+    """What begins the names of all that belongs to a team of enemies that learn."""
+    return f"{ENEMIES}{team}_" if team else ENEMIES
+
+
+def team_of(whose: str) -> str:
+    """The team whose names `called` begins."""
+    return whose.removeprefix(ENEMIES).removesuffix("_")
+
+
+def recorded_config(run_dir: Path, trust: Trust) -> Config:
+    """The configuration of a recorded run, from which ``trust`` says what may be imported. Raises InputError."""
+    return config_from_dict(read_json(run_dir / "config.json"), read_json(run_dir / "run.json"), trust)
+
+
+def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
+    """What an exported policy holds: the controller's networks and what rebuilds them; no folders of this machine."""
+    info = {field: getattr(mac.info, field) for field in EnvInfo.__dataclass_fields__}
+    info["obs_dtype"] = str(mac.info.obs_dtype).removeprefix("torch.")
+    portable = replace(config, local_results_path="results", tensorboard=False, tracker="none", checkpoint_path="")
+    return {"config": portable.to_dict(), "info": info, "mac": mac.state_dict()}
+
+
+def mac_of_policy(state: Mapping[str, Any], trust: Trust) -> BasicMAC:
+    """The controller that `policy_state` describes, with new networks. Raises what a state that is none leads to."""
+    dtype = getattr(torch, state["info"]["obs_dtype"])
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"obs_dtype is {state['info']['obs_dtype']}")
+    shape = tuple(state["info"]["obs_shape"])  # a list in JSON
+    info = EnvInfo(**{**state["info"], "obs_dtype": dtype, "obs_shape": shape})
+    return make_mac(config_from_dict(state["config"], state, trust), info)
+
+
+def read_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> tuple[Mapping[str, Any], BasicMAC]:
+    """What an exported policy file holds (`policy_state`), and its controller, frozen. Raises CheckpointError.
+
+    ``trust``: what it may import.
+    """
+    state = checkpoint.load(path, device)
+    try:
+        mac = mac_of_policy(state, trust).to(device)
+        mac.load_state_dict(state["mac"])
+    except TrustError:
+        raise
+    except (InputError, AttributeError, KeyError, TypeError, RuntimeError) as error:
+        raise checkpoint.CheckpointError(
+            f"checkpoint: {path} is no policy that can be loaded ({checkpoint.one_line(error)}); {made_by(state)}."
+        ) from error
+    return state, mac.requires_grad_(False)
+
+
+def load_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> BasicMAC:
+    """A frozen controller from an exported policy file, as `read_policy`."""
+    return read_policy(path, device, trust)[1]
+
+
+def frozen_policy(path: str, device: torch.device, trust: Trust) -> MACPolicy:
+    """The greedy policy of an exported file; a relative path starts at the project. Raises CheckpointError."""
+    return MACPolicy(load_policy(ROOT / path, device, trust), greedy=True)
+
+
+def enemy_file(folder: Path, name: str, whose: str = ENEMIES) -> Path:
+    """The file ``name`` of enemies that learned, in a checkpoint folder. Raises CheckpointError where none did."""
+    path = folder / f"{whose}{name}"
+    if not path.exists():
+        raise checkpoint.CheckpointError(
+            f"checkpoint: expected {path}, which runs with env_args.opponent={LEARNER} keep, it does not exist. Choose "
+            "a checkpoint of such a run, or another opponent."
+        )
+    return path
