@@ -37,6 +37,7 @@ for task in "${tasks[@]}"; do
         --out "$out/$task" "${pages[@]}"
     tools/archive.sh "$out/$task/records.tar.xz" "final_$task"
 done
+PYTHONPATH=src "$python" tools/choose_default.py >/dev/null
 # One table of all tasks that are finished; needs their records in results/sacred.
 finished=()
 for task in bar battle spread pursuit; do
