@@ -15,7 +15,7 @@ import numpy as np
 from analysis.statistics import Array, area_under_curve
 from config.schema import BOOKKEEPING
 from records.files import Curve, RecordError
-from records.identity import identity
+from records.identity import identity, since_first
 from records.query import env_name, telling_keys
 from records.store import RunRecord, RunStore
 from utils.words import word
@@ -91,7 +91,7 @@ def grouped(records: Sequence[RunRecord], keys_of: Callable[[str], bool]) -> lis
     """Group records whose flat configurations agree on the keys that ``keys_of`` chooses, in order of appearance."""
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
-        chosen = {key: value for key, value in record.flat_config.items() if keys_of(key)}
+        chosen = {key: value for key, value in since_first(record.flat_config).items() if keys_of(key)}
         groups[json.dumps(chosen, sort_keys=True)].append(record)
     return list(groups.values())
 

@@ -12,10 +12,15 @@ from records.query import flatten
 
 
 def identity(config: Mapping[str, Any]) -> str:
-    """Return the resolved configuration, except where it is recorded, as sorted JSON.
-
-    A key whose value is what runs did before it existed is left out, so that older runs keep their identity.
-    """
-    before = flatten(without(config.get("env", "")))
-    flat = {key: value for key, value in flatten(config).items() if key not in before or value != before[key]}
+    """Return the resolved configuration, except where it is recorded, as sorted JSON; see `since_first`."""
+    flat = since_first(flatten(config))
     return json.dumps({key: value for key, value in flat.items() if key not in RECORDING}, sort_keys=True)
+
+
+def since_first(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a flat configuration without the keys whose value is what runs did before these keys existed.
+
+    So older runs are the same as newer ones that do so, whether a resumed one has recorded the key or not.
+    """
+    before = flatten(without(flat.get("env", "")))
+    return {key: value for key, value in flat.items() if key not in before or value != before[key]}

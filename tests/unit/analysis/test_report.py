@@ -213,6 +213,16 @@ def test_how_often_a_run_was_logged_and_saved_makes_no_method_of_its_own(store: 
     assert [method.label for task in tasks_of(store) for method in task.methods] == before
 
 
+def test_a_key_that_a_resumed_run_recorded_later_makes_no_method_of_its_own(store: FileStore) -> None:
+    """VDN never reads death_share; resumed, it records what runs did before that key existed."""
+    recorded.put(store, 8, config("vdn", "bar", 1), values=[0, 4])
+    recorded.put(store, 9, config("vdn", "bar", 2).to_dict() | {"death_share": False}, values=[0, 4])
+    assert [(method.label, [*method.curves]) for task in tasks_of(store) for method in task.methods][-1] == (
+        "vdn",
+        [1, 2],
+    )
+
+
 def test_a_report_leaves_nothing_of_the_one_before_it_in_its_folder(store: FileStore, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = [f"--results={tmp_path}", f"--out={out}"]
