@@ -17,6 +17,7 @@ from assembly.checks import (
     check_regime,
     check_same_game,
     free_bytes,
+    picture_cure,
     picture_note,
 )
 from assembly.parts import REGISTRIES, device_of, make_env, make_learner, make_mac, make_regime, row_spec
@@ -32,7 +33,7 @@ from assembly.saved import (
     recorded_config,
     team_of,
 )
-from components.rows import Rows
+from components.rows import ReplayError, Rows
 from config.resolve import LEARNER, args_of, blamed, enemy_config
 from config.schema import Config, ConfigError
 from config.trust import Trust
@@ -152,7 +153,10 @@ def make_side(config: Config, env: Env, processes: Processes, team: str | None =
     check_regime(config, mac, learner, regime)
     check_learns(config, processes, regime)
     spec = row_spec(config, env, mac, learner, team is not None)
-    memory = spec.check_memory(regime.name, regime.kept(spec.n_envs), free_bytes(spec.storage))
+    try:
+        memory = spec.check_memory(regime.name, regime.kept(spec.n_envs), free_bytes(spec.storage))
+    except ReplayError as error:
+        raise ReplayError(f"{error} {picture_cure(config, mac)}".rstrip()) from error
     rows = regime.rows(spec, seeding.generator(config.seed, "replay", index=processes.rank))
     return Side(config, mac, learner, regime, rows, (*picture_note(config, mac), memory, regime.describe()))
 

@@ -26,7 +26,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         __doc__,
         "1 2 opponents/battle.pt",
         "3 4 --step best --episodes 32",
-        "3 battle/iql_s503",
+        "3 battle/iql_s2",
         "3 --outside theirs.pt --outside others.pt my_adapter:Network",
         "--league 5",
     )

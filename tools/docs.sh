@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds the documentation as a site, without a network: results/tmp/docs/site/index.html. Refreshes docs/hyperparameters.md.
+case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}

@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# Omniboard on this machine only:  tools/omniboard.sh [results]
+# Omniboard on this machine only:  tools/omniboard.sh [--results DIR]
 # Shows the MongoDB behind $MONGO_URL; without it, a fresh embedded server that is given the recorded files.
 # $PORT: where to listen (9000).
+case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-results=$(realpath -m "${1:-$root/results}")
+case "${1:-}" in
+  "") results=$root/results ;;
+  --results) results=$(realpath -m "${2:?--results: expected a folder}") ;;
+  *) echo "error: expected --results DIR, got $*. See tools/omniboard.sh --help" >&2; exit 2 ;;
+esac
 cache=$root/results/tmp/omniboard
 python=$root/.venv/bin/python
 
@@ -17,6 +22,7 @@ if [ -z "${MONGO_URL:-}" ] && ! "$python" -c 'import nx_27017' 2>/dev/null; then
   exit 1
 fi
 if [ ! -d "$cache/node_modules/omniboard" ]; then
+  echo "Installing Omniboard once, into $cache: a minute or two."
   npm install --prefix "$cache" --no-audit --no-fund --loglevel=error omniboard@2.16.1
 fi
 

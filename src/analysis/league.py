@@ -19,7 +19,10 @@ def league_table(games: Sequence[Sequence[int]]) -> Table:
     """
     met = [row for row in games if row[0] != row[1]]
     if not met:
-        raise RecordError("league: expected games against past policies, got none. Train longer, past league_interval.")
+        raise RecordError(
+            "league: expected games against past policies, got none. Runs with env_args.opponent=league have some once "
+            "they train past env_args.league_interval."
+        )
     steps = sorted({step for row in met for step in row[:2]})
     pairings = [
         Games(steps.index(learner), steps.index(opponent), np.repeat([1.0, 0.5, 0.0], results))

@@ -21,6 +21,7 @@ from utils.memory import check_fits
 from utils.processes import Processes
 
 LARGE = 5_000_000  # parameters
+CELLS = 14  # the side of a picture that networks of usual sizes read well
 
 
 def check_same_game(trained: EnvInfo, played: EnvInfo, key: str, any_number: bool = False) -> None:
@@ -103,11 +104,21 @@ def picture_note(config: Config, mac: BasicMAC) -> tuple[str, ...]:
     shape, count = mac.info.obs_shape, sum(parameter.numel() for parameter in mac.agent.parameters())
     if len(shape) < 2 or count <= LARGE:
         return ()
-    side = min(shape[:2])
     return (
         f"warning: observations are pictures of {' x '.join(map(str, shape))}, of which agent={config.agent} makes a "
-        f"network of {count:,} parameters, and the replay keeps every pixel. Make them smaller, to 14 cells or so "
-        f"(env_args.downscale={max(2, side // 14)} where env=pettingzoo), and read them with agent=conv.",
+        f"network of {count:,} parameters, and the replay keeps every pixel. {picture_cure(config, mac)}",
+    )
+
+
+def picture_cure(config: Config, mac: BasicMAC) -> str:
+    """What to do about large pictures; empty where observations are none."""
+    shape = mac.info.obs_shape
+    if len(shape) < 2 or min(shape[:2]) < 2 * CELLS:
+        return ""
+    read = "" if config.agent == "conv" else ", and read them with agent=conv"
+    return (
+        f"Make pictures smaller, to {CELLS} cells or so (env_args.downscale={min(shape[:2]) // CELLS} where "
+        f"env=pettingzoo){read}."
     )
 
 

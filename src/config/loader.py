@@ -58,6 +58,9 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
         default=os.environ.get("MONGO_URL"),
         help="also record to this MongoDB (default: $MONGO_URL)",
     )
+    parser.add_argument(
+        "--results", metavar="DIR", help="where to record, the key local_results_path (default: results)"
+    )
     trust.add_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="build everything, say what would run, write nothing")
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
@@ -74,12 +77,16 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
             raise ConfigError(f"command line: '{word}' is not an option. Write: with {name}={word.split('=', 1)[1]}")
         hint = nearest(word, re.findall(r"--[\w-]+", parser.format_help())) if word.startswith("--") else ""
         raise ConfigError(f"command line: do not know '{word}'. Overrides follow the word with: with key=value.{hint}")
-    arguments.overrides = overrides
+    place = [] if arguments.results is None else [f"local_results_path={arguments.results}"]
+    arguments.overrides = [*overrides, *place]
     if arguments.resume is None and not (arguments.config and arguments.env_config):
         raise ConfigError(
             "command line: expected --config=ALGORITHM and --env-config=ENVIRONMENT (or --resume=RUN), such as: "
             "python src/main.py --config=hmf --env-config=battle. --help lists what there is."
         )
+    for folder, name in (("algs", arguments.config), ("envs", arguments.env_config)):
+        if name is not None:
+            named_layer(folder, name)  # an unknown name is told before torch is imported, which takes seconds
     return arguments
 
 

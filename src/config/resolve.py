@@ -336,7 +336,7 @@ def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> tuple[Config,
         if config.t_max != before.t_max and args.get("lr_finish", 1.0) != 1.0:
             notes.append(
                 f"note: from here on {whose} learning rate falls until the new t_max, {config.t_max:,}, to lr_finish = "
-                f"{args['lr_finish']}; until here it fell until {before.t_max:,}."
+                f"{args['lr_finish']} of lr; until here it fell until {before.t_max:,}."
             )
     if config.test_interval != before.test_interval:
         notes.append(

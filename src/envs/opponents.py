@@ -168,7 +168,7 @@ class TwoSidedEnv(Env):
                 f"Opponent policy: it acts on observations of shape {tuple(policy.obs_shape)} with {policy.n_actions} "
                 f"actions, but this environment's {who} have shape {obs_shape} and {n_actions} actions. "
                 "Give the enemies what it was trained with (Battle: env_args.enemy_view_radius, enemy_speed, "
-                "enemy_attack_radius), or choose another checkpoint."
+                "enemy_attack_radius), or choose another opponent; self_play and league need sides that are alike."
             )
         if policy.n_agents not in (None, n_agents):
             raise EnvError(

@@ -14,9 +14,9 @@ from records.store import RunRecord
 
 METRIC = "test_return_mean"
 USE = {
-    "onnx": 'q, *hidden = onnxruntime.InferenceSession("{file}").run(None, {{{arrays}}})',
-    "torchscript": 'q, *hidden = torch.jit.load("{file}")({tensors})',
-    "safetensors": 'tensors = safetensors.torch.load_file("{file}")  # for a network of this architecture',
+    "onnx": 'import onnxruntime\n\nq, *hidden = onnxruntime.InferenceSession("{file}").run(None, {{{arrays}}})',
+    "torchscript": 'import torch\n\nq, *hidden = torch.jit.load("{file}")({tensors})',
+    "safetensors": 'from safetensors.torch import load_file\n\ntensors = load_file("{file}")  # of a network of this architecture',
 }
 
 

@@ -88,7 +88,11 @@ def omniboard(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     environment = {key: value for key, value in os.environ.items() if key != "MONGO_URL"} | {"PORT": str(port)}
     with open(tmp_path / "log", "wb") as log:
         script = subprocess.Popen(
-            [SCRIPT, tmp_path / "runs"], stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            [SCRIPT, "--results", tmp_path / "runs"],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
         )
     address = f"http://127.0.0.1:{port}/sacred"
 

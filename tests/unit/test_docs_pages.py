@@ -56,7 +56,7 @@ def test_every_algorithm_has_a_page_that_explains_all_its_keys(site: Path) -> No
         assert "difference: ." not in text, name
         assert [row for row in rows(text, "Keys") if len(row) < 3] == [], name
         assert [row for row in rows(text, "What it logs") if len(row) < 2] == [], name
-    assert "| `reg_coef` | 0.0 (own) | weights of the other losses |" in pages["hmf"]
+    assert "| `reg_coef` | 0.0 (own) | of the regulariser |" in pages["hmf"]
     assert "Σ_k alive_k Q(o_k, a_k) learns the team's reward" in pages["vdn"]
     assert re.search(r"^\| spread \| -30\.32 \[-31\.29, -29\.94\] \| 1\.4 \|$", pages["vdn"], re.MULTILINE)
 

@@ -28,7 +28,7 @@ def action_space(env: ParallelEnv, agent: str) -> Discrete:
     if not isinstance(space, Discrete):
         raise EnvError(
             f"{agent} has the action space {space}; expected a Discrete one. Where the environment has a switch, set "
-            "it: env_args.kwargs.continuous=false, or continuous_actions=false."
+            "it: env_args.kwargs.continuous=false, or env_args.kwargs.continuous_actions=false."
         )
     return space
 

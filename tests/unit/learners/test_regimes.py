@@ -254,7 +254,7 @@ def test_a_complete_run_is_trained_longer_and_its_learning_rate_falls_until_the_
     assert run(tmp_path, "iql", "bar", **keys) == 0
     assert main.main(["--resume=1", "with", f"local_results_path={tmp_path}", "t_max=48"]) == 0
     said = (tmp_path / "sacred" / "2" / "cout.txt").read_text()
-    assert "falls until the new t_max, 48, to lr_finish = 0.05; until here it fell until 24." in said
+    assert "falls until the new t_max, 48, to lr_finish = 0.05 of lr; until here it fell until 24." in said
     for run_id, saved, updated, t_max in ((1, 12, 12, 24), (2, 36, 32, 48)):  # a rollout is whole at 12, 22, 32, 42
         folder = tmp_path / "sacred" / str(run_id) / "checkpoints" / str(saved)
         state = checkpoint.load(folder / checkpoint.LEARNER, CPU)

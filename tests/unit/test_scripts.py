@@ -1,0 +1,27 @@
+"""Every script says what it does when asked, and does nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.support.paths import ROOT
+
+SCRIPTS = sorted([*ROOT.glob("*.sh"), *(ROOT / "tools").glob("*.sh")])
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_help_says_what_a_script_does_and_does_nothing(script: Path, option: str, tmp_path: Path) -> None:
+    done = subprocess.run([script, option], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    head = script.read_text().splitlines()[1]
+    assert done.stdout.splitlines()[0] == head.removeprefix("# ")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_an_archive_of_nothing_shows_the_usage() -> None:
+    done = subprocess.run([ROOT / "tools/archive.sh"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "tools/archive.sh OUT.tar.xz EXPERIMENT" in done.stderr
