@@ -65,14 +65,16 @@ def _level(text: str) -> str:
 def report(argv: Sequence[str]) -> None:
     """Write the report and print its tables. Raises RecordError or ConfigError with one clear message."""
     arguments = parse(argv)
-    from analysis import report as reports
-    from experiments.plan import completed_runs
     from records.mongo import MongoStore
-    from records.store import FileStore
+    from records.store import FileStore, completed
 
     url, reference = arguments.mongo_url, arguments.reference
     store = MongoStore.at(url) if url else FileStore(arguments.results / "sacred")
-    records, names = completed_runs(store, arguments.filters, arguments.experiment, arguments.results)
+    found = completed(store, arguments.filters)  # before what takes seconds to import
+    from analysis import report as reports
+    from experiments.plan import belonging
+
+    records, names = belonging(found, bool(arguments.filters), arguments.experiment, arguments.results)
     tables, left_out = reports.write(
         store,
         records,

@@ -2,9 +2,9 @@
 
     python tools/embedded_mongo.py FOLDER PORT
 
-nx-27017, started through its classes (its own command leaves a pid file behind when killed), with four repairs:
-dates survive, runs are sorted by the numbers that their ids are, Omniboard's old driver is accepted, and Omniboard's
-collections lose the dots that nx-27017 refuses.
+nx-27017, started through its classes (its own command leaves a pid file behind when killed), with five repairs:
+dates survive, runs are sorted by the numbers that their ids are, a part of a document that was asked for stays where
+it was, Omniboard's old driver is accepted, and Omniboard's collections lose the dots that nx-27017 refuses.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Handler(NeoSQLiteHandler):
     def handle_command(self, msg: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         request_id, reply = super().handle_command(repaired(msg))
         for batch in {"firstBatch", "nextBatch"} & reply.get("cursor", {}).keys():
-            reply["cursor"][batch] = [with_dates(document) for document in reply["cursor"][batch]]
+            reply["cursor"][batch] = [with_dates(nested(document)) for document in reply["cursor"][batch]]
         return request_id, reply
 
 
@@ -63,6 +63,18 @@ def without_dates(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_dates(item) for key, item in value.items()}
     return [without_dates(item) for item in value] if isinstance(value, list) else value
+
+
+def nested(document: dict[str, Any]) -> dict[str, Any]:
+    """``{"config.lr": 1}``, which nx-27017 answers for a projection, as ``{"config": {"lr": 1}}``."""
+    found: dict[str, Any] = {}
+    for key, value in document.items():
+        *above, last = key.split(".")
+        inside = found
+        for name in above:
+            inside = inside.setdefault(name, {})
+        inside[last] = value
+    return found
 
 
 def with_dates(document: dict[str, Any]) -> dict[str, Any]:

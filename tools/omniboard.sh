@@ -26,6 +26,11 @@ if [ ! -d "$cache/node_modules/omniboard" ]; then
   npm install --prefix "$cache" --no-audit --no-fund --loglevel=error omniboard@2.16.1
 fi
 
+page=$cache/node_modules/omniboard/web/build
+cp "$root/tools/omniboard_defaults.js" "$page/"
+grep -q omniboard_defaults "$page/index.html" ||
+  sed -i 's|<head>|<head><script src="/omniboard_defaults.js"></script>|' "$page/index.html"
+
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "${database:-}"' EXIT
 trap 'exit 130' INT TERM
 if [ -z "${MONGO_URL:-}" ]; then

@@ -15,8 +15,8 @@ from config.schema import Config, ConfigError, check_value, from_values
 from config.trust import NOTHING, Trust
 from records.files import RecordError
 from records.identity import identity
-from records.query import flatten, parse_condition
-from records.store import RunRecord, RunStore
+from records.query import flatten
+from records.store import RunRecord, RunStore, completed
 from utils.cli import say
 from utils.words import word
 
@@ -152,31 +152,37 @@ def _check_all_read(given: set[str], runs: Sequence[PlannedRun], where: str) -> 
 def completed_runs(
     store: RunStore, filters: Sequence[str], experiments: Sequence[str], results: Path
 ) -> tuple[Sequence[RunRecord], dict[str, str]]:
-    """Completed runs that meet ``filters`` and belong to one of the ``experiments`` (none: to any).
+    """Completed runs that meet ``filters`` and belong to one of the ``experiments`` (none: to any); see `belonging`."""
+    return belonging(completed(store, filters), bool(filters), experiments, results)
+
+
+def belonging(
+    records: Sequence[RunRecord], filtered: bool, experiments: Sequence[str], results: Path
+) -> tuple[Sequence[RunRecord], dict[str, str]]:
+    """Those of the completed ``records`` that belong to one of the ``experiments`` (none: to any).
 
     Says which runs of these are missing. The second part is identity -> method, for runs of experiments that name their
-    variants. ``results``: where the experiments' runs were recorded. Raises RecordError when no run is left.
+    variants. ``filtered``: some may be missing from ``records``; ``results``: where the experiments were recorded.
+    Raises RecordError when no run is left.
     """
-    where = [parse_condition(text) for text in filters]
-    records, missing = store.list(where, "COMPLETED"), []
+    if not experiments:
+        return records, {}
     names: dict[str, str] = {}
-    if experiments:
-        recorded = {identity(record.config) for record in records}
-        wanted: set[str] = set()
-        for name in experiments:
-            experiment, place = load_experiment(name)
-            planned = {run.identity: run.method for run in plan(experiment, place, results)}
-            wanted |= planned.keys()
-            if experiment.variants:
-                names |= planned
-            n_missing = len(planned.keys() - recorded)
-            if n_missing:
-                why = "not finished, or do not meet the filters" if where else "not finished"
-                missing.append(f"{n_missing} of {len(planned)} runs of {name} are {why}: src/sweep.py {name}")
-        records = [record for record in records if identity(record.config) in wanted]
+    recorded = {identity(record.config) for record in records}
+    wanted, missing = set[str](), list[str]()
+    for name in experiments:
+        experiment, place = load_experiment(name)
+        planned = {run.identity: run.method for run in plan(experiment, place, results)}
+        wanted |= planned.keys()
+        if experiment.variants:
+            names |= planned
+        n_missing = len(planned.keys() - recorded)
+        if n_missing:
+            why = "not finished, or do not meet the filters" if filtered else "not finished"
+            missing.append(f"{n_missing} of {len(planned)} runs of {name} are {why}: src/sweep.py {name}")
+    records = [record for record in records if identity(record.config) in wanted]
     if not records:
-        why = "".join(f" {line}." for line in missing)
-        raise RecordError(f"runs: no completed run in {store.name} fits.{why} See: src/runs.py ls --status COMPLETED")
+        raise RecordError(f"runs: no completed run fits. {'. '.join(missing)}. See: src/runs.py ls --status COMPLETED")
     for line in missing:
         say(line)
     return records, names

@@ -16,7 +16,7 @@ METRIC = "test_return_mean"
 USE = {
     "onnx": 'import onnxruntime\n\nq, *hidden = onnxruntime.InferenceSession("{file}").run(None, {{{arrays}}})',
     "torchscript": 'import torch\n\nq, *hidden = torch.jit.load("{file}")({tensors})',
-    "safetensors": 'from safetensors.torch import load_file\n\ntensors = load_file("{file}")  # of a network of this architecture',
+    "safetensors": 'from safetensors.torch import load_file\n\ntensors = load_file("{file}")  # of this architecture',
 }
 
 

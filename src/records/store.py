@@ -23,7 +23,7 @@ from records.files import (
     read_json,
     stock_metrics,
 )
-from records.query import Condition, flatten
+from records.query import Condition, flatten, parse_condition
 from utils.atomic import write_atomic
 from utils.lock import is_held
 from utils.words import nearest
@@ -313,3 +313,14 @@ class FileStore(RunStore):
         folder = self.folder(run_id)
         (folder / "run.json").unlink()
         shutil.rmtree(folder)
+
+
+def completed(store: RunStore, filters: Sequence[str]) -> Sequence[RunRecord]:
+    """List completed runs that meet ``filters``. Raises RecordError when there is none."""
+    records = store.list([parse_condition(text) for text in filters], "COMPLETED")
+    if not records:
+        raise RecordError(
+            f"runs: no completed run in {store.name} fits. See: src/runs.py ls --status COMPLETED; src/main.py records "
+            "one."
+        )
+    return records

@@ -75,13 +75,14 @@ def omniboard(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     entry = {
         "experiment": {"name": "hmf_run"},
         "status": "COMPLETED",
+        "result": 4.25,
         "start_time": now,
         "heartbeat": now,
         "stop_time": now,
     }
-    config = {f"key_{index}": index for index in range(100)}
-    curve = Curve([0, 100, 200], [0.0, 1.0, 4.0], [now] * 3)
-    FileStore(tmp_path / "runs" / "sacred").put(RunRecord(1, entry, config, {}), {"test_return_mean": curve}, "")
+    config = {"name": "hmf", "env": "battle", "seed": 37, **{f"key_{index}": index for index in range(100)}}
+    curves = {name: Curve([0, 100, 200], [0.0, 1.0, 4.0], [now] * 3) for name in ("loss", "test_return_mean")}
+    FileStore(tmp_path / "runs" / "sacred").put(RunRecord(1, entry, config, {}), curves, "")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -112,12 +113,20 @@ def test_omniboard_lists_a_run_and_plots_its_metric(omniboard: tuple[Any, str], 
     try:
         expander = "document.querySelector('[test-attr=cell-row_expander-0]')"
         wait_for(lambda: page.run(f"{expander} !== null"), "the run's row")
-        assert "1 experiments" in page.run("document.body.innerText")
+        text = page.run("document.body.innerText")
+        assert "1 experiments" in text
+        shown = ("Experiment Name", "C Name", "C Env", "C Seed", "Result", "hmf_run", "battle", "37", "4.25")
+        assert [word for word in shown if word not in text] == []
+        head = page.run("document.querySelector('.public_fixedDataTable_header').innerText")
+        assert ("C Seed" in head, "C Key" in head) == (True, False), "what else there is can be chosen"
         page.run(f"{expander}.click()")
         wait_for(lambda: page.run("document.querySelector('.scatterlayer .js-line') !== null"), "the plotted line")
         text = page.run("document.body.innerText")
         assert "Details for: hmf_run (Id: 1)" in text
         assert "test_return_mean" in text
+        assert page.run("document.querySelectorAll('.scatterlayer .js-line').length") == 2, (
+            "one metric, as it is and smoothed"
+        )
         assert page.run("document.querySelector('.scatterlayer .js-line').getAttribute('d')").count("L") == 2
     finally:
         page.process.terminate()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import build
 from components.batch import EnvInfo
+from components.rows import ReplayError
 from config.loader import Layer, layers
 from config.resolve import make_config
 from config.schema import ConfigError
@@ -181,3 +182,12 @@ def test_a_network_of_millions_of_parameters_for_pictures_is_announced(side: int
     notes = build.build(make_config(layers("iql", str(gallery), []), build.REGISTRIES)[0]).notes
     expected = "pictures of 100 x 100 x 3, of which agent=mlp makes a network of 7,680,770 parameters"
     assert any(expected in note and "env_args.downscale=7" in note for note in notes) is warned
+
+
+def test_a_replay_too_large_for_pictures_names_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "free_bytes", lambda _: 10**6)
+    gallery = tmp_path / "gallery.yaml"
+    gallery.write_text(f"env: {__name__}:Gallery\nenv_args: {{side: 100}}\nhidden_dims: [2]\n")
+    for agent, cure in (("mlp", r"env=pettingzoo\), and read them with agent=conv\."), ("conv", r"env=pettingzoo\)\.")):
+        with pytest.raises(ReplayError, match=rf"does not fit.*Make pictures smaller, .*downscale=7 where {cure}$"):
+            build.build(make_config(layers("iql", str(gallery), [f"agent={agent}"]), build.REGISTRIES)[0])

@@ -155,11 +155,18 @@ def test_a_component_without_its_key_says_which() -> None:
             ["--config=hmf", "--env-config=bar", "--dryrun"],
             "do not know '--dryrun'.*with key=value. Did you mean '--dry-run'",
         ),
+        (["--config=hfm", "--env-config=bar"], "no algs configuration 'hfm'. Did you mean 'hmf'"),
+        (["--config=hmf", "--env-config=batle"], "no envs configuration 'batle'. Did you mean 'battle'"),
     ],
 )
 def test_bad_command_lines_are_explained(argv: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_command_line(argv)
+
+
+def test_the_folder_of_records_has_the_name_that_it_has_everywhere() -> None:
+    given = parse_command_line(["--config=hmf", "--env-config=bar", "--results=there", "with", "seed=3"])
+    assert parse_overrides(given.overrides).values == {"seed": 3, "local_results_path": "there"}
 
 
 @pytest.mark.parametrize("name", ["../envs/bar", str(loader.CONFIG_DIR / "envs" / "bar.yaml"), "../default"])

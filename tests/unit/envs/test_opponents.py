@@ -102,7 +102,7 @@ def test_starts_do_not_depend_on_the_opponent() -> None:
 def test_a_policy_that_does_not_fit_is_refused() -> None:
     message = (
         r"shape \(7, 7, 5\) with 9 actions, but this environment's enemies have shape \(13, 13, 5\) and 21 actions"
-        r".*enemy_view_radius.*another checkpoint"
+        r".*enemy_view_radius.*another opponent; self_play and league need sides that are alike"
     )
     with pytest.raises(EnvError, match=message):
         build(opponent="self_play").set_opponent(Counting((7, 7, 5), 9))
