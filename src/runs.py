@@ -22,7 +22,7 @@ from records.query import differing_keys, parse_condition
 from records.store import STATUSES, FileStore, RunStore
 from records.tracker import TRACKERS
 from records.tracker import track as copy_to_tracker
-from utils.cli import command_parser, count, exit_code
+from utils.cli import add_command, command_parser, count, exit_code
 from utils.paths import default_results
 from utils.words import columns_within, table
 
@@ -38,8 +38,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "ls 'env=battle' 'test_return_mean>2'",
         "ls --columns name,seed,lr --metric test_return_mean --sort=-test_return_mean --last 20",
         "show 3",
+        "diff 3 5",
         "plot 3 5 --metric test_return_mean --smooth 5 --output curves.png",
         "export 3 --to onnx",
+        "track 3 5 --to tensorboard",
+        "push --mongo-url mongodb://127.0.0.1:27017/sacred",
+        "pull 7 --mongo-url mongodb://127.0.0.1:27017/sacred",
         "rm 4",
     )
     where = argparse.ArgumentParser(add_help=False)
@@ -48,8 +52,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="ls|show|diff|plot|export|track|push|pull|rm")
 
     def add(command: Any, ids: str | None) -> argparse.ArgumentParser:
-        added = commands.add_parser(command.__name__, help=command.__doc__, parents=[where], allow_abbrev=False)
-        added.set_defaults(command=command)
+        added: argparse.ArgumentParser = add_command(commands, parser, command, parents=[where])
         if ids is not None:
             added.add_argument("ids", nargs=ids, type=int, metavar="ID")
         return added

@@ -15,7 +15,7 @@ from typing import Any
 from config import trust
 from experiments.playing import add_options, add_picture_options
 from experiments.playing import play as play_again
-from utils.cli import command_parser, divided, exit_code
+from utils.cli import add_command, command_parser, divided, exit_code
 from utils.errors import InputError
 from utils.paths import default_results, default_zoo
 from utils.words import table
@@ -27,20 +27,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = command_parser(
         "zoo",
         __doc__,
-        "",
+        "ls",
         "play battle/iql_s2 --episodes 32 --video battle.gif --colour group",
         "play battle/iql_s2 with env_args.opponent=random",
         "add 3 5",
         "add --experiment final_bar name=hmf 'seed<=4'",
         "film --every 2",
+        "rm battle/iql_s2",
     )
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--zoo", type=Path, default=default_zoo(), metavar="DIR", help="default: %(default)s")
     commands = parser.add_subparsers(required=True, metavar="ls|play|add|film|rm")
 
     def added(command: Any) -> argparse.ArgumentParser:
-        one = commands.add_parser(command.__name__, help=command.__doc__, parents=[where], allow_abbrev=False)
-        one.set_defaults(command=command)
+        one: argparse.ArgumentParser = add_command(commands, parser, command, parents=[where])
         return one
 
     added(ls)

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 from utils.errors import InputError
 
@@ -66,6 +67,26 @@ def command_parser(name: str, description: str | None, *examples: str) -> argpar
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def add_command(commands: Any, parser: argparse.ArgumentParser, run: Callable[..., Any], **options: Any) -> Any:
+    """Add the subcommand ``run``, with its name and docstring, to ``commands`` of a `command_parser`.
+
+    Returns its parser, whose help ends with those of the parser's examples that begin with it.
+    """
+    lines = (parser.epilog or "").splitlines()
+    shown = [line for line in lines if line.split()[2:3] == [run.__name__]]
+    added = commands.add_parser(
+        run.__name__,
+        help=run.__doc__,
+        description=run.__doc__,
+        epilog="\n".join([lines[0], *shown]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        **options,
+    )
+    added.set_defaults(command=run)
+    return added
 
 
 def count(text: str) -> int:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.support.paths import ROOT
+
+import runs
+import zoo
 
 SCRIPTS = sorted([*ROOT.glob("*.sh"), *(ROOT / "tools").glob("*.sh")])
 
@@ -25,3 +30,18 @@ def test_an_archive_of_nothing_shows_the_usage() -> None:
     done = subprocess.run([ROOT / "tools/archive.sh"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "tools/archive.sh OUT.tar.xz EXPERIMENT" in done.stderr
+
+
+@pytest.mark.parametrize("parse", [runs.parse, zoo.parse], ids=["runs", "zoo"])
+def test_every_subcommand_has_examples(
+    parse: Callable[[list[str]], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*words: str) -> str:
+        with pytest.raises(SystemExit):
+            parse([*words, "--help"])
+        return capsys.readouterr().out
+
+    names = re.findall(r"\w+(?=[|\s]|$)", said().partition(" ...")[0].partition("] ")[2])
+    assert len(names) >= 5
+    for name in names:
+        assert re.search(rf"examples:\n  python src/\w+\.py {name}\b", said(name)), name
