@@ -43,10 +43,12 @@ KEPT = {".md", ".png", ".gif", ".svg", ".ipynb"}  # what a link of the site may 
 CONTENTS: dict[str, list[str]] = {
     "Start": [
         "README.md",
+        "docs/install.md",
         "docs/python.md",
         "docs/tutorial.md",
         "docs/experiments.md",
         "docs/records.md",
+        "docs/policies.md",
         "docs/troubleshooting.md",
     ],
     "Algorithms": ["docs/algorithms.md", "docs/equations.md", "docs/printed_losses.md", "docs/default_choice.md"],
@@ -57,7 +59,7 @@ CONTENTS: dict[str, list[str]] = {
     "More": [],
 }
 API = {  # page -> modules, in the order in which a reader needs them
-    "Runs from Python": ["hmf", "records.store", "export"],
+    "Runs from Python": ["hmf", "policies.play", "records.store", "export"],
     "Environments": ["envs.base", "envs.torch_env", "envs.opponents", "components.batch"],
     "Algorithms": ["learners.base", "learners.regimes", "controllers.basic_controller", "modules.agents.base"],
     "Formulas": ["components.returns", "components.mean_field", "components.grouping", "components.selectors"],

@@ -210,7 +210,7 @@ def blamed(key: str) -> Iterator[None]:
     except InputError as error:
         if str(error).startswith(key):
             raise
-        raise ConfigError(f"{key}: {error}") from error
+        raise ConfigError(f"{key}: {error} Keys of these enemies are set by {key}.KEY=VALUE.") from error
 
 
 def args_of(team: str) -> str:
