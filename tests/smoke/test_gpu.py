@@ -24,6 +24,7 @@ from tests.support.factory import config_for, disturb_targets, info_for
 from tests.support.record import Points
 
 import build
+from assembly import parts
 from components.batch import to_device
 from components.replay import Replay
 from components.rows import RowSpec
@@ -166,7 +167,7 @@ def simulated(use: Callable[..., Any], *args: Any) -> Any:
     from tests.support import simulated_gpu
 
     def on_device(device: torch.device) -> Any:
-        build.device_of = lambda config: device if config.use_cuda else torch.device("cpu")
+        parts.device_of = build.device_of = lambda config: device if config.use_cuda else torch.device("cpu")
         return use(*args)
 
     return simulated_gpu.with_device(on_device)
