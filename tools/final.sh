@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 out=results/final
+declare -A metrics=([bar]=exploitability [battle]="kills deaths")  # beside the return
 
 tasks=()
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do
@@ -28,10 +29,10 @@ for task in "${tasks[@]}"; do
     "$python" src/sweep.py "final_$task" "$@"
 done
 for task in "${tasks[@]}"; do
-    if [ "$task" = bar ]; then
-        "$python" src/report.py --experiment final_bar --metric test_exploitability --out results/tmp/exploitability
-        cp results/tmp/exploitability/results.md "$out/bar/exploitability.md"
-    fi
+    for metric in ${metrics[$task]:-}; do
+        "$python" src/report.py --experiment "final_$task" --metric "test_$metric" --out "results/tmp/$metric"
+        cp "results/tmp/$metric/results.md" "$out/$task/$metric.md"
+    done
     pages=(--page results/final/README.md)
     [ ! -f "results/final/$task.md" ] || pages+=(--page "results/final/$task.md")
     "$python" src/report.py --experiment "final_$task" --score tail --reference hmf --claims "$out/claims_$task.yaml" \

@@ -42,6 +42,7 @@ from records.files import RecordError
 from records.query import env_name
 from records.store import RunRecord, RunStore
 
+RAW = "marl_eval.json"
 # What reports write, but for the data that every report writes: of an earlier one with other tasks it would stay.
 OURS = re.compile(
     r"(results|overview|over_tasks|(over_tasks_)?ablation|verdicts|cost|runs|speed|across|swing)\.(md|csv|tex|png|svg)"
@@ -132,9 +133,10 @@ def write_files(
     Raises RecordError when the folder cannot be made.
     """
     figures.make_folder(out)
-    for path in out.iterdir():
-        if OURS.fullmatch(path.name):
-            path.unlink()
+    if (out / RAW).exists():  # elsewhere these names are of other files
+        for path in out.iterdir():
+            if OURS.fullmatch(path.name):
+                path.unlink()
     for name, table in tables.items():
         table.write(out / name)
     caption = f"{described(metric)}. Line: {IQM}. Band: {INTERVAL}, at each point separately. {FEW_SEEDS}"
@@ -151,7 +153,7 @@ def write_files(
         bars_caption = f"{tables['ablation'].caption} Bars: {MEANT[score]}. {budget(tasks)}"
         figures.write(figures.difference_bars(panels, metric, bars_caption), out / "ablation")
     (out / "curves.csv").write_text(points(tasks))
-    (out / "marl_eval.json").write_text(json.dumps(marl_eval(tasks, metric), indent=1))
+    (out / RAW).write_text(json.dumps(marl_eval(tasks, metric), indent=1))
 
 
 def slug(label: str) -> str:

@@ -226,7 +226,10 @@ def test_a_key_that_a_resumed_run_recorded_later_makes_no_method_of_its_own(stor
 def test_a_report_leaves_nothing_of_the_one_before_it_in_its_folder(store: FileStore, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = [f"--results={tmp_path}", f"--out={out}"]
+    out.mkdir()
+    (out / "speed.png").write_text("somebody's own, no report was here")
     assert main(["env=bar", *words, "--reference=iql"]) == 0
+    assert (out / "speed.png").exists()
     (out / "trials.md").write_text("of the search")
     assert (out / "ablation.md").exists()
     recorded.put(store, 8, config("iql", "spread", 1), values=[0, 4])
