@@ -2,6 +2,7 @@
 
 ``--outside FILE [ADAPTER]``: a team of others, trained on MAgent2's battle_v4, from its state dict; may be repeated.
 ``--league RUN``: ratings of one run's policies over its training, from the games of its league.
+``--sides RUN``: ratings of both sides of a run over its training, where the enemies learned too.
 
 The first one's environment is the game. Who fits the learners' side is a row, who fits the enemies' side a column,
 beside random play; where both sides are alike everybody is both. Every pair meets with the row on either side.
@@ -29,6 +30,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "3 battle/iql_s2",
         "3 --outside theirs.pt --outside others.pt my_adapter:Network",
         "--league 5",
+        "--sides 6 --episodes 32",
     )
     parser.add_argument(
         "players", nargs="*", metavar="RUN_OR_POLICY", help="id or folder of a run, a policy.pt, or a name in the zoo"
@@ -44,6 +46,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--league", metavar="RUN", help="rate a run that was trained with opponent=league; play nothing"
     )
+    parser.add_argument(
+        "--sides", metavar="RUN", help="rate learners and enemies of a run that was trained with opponent=learner"
+    )
     parser.add_argument("--episodes", type=count, default=16, help="on either side (default: %(default)s)")
     parser.add_argument("--step", default="newest", help="which checkpoint of runs: nearest to a step, best or newest")
     parser.add_argument("--seed", type=int, default=0)
@@ -52,8 +57,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", default=default_results() / "tmp/crossplay", type=Path, metavar="DIR")
     trust.add_option(parser)
     arguments = parser.parse_args(argv)
-    if bool(arguments.players or arguments.outside) == bool(arguments.league):
-        parser.error("expected either players or --league RUN")
+    if [bool(arguments.players or arguments.outside), bool(arguments.league), bool(arguments.sides)].count(True) != 1:
+        parser.error("expected either players, --league RUN or --sides RUN")
     for given in arguments.outside:
         if len(given) > 2:
             parser.error(f"--outside: expected a file and at most one adapter, got {' '.join(given)}")
@@ -65,6 +70,9 @@ def crossplay(argv: Sequence[str]) -> None:
     arguments = parse(argv)
     if arguments.league:
         league(arguments.league, arguments.results, arguments.out)
+        return
+    if arguments.sides:
+        both_sides(arguments)
         return
     from analysis.crossplay import write
     from analysis.figures import make_folder
@@ -84,15 +92,32 @@ def crossplay(argv: Sequence[str]) -> None:
 
 def league(run: str, results: Path, out: Path) -> None:
     """Print and write the ratings of the run's policies. Raises InputError for a run without a league."""
-    from analysis.figures import make_folder
-    from analysis.league import league_table
+    from analysis.league import write
     from records.checkpoint import find_run
     from records.files import read_json
 
-    table = league_table(read_json(find_run(run, results) / "info.json").get("league", []))
-    make_folder(out)
-    table.write(out / "league")
+    table = write(read_json(find_run(run, results) / "info.json").get("league", []), out)
     print(f"\n{table.markdown()}\nwritten: {out}")
+
+
+def both_sides(arguments: argparse.Namespace) -> None:
+    """Play, print and write the ratings of a run's learners and enemies. Raises InputError for what has no such."""
+    from analysis.both_sides import Meeting, write
+    from analysis.figures import make_folder
+    from experiments.both_sides import meet
+    from records.checkpoint import find_run
+
+    run_dir = find_run(arguments.sides, arguments.results)
+    found: list[Meeting] = []
+    for meeting in meet(run_dir, arguments.episodes, arguments.seed, arguments.trust):
+        if not found:
+            make_folder(arguments.out)
+        say(
+            f"learners of step {meeting.learners:,} against enemies of step {meeting.enemies:,}: "
+            f"score {meeting.scores.mean():.2f}"
+        )
+        found.append(meeting)
+    print(f"\n{write(found, arguments.out).markdown()}\nwritten: {arguments.out}")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -29,7 +29,7 @@ class Result:
     @property
     def scores(self) -> Array:
         """Points (n_episodes,): 1 for more kills than deaths, 0 for fewer, 0.5 for as many."""
-        return 0.5 + 0.5 * np.sign(self.values["kills"] - self.values["deaths"])
+        return self.values["score"]
 
 
 def score_matrix(results: Sequence[Result]) -> tuple[Array, list[str], list[str]]:

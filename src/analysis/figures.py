@@ -113,11 +113,23 @@ def across_lines(panels: Sequence[Panel], key: str, metric: str, caption: str) -
     return captioned(figure, caption)
 
 
-def error_bars(axis: Axes, points: Mapping[float, Estimate], colour: Any) -> Any:
+def ratings_over_time(lines: Mapping[str, Mapping[int, Estimate]], caption: str) -> Figure:
+    """Draw Elo ratings over steps, a line per name of ``lines``, with intervals."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axis = figure.add_subplot()
+    handles = [error_bars(axis, points, DISTINCT[index]) for index, points in enumerate(lines.values())]
+    axis.set(xlabel="t_env (environment steps)", ylabel="Elo")
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if len(lines) > 1:
+        axis.legend(handles, list(lines), fontsize="small")
+    return captioned(figure, caption)
+
+
+def error_bars(axis: Axes, points: Mapping[int, Estimate] | Mapping[float, Estimate], colour: Any) -> Any:
     """Draw estimates over numbers as a line with their intervals; return the line."""
-    numbers = sorted(points)
-    value, error = bounds([points[number] for number in numbers])
-    return axis.errorbar(numbers, value, yerr=error, marker="o", capsize=3, color=colour)
+    ordered = sorted(points.items())
+    value, error = bounds([found for _, found in ordered])
+    return axis.errorbar([number for number, _ in ordered], value, yerr=error, marker="o", capsize=3, color=colour)
 
 
 def bounds(found: Sequence[Estimate]) -> tuple[Array, Array]:

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from analysis import figures
 from analysis.elo import Games, ratings
+from analysis.statistics import Estimate
 from analysis.tables import Cell, Table
 from records.files import RecordError
 
 
-def league_table(games: Sequence[Sequence[int]]) -> Table:
-    """Rate the policies between two steps, one row each, in the order of training.
+def write(games: Sequence[Sequence[int]], out: Path) -> Table:
+    """Write ``league.md``, ``.csv``, ``.tex``, ``.png`` and ``.svg`` into ``out``, which is made; return the table.
+
+    Raises RecordError like `league_table`, before anything is written.
+    """
+    table, line = league_table(games)
+    figures.make_folder(out)
+    table.write(out / "league")
+    figures.write(figures.ratings_over_time({"learner": line}, table.caption), out / "league")
+    return table
+
+
+def league_table(games: Sequence[Sequence[int]]) -> tuple[Table, dict[int, Estimate]]:
+    """Rate the policies between two steps, one row each, in the order of training; and step -> rating.
 
     ``games``: rows of the step that the learner had passed, the opponent's step, games won, drawn and lost, as
     info.json holds them. Raises RecordError when no policy met a past one.
@@ -28,8 +43,9 @@ def league_table(games: Sequence[Sequence[int]]) -> Table:
         Games(steps.index(learner), steps.index(opponent), np.repeat([1.0, 0.5, 0.0], results))
         for learner, opponent, *results in met
     ]
+    rated = dict(zip(steps, ratings(pairings, len(steps)), strict=True))
     rows: list[list[Cell]] = []
-    for step, rating in zip(steps, ratings(pairings, len(steps)), strict=True):
+    for step, rating in rated.items():
         results = np.array([row[2:] for row in met if row[0] == step] or [[0, 0, 0]]).sum(axis=0)
         rows.append([f"{step:,}", rating, *(str(count) for count in results)])
     caption = (
@@ -38,4 +54,4 @@ def league_table(games: Sequence[Sequence[int]]) -> Table:
         "so do past policies. Won, drawn and lost: the learner's games against past policies in that time; n: these "
         "and those it played as a past policy."
     )
-    return Table(caption, ["from step", "elo", "won", "drawn", "lost"], rows)
+    return Table(caption, ["from step", "elo", "won", "drawn", "lost"], rows), rated

@@ -144,6 +144,10 @@ class TwoSidedEnv(Env):
     def _lead(self) -> np.ndarray:
         """Return by how much the learners are ahead of the enemies, (E,); whoever is ahead at the end has won."""
 
+    def _score(self) -> Tensor:
+        """Return the learners' result if episodes ended now, (E,) float32: 1 ahead, 0.5 level, 0 behind."""
+        return torch.from_numpy(0.5 + 0.5 * np.sign(self._lead())).to(self.device, torch.float32)
+
     @abstractmethod
     def _acting(self, side: int) -> np.ndarray:
         """Return which learners (side 0) or enemies have their actions executed in this step: (E, n) bool.
@@ -209,7 +213,7 @@ class TwoSidedEnv(Env):
         own = self._own_action(action)
         if not self._policies:
             return own, self._random_action(stream).numpy()
-        score = torch.from_numpy(0.5 + 0.5 * np.sign(self._lead())).to(self.device, torch.float32)
+        score = self._score()
         chosen = []
         for side, (team, info) in enumerate(self.others.items(), start=1):
             step, first = self._look_as(team)

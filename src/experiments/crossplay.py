@@ -142,7 +142,7 @@ def meet(game: Config, row: Player, column: Player | None, side: str, n_episodes
     runner = VectorRunner(env, row.mac, seeding.generator(seed, "crossplay"), start)
     runner.play(start, n_episodes, lambda: False)
     env.close()
-    values = {name: np.array(runner.log.values[name]) for name in STATS}
+    values = {name: np.array(runner.log.values[name]) for name in ("score", *STATS)}
     return Result(row.label, column.label if column else RANDOM, side, values)
 
 

@@ -28,6 +28,7 @@ from controllers.basic_controller import BasicMAC
 from envs.base import Env
 from records import checkpoint
 from records.files import read_json
+from runners.episodes import EpisodeLog
 from runners.vector_runner import VectorRunner
 from utils import seeding
 from utils.atomic import write_atomic
@@ -159,9 +160,14 @@ def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:
 
 def statistics(config: Config, mac: BasicMAC, episodes: int, seed: int) -> dict[str, float]:
     """Means over greedy episodes."""
+    return play_episodes(config, mac, episodes, seed).flush()
+
+
+def play_episodes(config: Config, mac: BasicMAC, episodes: int, seed: int) -> EpisodeLog:
+    """The statistics of greedy episodes, one by one."""
     env = make_game(config, mac, min(config.batch_size_run, episodes))
     start = seeding.derive_seed(seed, "evaluation")
     runner = VectorRunner(env, mac, seeding.generator(seed, "evaluation"), start)
-    means = runner.evaluate(start, episodes, lambda: False)
+    runner.play(start, episodes, lambda: False)
     env.close()
-    return means
+    return runner.log

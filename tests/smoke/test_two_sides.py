@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.support.resume import check_exact, resume_state
 from tests.support.small_runs import command, points, run
 
 import build
+import crossplay
 import evaluate
 import main
 from components.batch import Step
@@ -71,6 +73,42 @@ def test_what_a_run_says_and_leaves(tmp_path: Path, capsys: pytest.CaptureFixtur
     words = [f"{key}={value}" for key, value in continued.items()]
     further = command(tmp_path, "iql", "battle", opponent_args=SHORT, **BOTH)
     assert main.main([*further, *words]) == 0, "or goes on with both"
+
+
+def test_ratings_of_both_sides_over_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every kept checkpoint of either side is a player, in Battle and in an imported game."""
+    often = {"save_model_interval": 8, "keep_checkpoints": 9}
+    assert run(tmp_path, "iql", "battle", **often, **BOTH, opponent_args=EARLY) == 0
+    assert run(tmp_path, "iql", "pettingzoo", **often, **TAG, env_args={"kwargs": {"max_cycles": 6}}) == 0
+    for run_id, sides in ((1, 2), (2, 1)):
+        steps = checkpoint.steps(tmp_path / "sacred" / str(run_id) / "checkpoints")
+        assert len(steps) >= 3
+        out = tmp_path / f"out{run_id}"
+        words = ["--sides", str(run_id), "--results", str(tmp_path), "--out", str(out), "--episodes", "2"]
+        capsys.readouterr()
+        assert crossplay.main([*words, "--trust"]) == 0
+        said = capsys.readouterr().out
+        last = steps[-1]
+        assert f"learners of step {last:,} against enemies of step {steps[0]:,}: score " in said
+        assert said.count("against enemies of step") == len(steps) ** 2
+        rows = (out / "sides.csv").read_text().splitlines()
+        assert [row.split(",")[0] for row in rows[1:]] == [f'"{step:,}"' if step > 999 else f"{step}" for step in steps]
+        games = 2 * sides * len(steps)
+        assert {row.split(",")[4] for row in rows[1:]} == {f"{games}"}
+        assert (out / "sides.png").stat().st_size > 0
+
+
+def test_runs_without_two_sides_over_training_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "iql", "battle") == 0
+    assert run(tmp_path, "iql", "battle", **BOTH, opponent_args=EARLY) == 0
+    words = ["--results", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert crossplay.main(["--sides", "1", *words]) == 2
+    assert "expected a run with env_args.opponent=learner, got" in capsys.readouterr().err
+    for step in checkpoint.steps(tmp_path / "sacred" / "2" / "checkpoints")[1:]:
+        shutil.rmtree(tmp_path / "sacred" / "2" / "checkpoints" / str(step))
+    assert crossplay.main(["--sides", "2", *words]) == 2
+    assert re.search(r"expected at least two checkpoints in \S+, got 1\. Train with", capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
 
 
 def test_where_no_enemies_learned_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

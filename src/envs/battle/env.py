@@ -161,7 +161,8 @@ class BattleEnv(TwoSidedEnv):
     presence, other health. Actions: moves in a circle of ``speed`` (row by row, the middle one stays), then attacks on
     the cells within ``attack_radius``. Position: the agent's cell (x, y). An agent dies when its health falls below 0.
     Statistics of the running episode: kills, deaths, survivors, enemy_survivors, win (more kills than deaths),
-    annihilation (no enemy left), the last two as 0 or 1. Raises EnvError on every request the engine cannot honour.
+    annihilation (no enemy left), the last two as 0 or 1, and score, the same as win but for as many kills as deaths,
+    0.5. Raises EnvError on every request the engine cannot honour.
 
     n_agents, n_enemies: population of either side at the start.
     map_size: side of the square map in cells, border walls included.
@@ -244,7 +245,7 @@ class BattleEnv(TwoSidedEnv):
                     f"{key} = {getattr(side.unit, key):g}" for key in ("view_radius", "speed", "attack_radius")
                 ),
             )
-            for side, views, stats in zip(self._sides, self._views, (STATS, ()), strict=True)
+            for side, views, stats in zip(self._sides, self._views, ((*STATS, "score"), ()), strict=True)
         )
         self._rewards = self._no_rewards()  # of the step that led here
         self._swap_sides = swap_sides
@@ -380,4 +381,4 @@ class BattleEnv(TwoSidedEnv):
 
     def _row(self) -> Step:
         stats = torch.from_numpy(self._battles.stats())
-        return self._look(0, dict(zip(STATS, stats.unbind(0), strict=True)))
+        return self._look(0, {**dict(zip(STATS, stats.unbind(0), strict=True)), "score": self._score()})

@@ -28,7 +28,8 @@ class PettingZooEnv(TwoSidedEnv):
 
     Slots follow ``possible_agents``; agents that are dead or not yet born are masked (not alive, observation 0).
     Observations keep their dtype (float64 becomes float32); an ``action_mask`` beside them becomes ``Step.avail``.
-    Stats: ``survivors``, and where some agents do not learn ``opponent_return_sum``, the sum of their rewards.
+    Stats: ``survivors``, and where some agents do not learn ``opponent_return_sum``, the sum of their rewards, and
+    ``score``: 1 where learners earned more on average than they did, 0.5 as much, 0 less.
 
     entry: ``module`` that holds ``parallel_env``, or ``module:callable``.
     kwargs: arguments of that callable.
@@ -85,7 +86,7 @@ class PettingZooEnv(TwoSidedEnv):
         agents, all_learn = [*learners, *chain(*self._teams.values())], self.opponent == "learner"
         self._games = [Game(env, agents, len(learners), episode_limit, all_learn) for env in envs]
         self._entry, self._episode_limit = entry, episode_limit
-        stats = ("survivors", "opponent_return_sum") if self._teams else ("survivors",)
+        stats = ("survivors", "opponent_return_sum", "score") if self._teams else ("survivors",)
         self.info = self._describe(self._spaces, len(learners), stats)
 
     @cached_property
@@ -224,8 +225,8 @@ class PettingZooEnv(TwoSidedEnv):
         return self._look(self._team_slots(team), self._team_spaces[team], {}), first
 
     def _row(self) -> Step:
-        survivors = self._alive(self._slots).sum(axis=1)
-        opponent_return = [game.returns[self._enemy_slots].sum() for game in self._games]
-        values = (torch.tensor(value, dtype=torch.float32) for value in (survivors, opponent_return))
-        info = {key: value.to(self.device) for key, value in zip(self.info.stats, values, strict=False)}
+        info = {"survivors": torch.from_numpy(self._alive(self._slots).sum(axis=1)).float().to(self.device)}
+        if self._teams:
+            earned = torch.tensor([game.returns[self._enemy_slots].sum() for game in self._games])
+            info |= {"opponent_return_sum": earned.float().to(self.device), "score": self._score()}
         return self._look(self._slots, self._spaces, info)

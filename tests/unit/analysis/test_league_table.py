@@ -13,17 +13,19 @@ from analysis.statistics import Estimate
 from records.files import RecordError
 from utils.cli import BAD_INPUT
 
+WRITTEN = ("csv", "md", "png", "svg", "tex")
 GAMES = [[0, 0, 1, 0, 1], [10, 0, 3, 0, 1], [10, 10, 5, 0, 5], [20, 0, 9, 1, 0], [20, 10, 6, 2, 2]]
 
 
 def test_later_policies_that_win_are_rated_higher() -> None:
-    table = league_table(GAMES)
+    table, line = league_table(GAMES)
     assert [(row[0], *row[2:]) for row in table.rows] == [
         ("0", "0", "0", "0"),
         ("10", "3", "0", "1"),
         ("20", "15", "3", "2"),
     ]
     ratings = [row[1] for row in table.rows]
+    assert line == dict(zip((0, 10, 20), ratings, strict=True))
     assert all(isinstance(rating, Estimate) for rating in ratings)
     values = [rating.value for rating in ratings if isinstance(rating, Estimate)]
     assert values == sorted(values)
@@ -43,7 +45,7 @@ def test_the_command_reads_what_a_run_recorded(tmp_path: Path, capsys: pytest.Ca
     words = ["--league", "1", "--results", str(tmp_path), "--out", str(tmp_path / "out")]
     assert crossplay.main(words) == 0
     assert "| 20 |" in capsys.readouterr().out
-    assert (tmp_path / "out" / "league.csv").exists()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"league.{kind}" for kind in WRITTEN}
     (folder / "info.json").write_text("{}")
     assert crossplay.main(words) == BAD_INPUT
     assert "error: league: expected games" in capsys.readouterr().err

@@ -234,9 +234,9 @@ def test_an_opponent_hears_the_learners_result_where_an_episode_ends(monkeypatch
     stats = np.zeros((6, 2), dtype=np.float32)
     stats[:2] = [[2, 1], [1, 1]]  # kills, deaths
     monkeypatch.setattr(env._battles, "stats", lambda: stats)
-    for _ in range(6):
-        env.step(STAY)
+    rows = [env.step(STAY) for _ in range(6)]
     step, _ = policy.seen[5]
+    assert rows[4].info["score"].tolist() == [1.0, 0.5], "a statistic of episodes, too"
     assert (step.done.tolist(), step.info["score"].tolist()) == ([True, True], [1.0, 0.5])
 
 

@@ -338,8 +338,11 @@ def test_opponent_policy_sees_the_others_and_plays_them() -> None:
     policy = Follow()
     env.set_opponent(policy)
     env.reset(seed=0)
-    returns = [env.step(actions(env, t)).info["opponent_return_sum"].item() for t in range(5)]
-    assert returns == [10.0, 21.0, 33.0, 0.0, 10.0]
+    rows = [env.step(actions(env, t)) for t in range(5)]
+    theirs = [row.info["opponent_return_sum"].item() for row in rows]
+    assert theirs == [10.0, 21.0, 33.0, 0.0, 10.0]
+    own = np.cumsum([row.reward.item() for row in rows[:3]])
+    assert [row.info["score"].item() for row in rows[:3]] == (0.5 + 0.5 * np.sign(own - theirs[:3])).tolist()
     assert policy.first == [True, False, False, False, True]
 
 
