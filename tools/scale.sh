@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Score and cost over the size of the population (the paper's Figure 4; docs/protocol.md), one task a time: the runs, then a table, a
+# figure and the archive of records in results/final/TASK. The same command continues; runs that are finished are not run again.
+#   tools/scale.sh TASK [OPTIONS OF src/sweep.py]     (tasks: battle spread; battle is not run yet)
+case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=.venv/bin/python
+task=${1:-}
+if [ ! -f "src/config/experiments/scale_$task.yaml" ]; then
+    echo "error: no task '$task'. Usage:" >&2
+    sed -n '4s/^#  //p' "$0" >&2
+    exit 2
+fi
+shift
+out=results/final/$task
+mkdir -p "$out"
+"$python" src/sweep.py "scale_$task" "$@"
+"$python" src/report.py --experiment "scale_$task" --score tail --reference hmf --across env_args.n_agents --out "results/tmp/scale_$task"
+for kind in md csv tex png svg; do
+    cp "results/tmp/scale_$task/across.$kind" "$out/scale.$kind"
+done
+cp "results/tmp/scale_$task/runs.md" "$out/scale_runs.md"
+tools/archive.sh "$out/scale_records.tar.xz" "scale_$task"
