@@ -1,6 +1,7 @@
 """``python src/runs.py COMMAND``: look at recorded runs, compare, copy and delete them.
 
-``export`` takes a policy away: the network that acts, as one file with its card.
+``export`` takes a policy away: the network that acts, as one file with its card. ``pack`` writes the records of runs
+into one file to publish, ``unpack`` takes such files in.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "plot 3 5 --metric test_return_mean --smooth 5 --output curves.png",
         "export 3 --to onnx",
         "track 3 5 --to tensorboard",
+        "pack records.tar.xz --experiment final_bar",
+        "unpack results/final/bar/records.tar.xz results/final/spread/records.tar.xz",
         "push --mongo-url mongodb://127.0.0.1:27017/sacred",
         "pull 7 --mongo-url mongodb://127.0.0.1:27017/sacred",
         "rm 4",
@@ -49,7 +52,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
     where.add_argument("--mongo-url", metavar="URL", help="this MongoDB instead of files; push and pull: or $MONGO_URL")
-    commands = parser.add_subparsers(required=True, metavar="ls|show|diff|plot|export|track|push|pull|rm")
+    commands = parser.add_subparsers(required=True, metavar="ls|show|diff|plot|export|track|pack|unpack|push|pull|rm")
 
     def add(command: Any, ids: str | None) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = add_command(commands, parser, command, parents=[where])
@@ -86,6 +89,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     trust.add_option(taking)
     add(track, "+").add_argument("--to", required=True, choices=TRACKERS, help="where to")
+    packing = add(pack, None)
+    packing.add_argument("file", type=Path, metavar="FILE.tar.xz")
+    packing.add_argument("filters", nargs="*", metavar="FILTER", help="'env=battle' 'test_return_mean>3' ...")
+    packing.add_argument(
+        "--experiment",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only its runs; may be repeated",
+    )
+    add(unpack, None).add_argument("archives", nargs="+", type=Path, metavar="FILE.tar.xz")
     add(push, "*")
     add(pull, "*")
     add(rm, "+").add_argument("--yes", action="store_true", help="do not ask")
@@ -236,6 +250,29 @@ def pull(arguments: argparse.Namespace) -> None:
             continue
         files.put(record, mongo.own_metrics(run_id), mongo.output(run_id))
         print(f"run {run_id}: {mongo.name} -> {files.name}")
+
+
+def pack(arguments: argparse.Namespace) -> None:
+    """write the records of completed runs, and of those that they continue, into one file to publish; no checkpoints"""
+    from experiments.plan import completed_runs
+    from records.archive import pack as write
+
+    store = existing_files(arguments)
+    records, _ = completed_runs(store, arguments.filters, arguments.experiment, arguments.results)
+    ids = write(store, [record.id for record in records], arguments.file)
+    print(f"written: {arguments.file}, {len(ids)} runs")
+
+
+def unpack(arguments: argparse.Namespace) -> None:
+    """take the runs of such files in, under new ids; a run that is there already is left as it is"""
+    from records.archive import unpack as read
+
+    store = file_store(arguments)
+    for archive in arguments.archives:
+        placed = read(archive, store)
+        new = sorted(run_id for run_id, is_new in placed.values() if is_new)
+        ids = f" as runs {new[0]} to {new[-1]}" if new else ""
+        print(f"{archive}: {len(new)} runs taken in{ids}, {len(placed) - len(new)} were there already")
 
 
 def rm(arguments: argparse.Namespace) -> None:

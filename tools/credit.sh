@@ -15,8 +15,11 @@ fi
 shift
 out=docs/credit/$task
 parts=()
+experiments=()
 for part in credit sharing groups appendix appendix_ipc; do
-    [ ! -f "src/config/experiments/${part}_$task.yaml" ] || parts+=("$part")
+    [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
+    parts+=("$part")
+    experiments+=(--experiment "${part}_$task")
 done
 
 mkdir -p "$out"
@@ -36,4 +39,4 @@ cp results/tmp/noise/noise.md "$out/noise.md"
 if [ -f "docs/credit_$task.md" ]; then
     "$python" src/report.py --experiment "credit_$task" --out "results/tmp/credit_$task" --page "docs/credit_$task.md" >/dev/null
 fi
-tools/archive.sh "$out/records.tar.xz" "${parts[@]/%/_$task}"
+"$python" src/runs.py pack "$out/records.tar.xz" "${experiments[@]}"

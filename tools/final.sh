@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 out=results/final
-declare -A metrics=([bar]=exploitability [battle]="kills deaths")  # beside the return
+declare -A metrics=([bar]=exploitability [battle]="kills deaths" [spread]="collisions distance")  # beside the return
 
 tasks=()
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do
@@ -37,7 +37,7 @@ for task in "${tasks[@]}"; do
     [ ! -f "results/final/$task.md" ] || pages+=(--page "results/final/$task.md")
     "$python" src/report.py --experiment "final_$task" --score tail --reference hmf --claims "$out/claims_$task.yaml" \
         --out "$out/$task" "${pages[@]}"
-    tools/archive.sh "$out/$task/records.tar.xz" "final_$task"
+    "$python" src/runs.py pack "$out/$task/records.tar.xz" --experiment "final_$task"
 done
 PYTHONPATH=src "$python" tools/choose_default.py >/dev/null
 # One table of all tasks that are finished; needs their records in results/sacred.

@@ -50,5 +50,6 @@ video paper_battle hmf --every 6 --fps 10 --video "$out/videos/hmf.gif"
 video paper_battle iql --every 6 --fps 10 --video "$out/videos/iql.gif"
 video paper_battle hmf_ipc --every 50 --colour group --video "$out/videos/groups_ipc.png"
 
-tools/archive.sh "$out/records.tar.xz" choose_default_game choose_default choose_attention printed_losses diagnose_ipc \
-    paper_lines paper_battle paper_bar paper_bar_capacities paper_spread paper_pursuit pursuit_long paper_mfvfd paper_crossplay
+"$python" src/runs.py pack "$out/records.tar.xz" --experiment choose_default_game --experiment choose_default \
+    --experiment choose_attention --experiment printed_losses --experiment diagnose_ipc "${everything[@]}" --experiment pursuit_long \
+    --experiment paper_crossplay

@@ -21,4 +21,4 @@ for kind in md csv tex png svg; do
     cp "results/tmp/scale_$task/across.$kind" "$out/scale.$kind"
 done
 cp "results/tmp/scale_$task/runs.md" "$out/scale_runs.md"
-tools/archive.sh "$out/scale_records.tar.xz" "scale_$task"
+"$python" src/runs.py pack "$out/scale_records.tar.xz" --experiment "scale_$task"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tarfile
 from pathlib import Path
 
 import pytest
 from tests.support.paths import ROOT
 
 from experiments.plan import load_experiment, plan
+from records.archive import unpack
 from records.index import RunIndex
 from records.store import FileStore
 
@@ -23,9 +23,9 @@ FINAL = sorted(path.parent.name for path in ROOT.glob("results/final/*/records.t
 
 
 def unpacked(archive: Path, folder: Path) -> RunIndex:
-    with tarfile.open(archive) as file:
-        file.extractall(folder, filter="data")
-    return RunIndex(FileStore(folder))
+    store = FileStore(folder)
+    unpack(archive, store)
+    return RunIndex(store)
 
 
 @pytest.fixture(scope="module")
