@@ -24,11 +24,12 @@ from config.trust import NOTHING, Trust
 from envs.base import Env
 from experiments.evaluation import Evaluation
 from experiments.video import film
-from launch import Job, Request, prepared
+from launch import Job, prepared
 from records.checkpoint import find_run
 from records.files import Curve, RecordError
 from records.query import flatten
 from records.store import FileStore, RunRecord
+from request import Request
 from utils.cli import say
 from utils.errors import InputError
 from utils.paths import default_results

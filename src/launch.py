@@ -12,10 +12,6 @@ from typing import Any
 import torch
 
 import build
-from config.loader import Layer, for_regime, layers, parse_overrides
-from config.resolve import make_config, printed, with_run_keys
-from config.schema import Config
-from config.trust import NOTHING, Trust
 from records import checkpoint
 from records.files import read_json
 from records.index import RunIndex, task_key
@@ -23,13 +19,12 @@ from records.mongo import MongoCopy, MongoStore
 from records.observer import FileObserver, check_writable
 from records.query import env_name, flatten
 from records.store import FileStore
-from records.tracker import TRACKERS
 from records.tracking import Tracking
+from request import Request
 from run import Record, Trainer, Unrecorded, evaluate_once
 from side import Side
 from utils.cli import BAD_INPUT, COPY_INCOMPLETE, FAILED, INTERRUPTED, RECORDING_FAILED, close_output, refuse, say
 from utils.errors import InputError
-from utils.paths import default_results
 from utils.processes import Processes, ProcessLost
 from utils.progress import clock
 from utils.sacred import SETTINGS, Experiment, Run, RunObserver
@@ -42,66 +37,6 @@ SETTINGS.DISCOVER_SOURCES = "none"
 SETTINGS.DISCOVER_DEPENDENCIES = "none"
 
 BEAT_SECONDS = 2  # at most this much of the metrics is lost by kill -9
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks for, checked."""
-
-    config: Config
-    notes: list[str]  # for the person
-    resume_from: Path | None  # folder of the run to continue
-    mongo_url: str | None  # of the copy
-    layers: list[Layer]  # where the configuration comes from
-
-    def __post_init__(self) -> None:
-        """Raise InputError where the package of a tracker is missing."""
-        for kind in self.trackers:
-            TRACKERS[kind].check()
-
-    @property
-    def trackers(self) -> list[str]:
-        """Where the metrics go beside the record."""
-        chosen = (("tensorboard", self.config.tensorboard), (self.config.tracker, self.config.tracker != "none"))
-        return [kind for kind, wanted in chosen if wanted]
-
-    @classmethod
-    def read(cls, arguments: argparse.Namespace) -> Request:
-        """The request of `config.loader.parse_command_line`. Raises InputError for what cannot be run."""
-        if arguments.resume is None:
-            stack = layers(arguments.config, arguments.env_config, arguments.overrides)
-            return cls.fresh(stack, arguments.trust, arguments.mongo_url)
-        given = parse_overrides(arguments.overrides)
-        return cls.further(arguments.resume, given, arguments.trust, arguments.mongo_url)
-
-    @classmethod
-    def fresh(cls, stack: list[Layer], trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
-        """A new run of the layers ``stack``, lowest first. Raises InputError."""
-        config, notes = make_config(stack, build.REGISTRIES, trust)
-        return cls(config, notes, None, mongo_url, [*_of_enemies(config, stack), *for_regime(stack)])
-
-    @classmethod
-    def further(cls, run: str, given: Layer, trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
-        """To continue ``run``, an id or a folder, with the keys ``given``. Raises InputError."""
-        run_dir = checkpoint.resumable_run(run, Path(given.values.get("local_results_path", default_results())))
-        before = build.recorded_config(run_dir, trust)
-        beside = {"local_results_path": str(default_results())} if before.local_results_path == "results" else {}
-        config, notes = with_run_keys(before, {**beside, **given.values})
-        recorded = Layer(str(run_dir / "config.json"), read_json(run_dir / "config.json"))
-        return cls(config, notes, run_dir, mongo_url, [recorded, given])
-
-
-def _of_enemies(config: Config, stack: Sequence[Layer]) -> list[Layer]:
-    """What enemies that learn have by the names of their algorithms."""
-    named, args = config.opponent_config, config.opponent_args
-    if isinstance(named, str):
-        return [Layer(f"opponent_config={named}", {"opponent_args": args})]
-    teams = [
-        Layer(f"opponent_config.{team}={name}", {"opponent_args": {team: args[team]}}) for team, name in named.items()
-    ]
-    top = next((layer for layer in reversed(stack) if layer.values.get("opponent_config")), None)
-    for_all = top is not None and isinstance(top.values["opponent_config"], str)
-    return [Layer(top.where if top and for_all else "the learners' algorithm", {"opponent_config": named}), *teams]
 
 
 @dataclass(frozen=True)
@@ -227,9 +162,6 @@ def preview(arguments: argparse.Namespace) -> None:
     """Say what would be run, and write nothing. Raises InputError for what cannot be."""
     request = Request.read(arguments)
     config = request.config
-    if arguments.print_config:
-        print(printed(config, request.layers))
-        return
     system = build.build(config, request.resume_from is not None)
     try:
         for line in (*announced(request, system), *headlines(system)):

@@ -19,9 +19,13 @@ def main(argv: list[str]) -> int:
         arguments = parse_command_line(argv)
     except InputError as error:
         return refuse(error) if os.environ.get("RANK", "0") == "0" else BAD_INPUT  # once, of torchrun's processes
-    from launch import launch, preview  # torch takes seconds: help and mistakes come at once
+    if arguments.print_config:
+        from request import print_config
 
-    if arguments.print_config or arguments.dry_run:
+        return exit_code(lambda: print_config(arguments))
+    from launch import launch, preview  # torch takes seconds: help, configurations and mistakes come at once
+
+    if arguments.dry_run:
         return exit_code(lambda: preview(arguments))
     return launch(arguments)
 

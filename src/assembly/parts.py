@@ -1,4 +1,4 @@
-"""One part each of a run, made from a checked configuration. All algorithms and tasks are found here."""
+"""One part each of a run, made from a checked configuration."""
 
 from __future__ import annotations
 
@@ -10,38 +10,21 @@ from typing import Any, get_type_hints
 import torch
 from torch import nn
 
-import controllers
-import envs
-import learners
-from components import grouping as groupings
-from components import selectors
+from assembly.registries import REGISTRIES
 from components.batch import EnvInfo
 from components.rows import RowSpec
 from config.loader import available, named_layer
-from config.registry import Kind, Registries, make, resolve
+from config.registry import make, resolve
 from config.resolve import chosen_classes, env_values, imported_names
 from config.schema import Config, ConfigError, type_name
+from config.schemas import Schema
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
 from envs.opponents import TwoSidedEnv
-from learners import regimes
 from learners.base import Learner, Setting
 from learners.regimes import Regime
-from modules import agents, mixers
-from modules.agents.base import Agent
 from utils import seeding
 from utils.processes import ALONE, Processes
-
-REGISTRIES: Registries = {
-    "env": Kind(Env, envs.REGISTRY),
-    "agent": Kind(Agent, agents.REGISTRY),
-    "mac": Kind(BasicMAC, controllers.REGISTRY),
-    "mixer": Kind(nn.Module, mixers.REGISTRY),
-    "learner": Kind(Learner, learners.REGISTRY),
-    "grouping": Kind(groupings.Grouping, groupings.REGISTRY),
-    "selector": Kind(selectors.ActionSelector, selectors.REGISTRY),
-    "regime": Kind(Regime, regimes.REGISTRY),
-}
 
 
 def device_of(config: Config) -> torch.device:
@@ -58,7 +41,7 @@ def make_env(config: Config, n_envs: int, test: bool) -> Env:
     values = env_values(config, test)
     env_class = resolve(REGISTRIES["env"], config.env, "env", config.trust)
     shipped = named_layer("envs", config.env).values["env_args"] if config.env in available("envs") else {}
-    for key, name in imported_names(env_class, values):
+    for key, name in imported_names(Schema.of(env_class), values):
         if name != shipped.get(key):
             config.trust.require(f"env_args.{key}", name)
     return make(env_class, values, {"n_envs": n_envs, "device": device_of(config)})

@@ -225,12 +225,3 @@ class IPCGrouping(Grouping):
         seen = features.obs if self.features == "obs_action" else features.position
         assert seen is not None  # EnvInfo.has_position
         return seen if self.features == "position" else torch.cat((seen, features.action), dim=-1)
-
-
-REGISTRY: dict[str, type] = {
-    "contiguous": ContiguousGrouping,
-    "kind": KindGrouping,
-    "random": RandomGrouping,
-    "spatial": SpatialGrouping,
-    "ipc": IPCGrouping,
-}

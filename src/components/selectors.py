@@ -103,10 +103,3 @@ class RandomSelector(ActionSelector):
         self, q: Tensor, avail: Tensor | None, t_env: int, test_mode: bool, generator: torch.Generator
     ) -> Tensor:
         return super().select(q, avail, t_env, False, generator)
-
-
-REGISTRY: dict[str, type] = {
-    "epsilon_greedy": EpsilonGreedySelector,
-    "boltzmann": BoltzmannSelector,
-    "random": RandomSelector,
-}

@@ -25,10 +25,10 @@ class RegistryError(InputError):
 
 @dataclass(frozen=True)
 class Kind:
-    """The classes of one kind, all of them subclasses of ``base``."""
+    """The classes of one kind, all of them subclasses of ``base``; "module:Class" is imported once it is asked for."""
 
-    base: type
-    known: Mapping[str, type | str]  # name -> class, or "module:Class", which is imported once somebody asks for it
+    base: type | str
+    known: Mapping[str, type | str]  # by name
 
 
 Registries = Mapping[str, Kind]  # configuration key (env, agent, mixer ...) -> what it may name
@@ -42,8 +42,7 @@ def resolve(kind: Kind, name: str, key: str, trust: Trust = NOTHING) -> type:
     entry = kind.known.get(name, name)
     if isinstance(entry, type):
         return entry
-    module, colon, attribute = entry.partition(":")
-    if not colon:
+    if ":" not in entry:
         raise RegistryError(
             f"{key}: unknown name '{name}'.{nearest(name, kind.known)} "
             f"Known: {', '.join(sorted(kind.known))}; or module:Class for your own."
@@ -51,17 +50,23 @@ def resolve(kind: Kind, name: str, key: str, trust: Trust = NOTHING) -> type:
     if name not in kind.known:
         trust.require(key, name)
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found = _imported(entry)
+        base = kind.base if isinstance(kind.base, type) else _imported(kind.base)
     except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two: of what is no module's name
         raise RegistryError(
             f"{key}: cannot import '{entry}' ({error}). Expected module:Class with the module on PYTHONPATH."
         ) from error
-    if not (isinstance(found, type) and issubclass(found, kind.base)):
+    if not (isinstance(found, type) and issubclass(found, base)):
         raise RegistryError(
-            f"{key}: expected a subclass of {kind.base.__module__}.{kind.base.__name__}, got '{entry}', which is "
+            f"{key}: expected a subclass of {base.__module__}.{base.__name__}, got '{entry}', which is "
             f"{found if isinstance(found, type) else type(found)}. Known: {', '.join(sorted(kind.known))}."
         )
     return found
+
+
+def _imported(entry: str) -> Any:
+    module, _, attribute = entry.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def config_keys(cls: type) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any
 
 from config.loader import Layer, for_regime, merge, named_layer
 from config.ranges import check_ranges
-from config.registry import Registries, config_keys, resolve
+from config.registry import Registries, resolve
 from config.schema import NESTED, RECORDING, Config, ConfigError, check_value, framework_keys, type_name
+from config.schemas import Schema, schema
 from config.since import without
 from config.trust import NOTHING, Trust
 from utils.errors import InputError
@@ -37,17 +38,17 @@ RESUMABLE = (  # keys that may differ in a resumed run, because they do not chan
 
 def chosen_classes(values: Mapping[str, Any], registries: Registries, trust: Trust) -> dict[str, type]:
     """Key -> class that the configuration names, without those that are "none"."""
-    return {
-        key: resolve(kind, values[key], key, trust)
-        for key, kind in registries.items()
-        if not (key in OPTIONAL and values[key] == "none")
-    }
+    return {key: resolve(registries[key], values[key], key, trust) for key in _chosen(values, registries)}
 
 
-def imported_names(env_class: type, env_args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _chosen(values: Mapping[str, Any], registries: Registries) -> list[str]:
+    """The registries' keys whose values are not "none"."""
+    return [key for key in registries if not (key in OPTIONAL and values[key] == "none")]
+
+
+def imported_names(env: Schema, env_args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Key and name of what environments with these arguments import themselves."""
-    keys: tuple[str, ...] = env_class.imports  # type: ignore[attr-defined]
-    return ((key, env_args[key]) for key in keys if key in env_args)
+    return ((key, env_args[key]) for key in env.imports if key in env_args)
 
 
 def component_keys(registries: Registries) -> set[str]:
@@ -57,7 +58,7 @@ def component_keys(registries: Registries) -> set[str]:
         for part, kind in registries.items()
         for name in kind.known
         if part != "env"
-        for key in config_keys(resolve(kind, name, part))
+        for key in schema(kind, name, part).keys
     }
 
 
@@ -79,24 +80,24 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
     for kind in registries:
         check_value(kind, values[kind], str, origin[kind])
     trust = trust.also(values[kind] for kind in registries if ":" in values[kind])
-    classes = chosen_classes(values, registries, trust)
-    env_class = classes.pop("env")
-    read = {key: hint for cls in classes.values() for key, hint in config_keys(cls).items()}
+    parts = {key: schema(registries[key], values[key], key, trust) for key in _chosen(values, registries)}
+    env = parts.pop("env")
+    read = {key: hint for part in parts.values() for key, hint in part.keys.items()}
     known = {*own, *read, *component_keys(registries), "env_args", "test_env_args", "opponent_args"}
     for key in values:
         if key not in known:
-            inside = key in config_keys(env_class)
+            inside = key in env.keys
             hint = f" Write env_args.{key}." if inside else nearest(key, known)
             raise ConfigError(f"{origin[key]}: unknown key '{key}'.{hint}")
     for key in read:
         if key not in values:
-            users = [f"{kind}={values[kind]}" for kind, cls in classes.items() if key in config_keys(cls)]
+            users = [f"{kind}={values[kind]}" for kind, part in parts.items() if key in part.keys]
             raise ConfigError(
                 f"configuration: {', '.join(users)} needs the key '{key}'. Set it in src/config/algs or with {key}=..."
             )
     checked = {key: check_value(key, values[key], hint, origin[key]) for key, hint in {**own, **read}.items()}
     env_args, test_env_args = (
-        check_env_args(env_class, values[key], origin[key], key) for key in ("env_args", "test_env_args")
+        check_env_args(env, values[key], origin[key], key) for key in ("env_args", "test_env_args")
     )
     config = Config(
         **{key: checked[key] for key in own},
@@ -106,9 +107,9 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
             check_value("opponent_args", values["opponent_args"], dict, origin["opponent_args"])
         ),
         args=MappingProxyType({key: checked[key] for key in read}),
-        trust=trust.also(name for args in (env_args, test_env_args) for _, name in imported_names(env_class, args)),
+        trust=trust.also(name for args in (env_args, test_env_args) for _, name in imported_names(env, args)),
     )
-    for key, hint in config_keys(env_class).items():
+    for key, hint in env.keys.items():
         if key not in config.env_args:
             raise ConfigError(
                 f"configuration: env={config.env} needs env_args.{key} ({type_name(hint)}). Set it in its YAML."
@@ -247,11 +248,11 @@ def enemy_config(config: Config, team: str = "") -> Config:
     )
 
 
-def check_env_args(env_class: type, given: Any, where: str, key: str) -> dict[str, Any]:
+def check_env_args(env: Schema, given: Any, where: str, key: str) -> dict[str, Any]:
     """``given`` as arguments of an environment. Raises ConfigError, calling them ``key``."""
     if not isinstance(given, Mapping):
         raise ConfigError(f"{where}: {key} expects keys and values, got {given!r}.")
-    keys = config_keys(env_class)
+    keys = env.keys
     for name in given:
         if name not in keys:
             hint = nearest(name, keys, within=f"{key}.")

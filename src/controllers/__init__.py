@@ -1,7 +1,7 @@
-"""The networks that act, and the memory they need between steps."""
+"""The networks that act, and the memory they need between steps, by name."""
 
-from controllers.basic_controller import BasicMAC
-from controllers.group_controller import GroupMAC
-from controllers.mean_field_controller import MeanFieldMAC
-
-REGISTRY: dict[str, type] = {"basic_mac": BasicMAC, "mean_field_mac": MeanFieldMAC, "group_mac": GroupMAC}
+REGISTRY = {
+    "basic_mac": "controllers.basic_controller:BasicMAC",
+    "mean_field_mac": "controllers.mean_field_controller:MeanFieldMAC",
+    "group_mac": "controllers.group_controller:GroupMAC",
+}

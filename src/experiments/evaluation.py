@@ -12,7 +12,6 @@ import torch
 
 import build
 from config.loader import merge, parse_overrides
-from config.registry import resolve
 from config.resolve import (
     LEARNER,
     check_env_args,
@@ -23,6 +22,7 @@ from config.resolve import (
     with_env_args,
 )
 from config.schema import Config, ConfigError
+from config.schemas import schema
 from config.trust import NOTHING, Trust
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
@@ -123,12 +123,12 @@ def played_config(config: Config, overrides: list[str], where: str, trust: Trust
     unknown = [key for key in given if key != "env_args"]
     if unknown:
         raise ConfigError(f"command line: evaluation can change env_args only, not {', '.join(unknown)}.")
-    env_class = resolve(build.REGISTRIES["env"], config.env, "env", trust)
-    changed = check_env_args(env_class, given.get("env_args", {}), "command line", "env_args")
-    env_args = check_env_args(env_class, merge(env_values(config, test=True), changed), where, "env_args")
+    env = schema(build.REGISTRIES["env"], config.env, "env", trust)
+    changed = check_env_args(env, given.get("env_args", {}), "command line", "env_args")
+    env_args = check_env_args(env, merge(env_values(config, test=True), changed), where, "env_args")
     return config_from_dict(
         {**config.to_dict(), "use_cuda": False, "env_args": env_args, "test_env_args": {}},
-        trust=trust.also(name for _, name in imported_names(env_class, changed)),
+        trust=trust.also(name for _, name in imported_names(env, changed)),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import build
+from assembly.registries import REGISTRIES
 from config.loader import Layer, layers, merge, named_layer, parse_overrides
 from config.resolve import make_config
 from config.schema import Config, ConfigError, check_value, from_values
@@ -103,7 +103,7 @@ def plan_run(
     """One run of main.py with flat ``overrides``, which may import what ``trust`` says. Raises InputError."""
     words = [word(key, value) for key, value in overrides.items()]
     stack = [*layers(algorithm, environment, [])[:-1], Layer(where, parse_overrides(words).values)]
-    config, _ = make_config(stack, build.REGISTRIES, trust)
+    config, _ = make_config(stack, REGISTRIES, trust)
     options = (f"--config={algorithm}", f"--env-config={environment}", *trust.words())
     return PlannedRun(method, environment, config, (*options, "with", *words))
 

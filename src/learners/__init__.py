@@ -1,15 +1,11 @@
-"""Losses and updates."""
+"""Losses and updates, and the regimes in which they learn, by name."""
 
-from learners.hmf_learner import HMFLearner
-from learners.maddpg_learner import MADDPGLearner
-from learners.mfq_learner import MFQLearner
-from learners.mfvfd_learner import MFVFDLearner
-from learners.q_learner import QLearner
-
-REGISTRY: dict[str, type] = {
-    "q_learner": QLearner,
-    "mfq_learner": MFQLearner,
-    "mfvfd_learner": MFVFDLearner,
-    "maddpg_learner": MADDPGLearner,
-    "hmf_learner": HMFLearner,
+REGISTRY = {
+    "q_learner": "learners.q_learner:QLearner",
+    "mfq_learner": "learners.mfq_learner:MFQLearner",
+    "mfvfd_learner": "learners.mfvfd_learner:MFVFDLearner",
+    "maddpg_learner": "learners.maddpg_learner:MADDPGLearner",
+    "hmf_learner": "learners.hmf_learner:HMFLearner",
 }
+
+REGIMES = {"replay": "learners.regimes:ReplayRegime", "rollout": "learners.regimes:RolloutRegime"}

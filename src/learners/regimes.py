@@ -227,6 +227,3 @@ class RolloutRegime(Regime[Rollout]):
 
     def sample(self, rows: Rollout, generator: torch.Generator) -> Batch:
         return rows.sample(self.rollout_length * rows.n_envs // self.minibatches, generator)
-
-
-REGISTRY: dict[str, type] = {"replay": ReplayRegime, "rollout": RolloutRegime}

@@ -8,18 +8,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import torch
-
-from components.batch import GroupHistory, Memory, Step
-from components.sparse import SparseObs
 from records.files import read_json
 from utils.atomic import replacing, write_atomic
 from utils.errors import InputError
 from utils.version import VERSION
 
-torch.serialization.add_safe_globals([Step, Memory, GroupHistory, SparseObs])
+if TYPE_CHECKING:
+    import torch
 
 POLICY, LEARNER, RESUME, BEST = "policy.pt", "learner.pt", "resume.pt", "best.json"
 
@@ -54,6 +51,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
     Raises OSError, leaving the old one.
     """
+    import torch  # here: lists and plans of runs need no more of this file than where checkpoints are
+
     path.parent.mkdir(parents=True, exist_ok=True)
     digests = digest_file(path)
     old = digests.read_text() if digests.exists() else ""
@@ -91,6 +90,12 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint: expected the file {path}, it does not exist.")
     cure = f"start a new run with checkpoint_path={path.parent}" if path.name == RESUME else "choose another step"
     check_digest(path, cure)
+    import torch
+
+    from components.batch import GroupHistory, Memory, Step
+    from components.sparse import SparseObs
+
+    torch.serialization.add_safe_globals([Step, Memory, GroupHistory, SparseObs])
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, stream: str, index: int = 0) -> int:
@@ -16,4 +19,6 @@ def derive_seed(seed: int, stream: str, index: int = 0) -> int:
 
 def generator(seed: int, stream: str, device: torch.device | None = None, index: int = 0) -> torch.Generator:
     """Make a torch generator for one named stream."""
+    import torch  # here: configurations, which need a seed alone, are shown without it
+
     return torch.Generator(device or torch.device("cpu")).manual_seed(derive_seed(seed, stream, index))

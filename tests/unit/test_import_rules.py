@@ -35,15 +35,16 @@ UNDER: dict[str, set[str]] = {
         *("assembly", "side", "runners", "learners", "controllers", "components"),
         *("envs", "records", "config"),
     },
+    "request": {"assembly", "records", "config"},
     "run": {"build", "side", "controllers.basic_controller", "records"},
-    "launch": {"run", "build", "side", "records", "config"},
+    "launch": {"request", "run", "build", "side", "records", "config"},
     "export": {"build", "controllers.policy", "pictures", "envs", "config"},
     "experiments": {
-        *("build", "runners", "learners", "controllers", "components", "envs"),
+        *("assembly", "build", "runners", "learners", "controllers", "components", "envs"),
         *("pictures", "policies", "analysis", "records", "config"),
     },
     "policies": {"build", "controllers", "components", "envs.base", "analysis", "records", "config"},
-    "hmf": {"launch", "experiments", "analysis", "records", "envs.base", "config"},
+    "hmf": {"launch", "request", "experiments", "analysis", "records", "envs.base", "config"},
     "performance": {
         *("run", "build", "learners", "controllers", "modules", "components", "envs"),
         *("analysis", "records", "config"),
@@ -140,6 +141,19 @@ def test_lists_of_runs_wait_for_no_heavy_package(tmp_path: Path) -> None:
     (tmp_path / "sacred").mkdir()
     program = f"import runs\nassert runs.main(['ls', '--results', {str(tmp_path)!r}]) == 0"
     assert not {"torch", "numpy", "matplotlib", "sacred", "pymongo"} & packages_after(program)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "main; code = main.main(['print_config', '--config=hmf', '--env-config=battle'])",
+        "sweep; code = sweep.main(['smoke', '--dry-run'])",
+    ],
+)
+def test_what_is_only_shown_waits_for_no_heavy_package(call: str) -> None:
+    """From the second time on, as with compiled code."""
+    packages = [packages_after(f"import {call}\nassert code == 0") for _ in range(2)]
+    assert not {"torch", "scipy", "numba", "matplotlib", "sacred", "pymongo"} & packages[1]
 
 
 def test_a_battle_run_imports_no_package_of_other_tasks(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Networks that act."""
+"""Networks that act, by name."""
 
-from modules.agents.conv import ConvAgent
-from modules.agents.mlp import MLPAgent
-from modules.agents.rnn import RNNAgent
-
-REGISTRY: dict[str, type] = {"mlp": MLPAgent, "conv": ConvAgent, "rnn": RNNAgent}
+REGISTRY = {
+    "mlp": "modules.agents.mlp:MLPAgent",
+    "conv": "modules.agents.conv:ConvAgent",
+    "rnn": "modules.agents.rnn:RNNAgent",
+}

@@ -1,8 +1,8 @@
-"""Local values in, group or team values out."""
+"""Local values in, group or team values out, by name."""
 
-from modules.mixers.hmf_mixer import HMFMixer
-from modules.mixers.mfvfd_mixer import MFVFDMixer
-from modules.mixers.qmix import QMIXMixer
-from modules.mixers.vdn import VDNMixer
-
-REGISTRY: dict[str, type] = {"vdn": VDNMixer, "qmix": QMIXMixer, "hmf": HMFMixer, "mfvfd": MFVFDMixer}
+REGISTRY = {
+    "vdn": "modules.mixers.vdn:VDNMixer",
+    "qmix": "modules.mixers.qmix:QMIXMixer",
+    "hmf": "modules.mixers.hmf_mixer:HMFMixer",
+    "mfvfd": "modules.mixers.mfvfd_mixer:MFVFDMixer",
+}

@@ -8,23 +8,26 @@ import pytest
 import torch
 from torch import Tensor
 
+from assembly.registries import REGISTRIES
 from components.batch import EnvInfo, GroupHistory, Memory, Step
 from components.grouping import (
-    REGISTRY,
     Assignment,
     ContiguousGrouping,
     Grouping,
     GroupingError,
     GroupingInput,
     IPCGrouping,
+    KindGrouping,
     RandomGrouping,
 )
 from components.grouping import SpatialGrouping as Spatial
 from components.selectors import EpsilonGreedySelector
+from config.registry import resolve
 from controllers.group_controller import GroupMAC
 from modules.agents.mlp import MLPAgent
 from utils.errors import InputError
 
+KIND = REGISTRIES["grouping"]
 INFO = EnvInfo(
     name="toy",
     n_agents=6,
@@ -56,10 +59,11 @@ def make(name: str, info: EnvInfo, n_groups: int) -> Grouping:
     extra = {"ipc_features": "obs_action"} if name == "ipc" else {}
     if name == "kind":
         info = replace(info, kinds=tuple(agent % n_groups for agent in range(info.n_agents)))
-    return REGISTRY[name](info, n_groups=n_groups, **extra)
+    made: Grouping = resolve(KIND, name, "grouping")(info, n_groups=n_groups, **extra)
+    return made
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", KIND.known)
 @pytest.mark.parametrize("n_groups", [1, 2, 6])
 def test_labels_are_in_range_and_the_dead_have_none(name: str, n_groups: int) -> None:
     alive = torch.tensor([[True] * 6, [True, False, True, True, False, True], [False] * 5 + [True], [False] * 6])
@@ -69,7 +73,7 @@ def test_labels_are_in_range_and_the_dead_have_none(name: str, n_groups: int) ->
     assert int(group.max()) < n_groups
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", KIND.known)
 def test_same_stream_same_groups(name: str) -> None:
     grouping, given = make(name, INFO, 3), features(torch.ones(2, 6, dtype=torch.bool))
     assert torch.equal(grouping.assign(given, stream(5)).group, grouping.assign(given, stream(5)).group)
@@ -138,7 +142,7 @@ def test_impossible_number_of_groups(n_groups: int) -> None:
 
 
 def test_kinds_are_groups_wherever_they_stand() -> None:
-    grouping = REGISTRY["kind"](replace(INFO, kinds=(1, 0, 0, 1, 2, 1)), n_groups=3)
+    grouping = KindGrouping(replace(INFO, kinds=(1, 0, 0, 1, 2, 1)), n_groups=3)
     alive = torch.tensor([[True, True, True, False, True, True]])
     assert grouping.assign(features(alive), stream()).group.tolist() == [[1, 0, 0, -1, 2, 1]]
 
@@ -147,7 +151,7 @@ def test_as_many_groups_as_kinds_are_demanded() -> None:
     with pytest.raises(
         InputError, match="grouping=kind: expected n_groups=2, the number of kinds of agents in toy, go"
     ):
-        REGISTRY["kind"](replace(INFO, kinds=(0, 1, 0, 1, 0, 0)), n_groups=3)
+        KindGrouping(replace(INFO, kinds=(0, 1, 0, 1, 0, 0)), n_groups=3)
 
 
 def test_positions_are_demanded_when_the_grouping_is_made() -> None:

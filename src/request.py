@@ -1,0 +1,86 @@
+"""What a command line asks for, checked; torch is not imported for it, so that it can be shown at once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from assembly.registries import REGISTRIES
+from config.loader import Layer, for_regime, layers, parse_overrides
+from config.resolve import make_config, printed, with_run_keys
+from config.schema import Config
+from config.trust import NOTHING, Trust
+from records import checkpoint
+from records.files import read_json
+from records.tracker import TRACKERS
+from utils.paths import default_results
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for, checked."""
+
+    config: Config
+    notes: list[str]  # for the person
+    resume_from: Path | None  # folder of the run to continue
+    mongo_url: str | None  # of the copy
+    layers: list[Layer]  # where the configuration comes from
+
+    def __post_init__(self) -> None:
+        """Raise InputError where the package of a tracker is missing."""
+        for kind in self.trackers:
+            TRACKERS[kind].check()
+
+    @property
+    def trackers(self) -> list[str]:
+        """Where the metrics go beside the record."""
+        chosen = (("tensorboard", self.config.tensorboard), (self.config.tracker, self.config.tracker != "none"))
+        return [kind for kind, wanted in chosen if wanted]
+
+    @classmethod
+    def read(cls, arguments: argparse.Namespace) -> Request:
+        """The request of `config.loader.parse_command_line`. Raises InputError for what cannot be run."""
+        if arguments.resume is None:
+            stack = layers(arguments.config, arguments.env_config, arguments.overrides)
+            return cls.fresh(stack, arguments.trust, arguments.mongo_url)
+        given = parse_overrides(arguments.overrides)
+        return cls.further(arguments.resume, given, arguments.trust, arguments.mongo_url)
+
+    @classmethod
+    def fresh(cls, stack: list[Layer], trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
+        """A new run of the layers ``stack``, lowest first. Raises InputError."""
+        config, notes = make_config(stack, REGISTRIES, trust)
+        return cls(config, notes, None, mongo_url, [*_of_enemies(config, stack), *for_regime(stack)])
+
+    @classmethod
+    def further(cls, run: str, given: Layer, trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
+        """To continue ``run``, an id or a folder, with the keys ``given``. Raises InputError."""
+        from assembly.saved import recorded_config
+
+        run_dir = checkpoint.resumable_run(run, Path(given.values.get("local_results_path", default_results())))
+        before = recorded_config(run_dir, trust)
+        beside = {"local_results_path": str(default_results())} if before.local_results_path == "results" else {}
+        config, notes = with_run_keys(before, {**beside, **given.values})
+        recorded = Layer(str(run_dir / "config.json"), read_json(run_dir / "config.json"))
+        return cls(config, notes, run_dir, mongo_url, [recorded, given])
+
+
+def _of_enemies(config: Config, stack: Sequence[Layer]) -> list[Layer]:
+    """What enemies that learn have by the names of their algorithms."""
+    named, args = config.opponent_config, config.opponent_args
+    if isinstance(named, str):
+        return [Layer(f"opponent_config={named}", {"opponent_args": args})]
+    teams = [
+        Layer(f"opponent_config.{team}={name}", {"opponent_args": {team: args[team]}}) for team, name in named.items()
+    ]
+    top = next((layer for layer in reversed(stack) if layer.values.get("opponent_config")), None)
+    for_all = top is not None and isinstance(top.values["opponent_config"], str)
+    return [Layer(top.where if top and for_all else "the learners' algorithm", {"opponent_config": named}), *teams]
+
+
+def print_config(arguments: argparse.Namespace) -> None:
+    """Print the configuration that would be run. Raises InputError for what cannot be."""
+    request = Request.read(arguments)
+    print(printed(request.config, request.layers))
