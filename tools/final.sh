@@ -33,18 +33,23 @@ for task in "${tasks[@]}"; do
         "$python" src/report.py --experiment "final_$task" --metric "test_$metric" --out "results/tmp/$metric"
         cp "results/tmp/$metric/results.md" "$out/$task/$metric.md"
     done
-    pages=(--page results/final/README.md)
+    pages=()
     [ ! -f "results/final/$task.md" ] || pages+=(--page "results/final/$task.md")
     "$python" src/report.py --experiment "final_$task" --score tail --reference hmf --claims "$out/claims_$task.yaml" \
         --out "$out/$task" "${pages[@]}"
     "$python" src/runs.py pack "$out/$task/records.tar.xz" --experiment "final_$task"
 done
 PYTHONPATH=src "$python" tools/choose_default.py >/dev/null
-# One table of all tasks that are finished; needs their records in results/sacred.
+# One table and one figure of all tasks that are finished, from the archives of their records.
 finished=()
 for task in bar battle spread pursuit; do
-    [ ! -e "$out/$task/results.csv" ] || finished+=(--experiment "final_$task")
+    [ -e "$out/$task/records.tar.xz" ] || continue
+    "$python" src/runs.py unpack "$out/$task/records.tar.xz"
+    finished+=(--experiment "final_$task")
 done
-if [ ${#finished[@]} -gt 2 ]; then
-    "$python" src/report.py "${finished[@]}" --score tail --reference hmf --out "$out/all"
-fi
+"$python" src/report.py "${finished[@]}" --score tail --reference hmf --out results/tmp/final
+mkdir -p "$out/all"
+for file in overview.md overview.csv overview.tex curves.png curves.svg; do
+    cp "results/tmp/final/$file" "$out/all/$file"
+done
+PYTHONPATH=src "$python" -c "from pathlib import Path; from analysis.page import fill; fill(Path('$out/README.md'))"
