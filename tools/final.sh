@@ -47,9 +47,4 @@ for task in bar battle spread pursuit; do
     "$python" src/runs.py unpack "$out/$task/records.tar.xz"
     finished+=(--experiment "final_$task")
 done
-"$python" src/report.py "${finished[@]}" --score tail --reference hmf --out results/tmp/final
-mkdir -p "$out/all"
-for file in overview.md overview.csv overview.tex curves.png curves.svg; do
-    cp "results/tmp/final/$file" "$out/all/$file"
-done
-PYTHONPATH=src "$python" -c "from pathlib import Path; from analysis.page import fill; fill(Path('$out/README.md'))"
+"$python" src/report.py "${finished[@]}" --score tail --reference hmf --out "$out/all" --page results/final/README.md
