@@ -253,7 +253,7 @@ def test_a_duel_is_won_by_six_hits() -> None:
     assert [bool(row.terminated) for row in rows] == [False] * 5 + [True]
     assert sum(float(row.reward) for row in rows) == pytest.approx(5.4 - 6 * 0.005, abs=1e-5)
     assert {key: float(value) for key, value in rows[-1].info.items()} == {
-        "kills": 1, "deaths": 0, "survivors": 1, "enemy_survivors": 0, "win": 1, "annihilation": 1
+        "kills": 1, "deaths": 0, "survivors": 1, "enemy_survivors": 0, "win": 1, "annihilation": 1, "score": 1
     }  # fmt: skip
     assert not rows[-1].truncated.any()
     fresh = env.step(torch.tensor([[HIT_RIGHT]]))
