@@ -48,8 +48,8 @@ class Resumed:
     state: dict[str, Any]  # of `Trainer.state_dict`
 
     @classmethod
-    def read(cls, folder: Path, n_processes: int) -> Resumed:
-        """The run in ``folder``. Raises CheckpointError, also if it is not one of ``n_processes``."""
+    def read(cls, folder: Path, n_processes: int, t_max: int) -> Resumed:
+        """The run in ``folder``. Raises CheckpointError, also if ``n_processes`` or ``t_max`` do not fit it."""
         # To the CPU, where random streams and engines live; networks and memories move to their device.
         state = checkpoint.load(folder / "checkpoints" / checkpoint.RESUME, torch.device("cpu"))
         expected = 1 + len(state.get("others", []))
@@ -58,7 +58,16 @@ class Resumed:
                 f"--resume: expected the number of processes that {folder} was played by, {expected}, got "
                 f"{n_processes}. Start with: {launcher(expected)} src/main.py --resume={folder}"
             )
-        return cls(folder, read_json(folder / "run.json").get("start_time"), state)
+        record, planned = read_json(folder / "run.json"), read_json(folder / "config.json").get("t_max")
+        counters = state.get("counters")
+        t_env = counters.get("t_env") if isinstance(counters, dict) else None
+        ended = record.get("status") == "COMPLETED" or t_max != planned  # else its last evaluation may be left
+        if ended and isinstance(t_env, int) and t_env >= t_max:
+            raise checkpoint.CheckpointError(
+                f"--resume: expected a t_max above {t_env:,}, the step at which {folder} stands, got {t_max:,}. "
+                f"Nothing is left to train until there; go on with: src/main.py --resume={folder} with t_max=STEPS"
+            )
+        return cls(folder, record.get("start_time"), state)
 
 
 def recorders(request: Request) -> tuple[FileObserver, list[MongoCopy | Tracking]]:
@@ -244,7 +253,9 @@ def prepared(read: Callable[[], Request], processes: Processes) -> Job | tuple[b
     request = processes.from_first(read)
     source = request.resume_from
     system = processes.together(lambda: build.build(request.config, source is not None, processes))
-    resumed = processes.from_first(lambda: None if source is None else Resumed.read(source, processes.size))
+    resumed = processes.from_first(
+        lambda: None if source is None else Resumed.read(source, processes.size, request.config.t_max)
+    )
     found = processes.together(lambda: recorders(request) if processes.first else None)
     return (system, resumed) if found is None else Job(request, system, resumed, *found)
 

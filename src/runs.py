@@ -254,6 +254,8 @@ def pull(arguments: argparse.Namespace) -> None:
 
 def pack(arguments: argparse.Namespace) -> None:
     """write the records of completed runs, and of those that they continue, into one file to publish; no checkpoints"""
+    if arguments.mongo_url:
+        raise RecordError("pack: expected runs recorded as files; get those of MongoDB with `runs pull` first.")
     from experiments.plan import completed_runs
     from records.archive import pack as write
 

@@ -28,7 +28,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "zoo",
         __doc__,
         "ls",
-        "play battle/iql_s2 --episodes 32 --video battle.gif --colour group",
+        "play battle/hmf_s1 --episodes 32 --video battle.gif --colour group",
         "play battle/iql_s2 with env_args.opponent=random",
         "add 3 5",
         "add --experiment final_bar name=hmf 'seed<=4'",

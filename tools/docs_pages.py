@@ -209,7 +209,8 @@ def minutes() -> dict[tuple[str, str], str]:
 
 
 STAND = (
-    "The last greedy evaluation of the [published comparison](../results/paper/README.md) (return, interquartile mean "
+    "The [second comparison](../results/final/README.md), equally tuned, replaces this one task by task. "
+    "The last greedy evaluation of the [first](../results/paper/README.md) (return, interquartile mean "
     "over four seeds, from the worst to the best), whose page says what it rests on: budgets, curves, verdicts, "
     "limits. Minutes: of a run, on a machine of two cores that it shared.\n"
 )
@@ -261,7 +262,7 @@ def algorithm_page(algorithm: str, metrics: Sequence[str]) -> str:
             "The task adds its statistics; evaluations log those of episodes with the prefix `test_`.\n",
             table(["metric", ""], [[f"`{name}`", meaning.get(name, "")] for name in metrics]),
             "## Where results stand\n",
-            STAND if compared else "It is not part of the published comparison.\n",
+            STAND if compared else "Not in the first comparison; [the second](../results/final/README.md).\n",
             table(
                 ["task", "return", "minutes"],
                 [[name, value, minutes()[algorithm, name]] for name, value in compared.items()],

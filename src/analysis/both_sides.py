@@ -42,7 +42,7 @@ def write(meetings: Sequence[Meeting], out: Path) -> Table:
         own = [one for one in meetings if one.learners == step]
         now = next(one for one in own if one.enemies == step).scores.mean()
         of_all = np.concatenate([one.scores for one in own]).mean()
-        rows.append([f"{step:,}", *(lines[side][step] for side in lines), f"{now:.2f}", f"{of_all:.2f}"])
+        rows.append([str(step), *(lines[side][step] for side in lines), f"{now:.2f}", f"{of_all:.2f}"])
     caption = (
         "Elo (Bradley-Terry, mean 1000, one draw added per pair) of both sides' policies at every checkpoint, with "
         "bootstrap 95% interval over games; every policy of the learners met every policy of the enemies, "

@@ -47,7 +47,7 @@ def league_table(games: Sequence[Sequence[int]]) -> tuple[Table, dict[int, Estim
     rows: list[list[Cell]] = []
     for step, rating in rated.items():
         results = np.array([row[2:] for row in met if row[0] == step] or [[0, 0, 0]]).sum(axis=0)
-        rows.append([f"{step:,}", rating, *(str(count) for count in results)])
+        rows.append([str(step), rating, *(str(count) for count in results)])
     caption = (
         "Elo (Bradley-Terry, mean 1000, one draw added per pair) of a run's policies, with bootstrap 95% interval over "
         "games. The learner counts, from one step to the next, as the policy of the first of the two; it explores, and "

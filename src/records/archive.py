@@ -82,7 +82,7 @@ def _extracted(path: Path, folder: Path) -> Path:
     except FileNotFoundError as error:
         raise RecordError(f"{expected}, which does not exist.") from error
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise RecordError(f"{expected} ({error}).") from error
+        raise RecordError(f"{expected} ({type(error).__name__}).") from error
     for run in folder.iterdir():
         lacking = [name for name in FILES if not (run / name).is_file()]
         if not run.name.isdigit() or lacking:

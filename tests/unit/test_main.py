@@ -281,6 +281,17 @@ def test_a_resumed_run_says_that_evaluations_come_at_other_steps(
     assert steps == [0, 20, 40, 60, 90, 100]
 
 
+def test_a_run_that_stands_at_its_end_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert small_runs.run(tmp_path, "iql", "bar", save_replay="always") == 0
+    for t_max, words in ((24, []), (20, ["t_max=20"])):
+        assert main.main(["--resume=1", "with", f"local_results_path={tmp_path}", *words]) == 2
+        said = capsys.readouterr().err
+        assert re.search(
+            rf"expected a t_max above 24, the step at which \S+ stands, got {t_max}\. Nothing is left", said
+        )
+    assert len(list((tmp_path / "sacred").glob("*/run.json"))) == 1
+
+
 def test_a_run_logs_what_is_left_at_its_end_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also one that ends before its first line was due, and one whose last line is due at its end."""
     for run_id, interval in enumerate((1000, 8, 24), start=1):

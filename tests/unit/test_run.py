@@ -297,7 +297,7 @@ def test_resuming_a_state_with_one_wrong_bit(
         assert f"expected {path.parent / checkpoint.RESUME} as it was saved, its SHA-256 digest is not" in message
         assert f"start a new run with checkpoint_path={path.parent}." in message
         flipped(path, bit)
-    assert main.main([f"--resume={path.parents[1]}", "with", f"local_results_path={tmp_path}"]) == 0
+    assert main.main([f"--resume={path.parents[1]}", "with", f"local_results_path={tmp_path}", "t_max=48"]) == 0
 
 
 def test_loading_networks_with_one_wrong_bit(
@@ -387,7 +387,7 @@ def test_resuming_with_another_configuration(
     config = json.loads((run_dir / "config.json").read_text())
     changed = {**config, "hidden_dims": [12], "local_results_path": str(tmp_path / "results")}
     (run_dir / "config.json").write_text(json.dumps(changed))
-    assert main.main([f"--resume={run_dir}"]) == FAILED
+    assert main.main([f"--resume={run_dir}", "with", "t_max=48"]) == FAILED
     assert (
         f"error: --resume: {run_dir}/checkpoints/resume.pt does not fit the run's config.json ("
         in capsys.readouterr().err

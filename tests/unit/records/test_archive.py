@@ -76,7 +76,7 @@ def archive(path: Path, **files: str) -> Path:
     [
         ({"notes__run": "{}"}, r"'notes' in it is no run \(config\.json, info\.json, metrics\.jsonl, run\.json\)"),
         ({"3__run": "{}"}, r"'3' in it is no run"),
-        ({"..__escaped": "x"}, r"outside"),
+        ({"..__escaped": "x"}, r"OutsideDestinationError"),
     ],
 )
 def test_what_is_no_archive_of_runs_is_refused(files: dict[str, str], why: str, tmp_path: Path) -> None:
@@ -86,7 +86,9 @@ def test_what_is_no_archive_of_runs_is_refused(files: dict[str, str], why: str, 
     assert [path.name for path in here.results_dir.iterdir()] == ["1"]
 
 
-@pytest.mark.parametrize(("content", "why"), [(None, "which does not exist"), (b"no archive", "could not be opened")])
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "which does not exist"), (b"no archive", r"got \S+x\.tar\.xz \(ReadError\)\.$")]
+)
 def test_a_file_that_is_no_archive_is_refused(content: bytes | None, why: str, tmp_path: Path) -> None:
     path = tmp_path / "x.tar.xz"
     if content is not None:
@@ -117,5 +119,7 @@ def test_a_table_of_published_records(tmp_path: Path, capsys: pytest.CaptureFixt
         assert runs.main(["show", run_id, "--results", folder]) == 0
         shown.append([line for line in capsys.readouterr().out.splitlines() if "return" in line])
     assert shown[0] == shown[1] != []
+    assert runs.main(["pack", file, "--mongo-url", "mongodb://127.0.0.1:1/x"]) == BAD_INPUT
+    assert "expected runs recorded as files" in capsys.readouterr().err
     assert runs.main(["unpack", str(tmp_path / "none.tar.xz"), "--results", mine]) == BAD_INPUT
     assert "which does not exist" in capsys.readouterr().err
