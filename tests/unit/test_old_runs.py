@@ -71,7 +71,7 @@ def test_what_cannot_be_loaded_says_which_version_made_it(
     state = checkpoint.load(resume, CPU)
     for learner in ({}, {**state["learner"], "optimiser": {"state": {}, "param_groups": []}}):
         torch.save({**state, "learner": learner}, resume)
-        assert main.main([f"--resume={run_dir}", "with", f"local_results_path={tmp_path}"]) == FAILED
+        assert main.main([f"--resume={run_dir}", "with", "t_max=440", f"local_results_path={tmp_path}"]) == FAILED
         assert f"made by version before 0.2.0, this is {VERSION}" in capsys.readouterr().err
 
     config = read_json(run_dir / "config.json")

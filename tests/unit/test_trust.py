@@ -120,7 +120,7 @@ def test_what_a_person_names_or_trusts_is_imported(tmp_path: Path, foreign: str)
     run_dir = recorded(tmp_path, selector=name)
     assert ran(tmp_path, foreign)
     resume, play = [f"--resume={run_dir}"], ["--run", str(run_dir), "--episodes=1"]
-    there = ["with", f"local_results_path={tmp_path}"]
+    there = ["with", f"local_results_path={tmp_path}", "t_max=100"]
     for trust, code in (([], 2), (["--trust=another:Own"], 2), ([f"--trust=another:Own,{name}"], 0), (["--trust"], 0)):
         assert main.main([*resume, *trust, *there]) == code
         assert ran(tmp_path, foreign) == (code == 0)
