@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import build
+from config.schema import Config
 from records import checkpoint
 from records.files import read_json
 from records.index import RunIndex, task_key
@@ -45,6 +46,7 @@ class Resumed:
 
     folder: Path
     started: str | None  # start_time of its record
+    t_env: int
     state: dict[str, Any]  # of `Trainer.state_dict`
 
     @classmethod
@@ -60,14 +62,15 @@ class Resumed:
             )
         record, planned = read_json(folder / "run.json"), read_json(folder / "config.json").get("t_max")
         counters = state.get("counters")
-        t_env = counters.get("t_env") if isinstance(counters, dict) else None
+        step = counters.get("t_env") if isinstance(counters, dict) else None
+        t_env = step if isinstance(step, int) else 0  # what is broken in a state is told later
         ended = record.get("status") == "COMPLETED" or t_max != planned  # else its last evaluation may be left
-        if ended and isinstance(t_env, int) and t_env >= t_max:
+        if ended and t_env >= t_max:
             raise checkpoint.CheckpointError(
                 f"--resume: expected a t_max above {t_env:,}, the step at which {folder} stands, got {t_max:,}. "
                 f"Nothing is left to train until there; go on with: src/main.py --resume={folder} with t_max=STEPS"
             )
-        return cls(folder, record.get("start_time"), state)
+        return cls(folder, record.get("start_time"), t_env, state)
 
 
 def recorders(request: Request) -> tuple[FileObserver, list[MongoCopy | Tracking]]:
@@ -170,17 +173,28 @@ def announced(request: Request, system: build.System) -> list[str]:
 def preview(arguments: argparse.Namespace) -> None:
     """Say what would be run, and write nothing. Raises InputError for what cannot be."""
     request = Request.read(arguments)
-    config = request.config
-    system = build.build(config, request.resume_from is not None)
+    config, source = request.config, request.resume_from
+    results = Path(config.local_results_path) / "sacred"
+    check_writable(results)
+    system = build.build(config, source is not None)
     try:
+        resumed = None if source is None else Resumed.read(source, 1, config.t_max)
         for line in (*announced(request, system), *headlines(system)):
             say(line)
     finally:
         system.close()
-    results = Path(config.local_results_path) / "sacred"
+    say(f"nothing was started or written; it would be {_planned(config, resumed, results)}, recorded in {results}")
+
+
+def _planned(config: Config, resumed: Resumed | None, results: Path) -> str:
+    """What a run of ``config`` would play, and how long runs like it took that are recorded in ``results``."""
+    if config.evaluate:
+        return f"{config.test_nepisode:,} episodes, without training"
+    left = config.t_max - (resumed.t_env if resumed else 0)
     seconds = RunIndex(FileStore(results)).seconds_per_step().get(task_key(config.to_dict()))
-    cost = "no recorded run tells how long that takes" if seconds is None else f"about {clock(seconds * config.t_max)}"
-    say(f"nothing was started or written; it would be {config.t_max:,} steps ({cost}), recorded in {results}")
+    cost = "no recorded run tells how long that takes" if seconds is None else f"about {clock(seconds * left)}"
+    whence = f" from step {resumed.t_env:,} of run {resumed.folder.name} on" if resumed else ""
+    return f"{left:,} steps{whence} ({cost})"
 
 
 def started(system: build.System, record: Record, resumed: Resumed | None, stop: StopRequest) -> Trainer:

@@ -81,6 +81,8 @@ def _of_enemies(config: Config, stack: Sequence[Layer]) -> list[Layer]:
 
 
 def print_config(arguments: argparse.Namespace) -> None:
-    """Print the configuration that would be run. Raises InputError for what cannot be."""
+    """Print the configuration that would be run, notes as YAML's comments. Raises InputError for what cannot be."""
     request = Request.read(arguments)
+    for note in request.notes:
+        print(f"# {note}")
     print(printed(request.config, request.layers))

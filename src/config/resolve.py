@@ -275,7 +275,7 @@ def config_from_dict(
     key is missing.
     """
     own = framework_keys()
-    values = merge(without(values.get("env", "")), values)
+    values = merge(without(values.get("env", ""), values.get("learner", "")), values)
     for key in (*own, "env_args", "test_env_args", "opponent_args"):
         if key not in values:
             raise ConfigError(f"recorded configuration: the key '{key}' has no value ({made_by(record)}).")

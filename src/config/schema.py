@@ -79,7 +79,7 @@ class Config:
 
 RECORDING = ("local_results_path", "tensorboard", "tracker")  # keys that say where a run is recorded, not what it is
 # Keys on which nothing that plays or learns depends: where a run is recorded, how often and how much of it.
-BOOKKEEPING = (*RECORDING, "log_interval", "save_model", "save_model_interval", "keep_checkpoints")
+BOOKKEEPING = (*RECORDING, "log_interval", "save_model", "save_model_interval", "save_replay", "keep_checkpoints")
 NESTED = ("env_args", "test_env_args", "opponent_args", "args")
 
 

@@ -12,26 +12,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from policies.base import CURE, PolicyError, Values
+from policies.zoo import CARD, POLICY, find, is_name
 from utils.cli import require
+from utils.paths import default_zoo
 
 if TYPE_CHECKING:
     from config.trust import Trust
 
 
 def load_policy(path: str | Path, trust: Trust | None = None) -> Policy:
-    """Load what ``src/runs.py export`` wrote; its card lies beside it.
+    """Load what ``src/runs.py export`` wrote, whose card lies beside it, or a policy of the zoo, also by its name.
 
-    ``trust``: what a safetensors file, which holds no code, may import (`config.trust`); by default nothing but this
-    project. Raises PolicyError for a file that is missing, changed or none, InputError for a missing package.
+    ``trust``: what a safetensors file or one of the zoo, which hold no code, may import (`config.trust`); by default
+    nothing but this project. Raises PolicyError for a file that is missing, changed or none, and for a name that the
+    zoo has not, InputError for a missing package.
     """
-    path = Path(path)
-    card_path = path.with_name(f"{path.name}.json")
+    given, path = str(path), Path(path)
+    if is_name(given, default_zoo()):
+        path = find(given, default_zoo()).policy()
+    of_zoo = path.name == POLICY
+    card_path = path.with_name(CARD if of_zoo else f"{path.name}.json")
     for needed in (path, card_path):
         if not needed.exists():
-            raise PolicyError(f"policy: expected the file {needed}, it does not exist. Keep policy and card together.")
+            hint = f" A run's own {POLICY} has none: src/runs.py export, or src/zoo.py add, gives one." * of_zoo
+            raise PolicyError(
+                f"policy: expected the file {needed}, it does not exist. Keep policy and card together.{hint}"
+            )
     try:
         card = json.loads(card_path.read_text())
-        read, digest = READERS[card["format"]], card["sha256"]
+        read, digest = READERS[POLICY if of_zoo else card["format"]], card["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise PolicyError(f"policy: {card_path} is no card of a policy ({error}). Export it again.") from error
     if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
@@ -159,8 +168,21 @@ def read_safetensors(path: Path, trust: Trust | None) -> Values:
     return values_of(rebuilt(path, NOTHING if trust is None else trust))
 
 
+def read_of_zoo(path: Path, trust: Trust | None) -> Values:
+    """Return what the network of a run's policy computes, as the zoo holds it. Raises CheckpointError."""
+    import torch
+
+    from build import read_policy
+    from config.trust import NOTHING
+    from policies.network import ActingNetwork, values_of
+
+    _, mac = read_policy(path, torch.device("cpu"), NOTHING if trust is None else trust)
+    return values_of(ActingNetwork(mac).eval())
+
+
 READERS: dict[str, Callable[[Path, Trust | None], Values]] = {
     "onnx": read_onnx,
     "torchscript": read_torchscript,
     "safetensors": read_safetensors,
+    POLICY: read_of_zoo,
 }

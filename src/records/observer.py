@@ -25,6 +25,7 @@ from records.store import utc_now
 from utils.atomic import TEMPORARY, AppendFile, write_atomic
 from utils.lock import Lock, is_held
 from utils.outage import Outage
+from utils.paths import existing
 from utils.sacred import RunObserver
 from utils.version import VERSION
 
@@ -68,14 +69,13 @@ def create_run_folder(results_dir: Path, first_id: int = 1, claim: Callable[[int
 
 
 def check_writable(results_dir: Path) -> None:
-    """Make ``results_dir`` and raise RecordError when no run could be created in it."""
+    """Raise RecordError when no run could be created in ``results_dir``, which need not exist yet."""
     try:
-        results_dir.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=results_dir).close()
+        tempfile.TemporaryFile(dir=existing(results_dir)).close()
     except OSError as error:
         raise RecordError(
             f"results folder: cannot write in {results_dir} ({error.strerror}). "
-            "Correct local_results_path, or make the folder writable."
+            "Correct --results (the key local_results_path), or make the folder writable."
         ) from error
 
 

@@ -17,5 +17,10 @@ def default_zoo() -> Path:
     return _in_project("zoo")
 
 
+def existing(path: Path) -> Path:
+    """Return ``path`` or the nearest folder above it that exists."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
 def _in_project(name: str) -> Path:
     return Path(name) if Path.cwd() == ROOT else ROOT / name

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from tests.support import small_runs
 from tests.support.guard import Guard
 from tests.support.paths import SRC
@@ -154,6 +155,35 @@ def test_a_dry_run_builds_everything_and_writes_nothing(tmp_path: Path, capsys: 
     assert "run 1 is complete, nothing is left to resume. --resume: expected" in refusal
     assert "needs save_replay=always from its start to be trained further" in refusal
     assert len(list((tmp_path / "sacred").glob("*/run.json"))) == 1
+
+
+def test_a_dry_run_tells_what_is_left_of_a_resumed_run_and_of_an_evaluation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = small_runs.command(tmp_path, "iql", "bar")
+    assert main.main([*words, "save_replay=always"]) == 0
+    capsys.readouterr()
+    assert main.main(["--resume=1", "--dry-run", f"--results={tmp_path}", "with", "t_max=100"]) == 0
+    assert "it would be 76 steps from step 24 of run 1 on (about 0:00:0" in capsys.readouterr().out
+    evaluated = ["evaluate=true", f"checkpoint_path={tmp_path}/sacred/1/checkpoints"]
+    assert main.main(["--dry-run", *words, *evaluated]) == 0
+    assert "it would be 2 episodes, without training, recorded in" in capsys.readouterr().out
+
+
+def test_a_dry_run_refuses_a_place_where_nothing_can_be_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert main.main(["--dry-run", *small_runs.command(file, "iql", "bar")]) == 2
+    assert f"cannot write in {file}/sacred (Not a directory). Correct --results" in capsys.readouterr().err
+
+
+def test_print_config_notes_what_is_never_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["print_config", "--config=iql", "--env-config=bar", "with", "n_groups=3"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("# note: command line sets n_groups, which iql never reads.\n")
+    assert "n_groups" not in yaml.safe_load(said)
 
 
 def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

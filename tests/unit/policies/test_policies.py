@@ -20,6 +20,7 @@ from tests.support.small_runs import run
 
 import build
 import runs
+import zoo
 from components.batch import Step, decode_obs
 from config.trust import NOTHING
 from controllers.basic_controller import BasicMAC
@@ -156,6 +157,21 @@ def test_masks_and_first_rows_count(battle: Path) -> None:
         policy.act(obs[:1])
     with pytest.raises(PolicyError, match=r"expected observations \(E, N, 7, 7, 5\), got \(2, 4, 7, 7\)"):
         policy.act(obs[..., 0])
+
+
+def test_a_policy_of_the_zoo_is_loaded_by_file_and_by_name(
+    tmp_path: Path, battle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert zoo.main(["add", "1", "--results", str(battle), "--zoo", str(tmp_path)]) == 0
+    (path,) = tmp_path.rglob(checkpoint.POLICY)
+    assert differences(battle, path, 2_000) == 0
+    monkeypatch.setattr("policies.play.default_zoo", lambda: tmp_path)
+    name = str(path.parent.relative_to(tmp_path))
+    assert load_policy(name).card == load_policy(f"zoo:{name}").card == load_policy(path).card
+    with pytest.raises(PolicyError, match=f"expected the name of a policy in .* Did you mean '{name}'"):
+        load_policy(f"zoo:{name[:-1]}")
+    with pytest.raises(PolicyError, match=r"A run's own policy\.pt has none: src/runs\.py export"):
+        load_policy(checkpoint.named_folder(battle / "sacred/1", "newest") / checkpoint.POLICY)
 
 
 def test_what_was_changed_or_lost_is_refused(battle: Path, tmp_path: Path) -> None:
