@@ -20,7 +20,7 @@ from assembly.checks import (
     picture_cure,
     picture_note,
 )
-from assembly.parts import REGISTRIES, device_of, make_env, make_learner, make_mac, make_regime, row_spec
+from assembly.parts import REGISTRIES, device_of, make_env, make_learner, make_mac, make_regime, make_test_env, row_spec
 from assembly.saved import (
     ENEMIES,
     called,
@@ -174,7 +174,7 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
     if config.use_cuda:
         processes.use_gpu()
     env = make_env(config, config.batch_size_run, test=False)
-    test_env = make_env(config, min(config.batch_size_run, config.test_nepisode), test=True)
+    test_env = make_test_env(config)
     check_same_game(env.info, test_env.info, "test_env_args")
 
     side = make_side(config, env, processes)

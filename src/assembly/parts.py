@@ -21,10 +21,13 @@ from config.schemas import Schema
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
 from envs.opponents import TwoSidedEnv
+from envs.torch_env import TorchEnv
 from learners.base import Learner, Setting
 from learners.regimes import Regime
 from utils import seeding
 from utils.processes import ALONE, Processes
+
+AT_ONCE, PER_AGENT = 2**22, 256  # numbers that an evaluation's step may hold (16 MiB), at least so many of an agent
 
 
 def device_of(config: Config) -> torch.device:
@@ -45,6 +48,21 @@ def make_env(config: Config, n_envs: int, test: bool) -> Env:
         if name != shipped.get(key):
             config.trust.require(f"env_args.{key}", name)
     return make(env_class, values, {"n_envs": n_envs, "device": device_of(config)})
+
+
+def make_test_env(config: Config) -> Env:
+    """The evaluation environments of training, without their opponent; raises as `make_env`.
+
+    As many as in training, which is what engines bear. Where games are rows of tensors, a step of all costs hardly more
+    than one of a few: there all episodes are played at once, unless their observations are large.
+    """
+    n_episodes = config.test_nepisode
+    env = make_env(config, min(config.batch_size_run, n_episodes), test=True)
+    n_envs = min(n_episodes, AT_ONCE // (env.info.n_agents * max(PER_AGENT, math.prod(env.info.obs_shape))))
+    if not isinstance(env, TorchEnv) or n_envs <= env.n_envs:
+        return env
+    env.close()
+    return make_env(config, n_envs, test=True)
 
 
 def make_mac(config: Config, info: EnvInfo) -> BasicMAC:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,21 @@ def test_a_replay_too_large_for_pictures_names_the_cure(tmp_path: Path, monkeypa
     for agent, cure in (("mlp", r"env=pettingzoo\), and read them with agent=conv\."), ("conv", r"env=pettingzoo\)\.")):
         with pytest.raises(ReplayError, match=rf"does not fit.*Make pictures smaller, .*downscale=7 where {cure}$"):
             build.build(make_config(layers("iql", str(gallery), [f"agent={agent}"]), build.REGISTRIES)[0])
+
+
+@pytest.mark.parametrize(
+    ("environment", "env_args", "at_once"),
+    [
+        ("bar", {"n_agents": 6, "capacity": 3}, 5),
+        ("bar", {"n_agents": 8192, "capacity": 3}, 2),
+        ("battle", {"n_agents": 6, "n_enemies": 6, "map_size": 16}, 2),
+    ],
+    ids=["all", "too large", "engines"],
+)
+def test_evaluations_play_all_episodes_at_once_where_that_costs_nothing(
+    environment: str, env_args: dict[str, Any], at_once: int
+) -> None:
+    rollouts = {"batch_size_run": 2, "test_nepisode": 5, "n_groups": 2}
+    with contextlib.closing(build.build(config_for("hmf", environment, env_args=env_args, **rollouts))) as system:
+        assert system.test_runner.env.n_envs == at_once
+        assert system.runner.env.n_envs == 2
