@@ -50,7 +50,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--sides", metavar="RUN", help="rate learners and enemies of a run that was trained with opponent=learner"
     )
     parser.add_argument("--episodes", type=count, default=16, help="on either side (default: %(default)s)")
-    parser.add_argument("--step", default="newest", help="which checkpoint of runs: nearest to a step, best or newest")
+    parser.add_argument(
+        "--step", help="which checkpoint of runs that are named: nearest to a step, best or newest (default)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--zoo", type=Path, default=default_zoo(), metavar="DIR", help="default: %(default)s")
@@ -59,6 +61,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if [bool(arguments.players or arguments.outside), bool(arguments.league), bool(arguments.sides)].count(True) != 1:
         parser.error("expected either players, --league RUN or --sides RUN")
+    if arguments.step and not arguments.players:
+        parser.error("--step: expected runs to which it belongs; --league and --sides rate all checkpoints of theirs")
     for given in arguments.outside:
         if len(given) > 2:
             parser.error(f"--outside: expected a file and at most one adapter, got {' '.join(given)}")
@@ -74,13 +78,17 @@ def crossplay(argv: Sequence[str]) -> None:
     if arguments.sides:
         both_sides(arguments)
         return
-    from analysis.crossplay import write
+    from policies.zoo import policy_file
+
+    files = {
+        name: policy_file(name, arguments.zoo, arguments.results, arguments.step or "newest")
+        for name in arguments.players
+    }
+    from analysis.crossplay import write  # these take seconds
     from analysis.figures import make_folder
     from experiments.crossplay import load_outside, load_player, play
 
-    names = dict.fromkeys(arguments.players)
-    step, results, zoo = arguments.step, arguments.results, arguments.zoo
-    players = [load_player(name, step, results, zoo, arguments.trust) for name in names]
+    players = [load_player(name, path, arguments.trust) for name, path in files.items()]
     players += [load_outside(Path(file), *adapter) for file, *adapter in dict.fromkeys(map(tuple, arguments.outside))]
     make_folder(arguments.out)  # before anything is played
     found = []
@@ -92,22 +100,25 @@ def crossplay(argv: Sequence[str]) -> None:
 
 def league(run: str, results: Path, out: Path) -> None:
     """Print and write the ratings of the run's policies. Raises InputError for a run without a league."""
-    from analysis.league import write
     from records.checkpoint import find_run
     from records.files import read_json
 
-    table = write(read_json(find_run(run, results) / "info.json").get("league", []), out)
+    info = read_json(find_run(run, results) / "info.json")
+    from analysis.league import write  # this takes seconds
+
+    table = write(info.get("league", []), out)
     print(f"\n{table.markdown()}\nwritten: {out}")
 
 
 def both_sides(arguments: argparse.Namespace) -> None:
     """Play, print and write the ratings of a run's learners and enemies. Raises InputError for what has no such."""
-    from analysis.both_sides import Meeting, write
-    from analysis.figures import make_folder
-    from experiments.both_sides import meet
     from records.checkpoint import find_run
 
     run_dir = find_run(arguments.sides, arguments.results)
+    from analysis.both_sides import Meeting, write  # these take seconds
+    from analysis.figures import make_folder
+    from experiments.both_sides import meet
+
     found: list[Meeting] = []
     for meeting in meet(run_dir, arguments.episodes, arguments.seed, arguments.trust):
         if not found:

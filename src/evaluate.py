@@ -38,10 +38,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def evaluate(argv: list[str]) -> None:
     """Write the video, print and save statistics. Raises InputError for what cannot be played."""
     arguments = parse(argv)
-    from experiments.evaluation import Evaluation
     from records.checkpoint import find_run
 
     run_dir = find_run(arguments.run, arguments.results)
+    from experiments.evaluation import Evaluation  # this takes seconds
+
     chosen = Evaluation.of_run(
         run_dir, arguments.step, arguments.overrides, arguments.episodes, arguments.seed, arguments.trust
     )

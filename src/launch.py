@@ -30,6 +30,7 @@ from utils.processes import Processes, ProcessLost
 from utils.progress import clock
 from utils.sacred import SETTINGS, Experiment, Run, RunObserver
 from utils.signals import Stopped, StopRequest
+from utils.words import amount
 
 SETTINGS.CAPTURE_MODE = "sys"  # "fd" loses the end of the output
 SETTINGS.CONFIG.READ_ONLY_CONFIG = True
@@ -157,9 +158,9 @@ def headlines(system: build.System) -> list[str]:
 
 def _population(side: Side, run: str = "") -> str:
     info = side.mac.info
-    agents = f"{info.n_agents} agent{'s' if info.n_agents > 1 else ''}"
     count = sum(parameter.numel() for parameter in side.learner.parameters)
-    return f"{agents}, {info.n_actions} actions, observations {tuple(info.obs_shape)}, {run}{count:,} parameters"
+    played = f"{amount(info.n_agents, 'agent')}, {info.n_actions} actions, observations {tuple(info.obs_shape)}"
+    return f"{played}, {run}{count:,} parameters"
 
 
 def announced(request: Request, system: build.System) -> list[str]:

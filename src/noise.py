@@ -39,14 +39,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def noise(argv: Sequence[str]) -> None:
     """Measure everything, print and write the table. Raises InputError for what cannot be played."""
     arguments = parse(argv)
-    from analysis.comparison import noise_table
-    from analysis.figures import make_folder
-    from experiments.noise import measured
     from experiments.plan import completed_runs
     from records.store import FileStore
 
     store = FileStore(arguments.results / "sacred")
     records, names = completed_runs(store, arguments.filters, arguments.experiment, arguments.results)
+    from analysis.comparison import noise_table  # these take seconds
+    from analysis.figures import make_folder
+    from experiments.noise import measured
+
     make_folder(arguments.out)  # before anything is played
     found = measured(store, records, names, arguments.step, arguments.batches, arguments.trust)
     table = noise_table(found, arguments.batches)

@@ -65,16 +65,19 @@ def _level(text: str) -> str:
 def report(argv: Sequence[str]) -> None:
     """Write the report and print its tables. Raises RecordError or ConfigError with one clear message."""
     arguments = parse(argv)
-    from records.mongo import MongoStore
-    from records.store import FileStore, completed
+    from experiments.plan import belonging
+    from records.store import FileStore, RunStore, completed
 
     url, reference = arguments.mongo_url, arguments.reference
-    store = MongoStore.at(url) if url else FileStore(arguments.results / "sacred")
-    found = completed(store, arguments.filters)  # before what takes seconds to import
-    from analysis import report as reports
-    from experiments.plan import belonging
+    store: RunStore = FileStore(arguments.results / "sacred")
+    if url:
+        from records.mongo import MongoStore
 
+        store = MongoStore.at(url)
+    found = completed(store, arguments.filters)
     records, names = belonging(found, bool(arguments.filters), arguments.experiment, arguments.results)
+    from analysis import report as reports  # this takes seconds
+
     tables, left_out = reports.write(
         store,
         records,

@@ -25,7 +25,7 @@ from records.tracker import TRACKERS
 from records.tracker import track as copy_to_tracker
 from utils.cli import add_command, command_parser, count, exit_code
 from utils.paths import default_results
-from utils.words import columns_within, table
+from utils.words import amount, columns_within, table
 
 if TYPE_CHECKING:
     from records.mongo import MongoStore
@@ -261,8 +261,9 @@ def pack(arguments: argparse.Namespace) -> None:
 
     store = existing_files(arguments)
     records, _ = completed_runs(store, arguments.filters, arguments.experiment, arguments.results)
+    verb = "replaced" if arguments.file.exists() else "written"
     ids = write(store, [record.id for record in records], arguments.file)
-    print(f"written: {arguments.file}, {len(ids)} runs")
+    print(f"{verb}: {arguments.file}, {amount(len(ids), 'run')}")
 
 
 def unpack(arguments: argparse.Namespace) -> None:
@@ -273,8 +274,8 @@ def unpack(arguments: argparse.Namespace) -> None:
     for archive in arguments.archives:
         placed = read(archive, store)
         new = sorted(run_id for run_id, is_new in placed.values() if is_new)
-        ids = f" as runs {new[0]} to {new[-1]}" if new else ""
-        print(f"{archive}: {len(new)} runs taken in{ids}, {len(placed) - len(new)} were there already")
+        ids = f" ({new[0]} to {new[-1]})" if new else ""
+        print(f"{archive}: {amount(len(new), 'run')} taken in{ids}, {len(placed) - len(new)} there already")
 
 
 def rm(arguments: argparse.Namespace) -> None:

@@ -34,11 +34,8 @@ def search(argv: Sequence[str]) -> None:
     """Every trial, then the best ones. Raises ConfigError with one clear message."""
     arguments = parse(argv)
     require("optuna", "./install_dependencies.sh")
-    import optuna
+    from experiments.space import load_space
 
-    from experiments.search import Search, load_space
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = arguments.results / "sweeps" / Path(arguments.space).stem
     space = load_space(arguments.space)
     if arguments.compare and not space.final.get("seeds"):
@@ -46,6 +43,11 @@ def search(argv: Sequence[str]) -> None:
     for option, path in (("--compare", arguments.compare), ("--table", arguments.table)):
         if path and not path.parent.is_dir():
             raise InputError(f"{option}: expected an existing folder, got {path.parent}. Make it first.")
+    import optuna
+
+    from experiments.search import Search
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     studies = Search(space, arguments.space, arguments.results, folder)
     studies.execute(arguments.trials, arguments.workers)
     print(studies.best())

@@ -41,14 +41,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def transfer(argv: Sequence[str]) -> None:
     """Play everything, print and write the table. Raises InputError for what cannot be played."""
     arguments = parse(argv)
-    from analysis.comparison import transfer_table
-    from analysis.figures import make_folder
     from experiments.plan import completed_runs
-    from experiments.transfer import play, settings
     from records.store import FileStore
 
     store = FileStore(arguments.results / "sacred")
     records, names = completed_runs(store, arguments.filters, arguments.experiment, arguments.results)
+    from analysis.comparison import transfer_table  # these take seconds
+    from analysis.figures import make_folder
+    from experiments.transfer import play, settings
+
     chosen = settings(arguments.at, records)
     make_folder(arguments.out)  # before anything is played
     found = play(store, records, names, chosen, arguments.episodes, arguments.seed, arguments.trust)

@@ -86,10 +86,11 @@ def ls(arguments: argparse.Namespace) -> None:
 
 def play(arguments: argparse.Namespace) -> None:
     """play one greedily in its evaluation environments, as evaluate.py does"""
-    from experiments.evaluation import Evaluation
     from policies.zoo import find
 
     entry = find(arguments.name, arguments.zoo)
+    from experiments.evaluation import Evaluation  # this takes seconds
+
     results = arguments.results / "tmp/zoo" / entry.folder.parent.name
     chosen = Evaluation.of_policy(
         entry.policy().parent, results, arguments.overrides, arguments.episodes, arguments.seed, arguments.trust
@@ -125,12 +126,13 @@ def add(arguments: argparse.Namespace) -> None:
 
 def film(arguments: argparse.Namespace) -> None:
     """write a greedy episode of policies as the films of their cards"""
-    from experiments.evaluation import Evaluation
-    from experiments.video import film as write
-    from policies.keep import refresh
     from policies.zoo import entries, find
 
     chosen = [find(name, arguments.zoo) for name in arguments.names]
+    from experiments.evaluation import Evaluation  # these take seconds
+    from experiments.video import film as write
+    from policies.keep import refresh
+
     for entry in chosen or [entry for entry in entries(arguments.zoo) if not entry.film.exists()]:
         try:
             playing = Evaluation.of_policy(
@@ -148,10 +150,12 @@ def film(arguments: argparse.Namespace) -> None:
 
 def rm(arguments: argparse.Namespace) -> None:
     """remove policies"""
-    from policies.keep import refresh, remove
     from policies.zoo import find
 
-    for entry in [find(name, arguments.zoo) for name in arguments.names]:
+    chosen = [find(name, arguments.zoo) for name in arguments.names]
+    from policies.keep import refresh, remove  # this takes seconds
+
+    for entry in chosen:
         remove(entry)
     refresh(arguments.zoo)
 

@@ -23,7 +23,6 @@ from controllers.basic_controller import BasicMAC
 from controllers.outside import PlainNetwork, outside_controller
 from controllers.policy import MACPolicy
 from envs.battle.env import BattleEnv
-from policies import zoo
 from records import checkpoint
 from runners.vector_runner import VectorRunner
 from utils import seeding
@@ -68,14 +67,8 @@ class Player:
         return self.role[:2] == side[:2] and self.mac.agent.n_agents in (None, side.n_agents)
 
 
-def load_player(given: str, step: str, results: Path, zoo_dir: Path, trust: Trust) -> Player:
-    """A policy from a policy file, from the zoo in ``zoo_dir`` or from a run (id or folder). Raises InputError."""
-    if Path(given).suffix == ".pt":
-        path = Path(given)
-    elif zoo.is_name(given, zoo_dir):
-        path = zoo.find(given, zoo_dir).policy()
-    else:
-        path = checkpoint.named_folder(checkpoint.find_run(given, results), step) / checkpoint.POLICY
+def load_player(given: str, path: Path, trust: Trust) -> Player:
+    """The policy in a file, which a person calls ``given``. Raises InputError."""
     state, mac = build.read_policy(path, CPU, trust)
     config = replace(config_from_dict(state["config"], state, trust), use_cuda=False)
     return Player(f"{config.name}:{given}", mac, config)

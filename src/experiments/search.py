@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -15,10 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 import build
 from analysis.collect import score
 from analysis.tables import Cell, Table
-from config.loader import named_layer
-from config.schema import ConfigError, from_values
+from config.schema import ConfigError
 from experiments.evaluation import statistics
 from experiments.plan import PlannedRun, plan_run
+from experiments.space import Space
 from experiments.sweep import Sweep
 from experiments.workers import LocalWorkers
 from records.index import RunIndex
@@ -29,21 +28,6 @@ from utils.words import from_yaml, nearest, to_yaml, word
 
 ENDED = (TrialState.COMPLETE, TrialState.FAIL)
 RANGE_KEYS = {"low", "high", "log", "step"}
-
-
-@dataclass(frozen=True)
-class Space:
-    """A search: every algorithm gets its own study over the keys of ``space`` that it reads, and its ``own``."""
-
-    algorithms: list[str]
-    environment: str
-    seeds: list[int]  # a trial runs all of them, its value is their mean
-    metric: str  # statistic of episodes, such as test_return_mean; higher is better
-    space: Mapping[str, Any]  # key -> list of values, or {low, high} with log: true or step
-    score: Literal["final", "tail"] = "final"  # what counts: the last value, or the mean of the last five
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # algorithm -> keys that it alone searches too
-    final: Mapping[str, Any] = field(default_factory=dict)  # seeds and overrides of the comparison of the best trials
 
 
 def distribution(key: str, given: Any, where: str) -> BaseDistribution:
@@ -241,17 +225,3 @@ class Search:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def load_space(path: str) -> Space:
-    """A checked space file. Raises ConfigError."""
-    layer = named_layer("searches", path)
-    space = from_values(Space, layer.values, layer.where)
-    if not (space.algorithms and space.seeds and space.space):
-        raise ConfigError(f"{layer.where}: algorithms, seeds and space must not be empty.")
-    if unknown := space.final.keys() - {"seeds", "overrides"}:
-        raise ConfigError(f"{layer.where}: final: expected seeds and overrides, got {', '.join(sorted(unknown))}.")
-    for name, values in (("space", space.space), ("overrides", space.overrides)):
-        if "seed" in values:
-            raise ConfigError(f"{layer.where}: {name}.seed: the seeds of a trial are those of 'seeds'. Remove it.")
-    return space

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.base import PolicyError
+from records.checkpoint import find_run, named_folder
 from records.files import read_json
 from utils.words import nearest
 
@@ -86,3 +87,15 @@ def find(given: str, zoo: Path) -> Entry:
             f"zoo: expected the name of a policy in '{zoo}', got '{name}'.{nearest(name, known)} List them: src/zoo.py"
         )
     return known[name]
+
+
+def policy_file(given: str, zoo: Path, results: Path, step: str) -> Path:
+    """Find what a person calls ``given``: a policy file, one of the zoo, or a run (id or folder) at ``step``.
+
+    Raises InputError for what is not there.
+    """
+    if Path(given).suffix == ".pt":
+        return Path(given)
+    if is_name(given, zoo):
+        return find(given, zoo).policy()
+    return named_folder(find_run(given, results), step) / POLICY

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from records.files import RecordError, dumps, read_json
-from records.observer import create_run_folder
+from records.ids import create_run_folder
 from records.store import FileStore, RunRecord
 from utils.atomic import replacing, write_atomic
 

@@ -67,6 +67,11 @@ def word(key: str, value: Any) -> str:
     return f"{key}={to_yaml(value)}"
 
 
+def amount(number: int, noun: str) -> str:
+    """Write ``1 run``, ``2 runs``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def table(rows: Sequence[Sequence[Any]]) -> str:
     """Align rows of cells in columns, as text; the first row is the head."""
     texts, widths = _texts(rows)

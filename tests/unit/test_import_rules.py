@@ -156,6 +156,34 @@ def test_what_is_only_shown_waits_for_no_heavy_package(call: str) -> None:
     assert not {"torch", "scipy", "numba", "matplotlib", "sacred", "pymongo"} & packages[1]
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "crossplay, 99",
+        "crossplay, --sides=99",
+        "crossplay, --league=99",
+        "evaluate, --run=99",
+        "exploit, 99",
+        "noise, name=hmf",
+        "report, --experiment=nosuch",
+        "search, nosuch, --trials=1",
+        "transfer, name=hmf, --at=battle",
+        "zoo, play, nosuch",
+        "zoo, film, nosuch",
+        "zoo, rm, nosuch",
+    ],
+)
+def test_what_is_not_there_is_told_before_anything_heavy_is_imported(call: str, tmp_path: Path) -> None:
+    name, *words = call.split(", ")
+    program = f"import {name}\nassert {name}.main({[*words, *place(name, tmp_path)]!r}) == 2"
+    assert not {"torch", "matplotlib", "sacred", "pymongo"} & packages_after(program)
+
+
+def place(name: str, folder: Path) -> list[str]:
+    """Where the command ``name`` finds nothing."""
+    return [f"--zoo={folder}"] if name == "zoo" else [f"--results={folder}"]
+
+
 def test_a_battle_run_imports_no_package_of_other_tasks(tmp_path: Path) -> None:
     small = "n_agents=4 n_enemies=4 map_size=16 episode_limit=4 opponent=random"
     words = ["t_max=1", "batch_size_run=2", "test_nepisode=2", "buffer_size=100", f"local_results_path={tmp_path}"]

@@ -143,7 +143,7 @@ def test_elo_leaves_out_games_against_oneself_and_ranks_the_rest() -> None:
 
 def test_crossplay_writes_matrix_and_ratings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [policy_file(config(name, "battle_symmetric"), tmp_path / f"{name}.pt") for name in ("iql", "hmf")]
-    assert load_player(files[0], "newest", tmp_path, tmp_path, NOTHING).label == f"iql:{files[0]}"
+    assert load_player(files[0], Path(files[0]), NOTHING).label == f"iql:{files[0]}"
     assert main([*files, "--episodes=2", f"--out={tmp_path / 'out'}"]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("crossplay.csv", "crossplay.png"),

@@ -19,7 +19,8 @@ from config.loader import available
 from config.schema import ConfigError
 from experiments import search as searches
 from experiments.plan import PlannedRun, load_experiment, plan
-from experiments.search import Search, distribution, load_space
+from experiments.search import Search, distribution
+from experiments.space import load_space
 from experiments.sweep import Job
 from records.index import RunIndex
 from records.store import FileStore
@@ -305,7 +306,7 @@ def test_search_runs_real_trials(tmp_path: Path) -> None:
 def test_a_trial_that_another_process_runs_is_left_open(
     tmp_path: Path, sweep: type[RecordingSweep], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = searches.Search(searches.load_space(space_file(tmp_path)), "space", tmp_path, tmp_path).plan("iql", {})[0]
+    run = searches.Search(load_space(space_file(tmp_path)), "space", tmp_path, tmp_path).plan("iql", {})[0]
     sweep.left = (Job(run, tmp_path / "log"),)
     assert main(command(tmp_path, 1)) == 2
     assert "another process runs " in capsys.readouterr().err

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from records.files import Curve, RecordError, read_curves, read_json
+from records.ids import LARGEST_ID, create_run_folder
 from records.machine import git_state
-from records.observer import LARGEST_ID, FileObserver, create_run_folder
+from records.observer import FileObserver
 from utils.atomic import AppendFile, write_atomic
 from utils.sacred import Experiment, Run
 from utils.signals import Stopped, StopRequest
