@@ -2,6 +2,7 @@
 # Makes .venv beside this script with everything the project needs, checks it, and prints the next command.
 # Safe to run again: what is installed already stays. --extras adds ONNX, safetensors and TensorBoard, --dev also the
 # tests' tools, --docs what builds the site, --cluster Ray; --cuda takes torch for NVIDIA GPUs (docs/install.md).
+# Example: ./install_dependencies.sh --extras --dev
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import trust
 from policies import KINDS
+from records.checkpoint import find_run
 from records.files import RecordError
 from records.listing import Listing, overview
 from records.query import differing_keys, parse_condition
@@ -29,6 +30,8 @@ from utils.words import amount, columns_within, table
 
 if TYPE_CHECKING:
     from records.mongo import MongoStore
+
+DEFAULT_PICTURE = default_results() / "tmp/runs.png"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -67,15 +70,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     listing.add_argument("--columns", type=names, default=[], metavar="KEY,...", help="these instead of the usual ones")
     listing.add_argument("--sort", metavar="KEY", help="by any column; --sort=-KEY: the largest first")
     listing.add_argument("--last", type=count, metavar="N", help="only the N newest")
-    add(show, "+")
+    add(show, None).add_argument("runs", nargs="+", metavar="ID_OR_FOLDER", help="a folder: that of a run")
     add(diff, "+")
     plotting = add(plot, "+")
     plotting.add_argument("--metric", action="append", help="default: test_return_mean; may be repeated")
     plotting.add_argument("--smooth", type=count, default=1, metavar="N", help="moving mean of a run's last N points")
     plotting.add_argument("--each", action="store_true", help="one line per run, also where only the seed differs")
-    plotting.add_argument(
-        "--output", default=default_results() / "tmp/runs.png", type=Path, metavar="FILE", help="default: %(default)s"
-    )
+    plotting.add_argument("--output", default=DEFAULT_PICTURE, type=Path, metavar="FILE", help="default: %(default)s")
     taking = add(export, None)
     taking.add_argument("id", type=int, metavar="ID")
     taking.add_argument("--to", required=True, choices=KINDS, help="the format")
@@ -144,6 +145,19 @@ def chosen_store(arguments: argparse.Namespace) -> RunStore:
     return mongo_store(arguments.mongo_url) if arguments.mongo_url else existing_files(arguments)
 
 
+def located(given: str, arguments: argparse.Namespace) -> tuple[RunStore, int]:
+    """The store and the id of a run that is named by its id or its folder. Raises InputError for one that is neither.
+
+    A number is an id, also where a folder has that name.
+    """
+    if given.isdecimal():
+        return chosen_store(arguments), int(given)
+    folder = find_run(given, arguments.results).resolve()
+    if not folder.name.isdecimal():
+        raise RecordError(f"run: expected a folder that is named by its run's id, got {folder}. Name it so.")
+    return FileStore(folder.parent), int(folder.name)
+
+
 def ls(arguments: argparse.Namespace) -> None:
     """list runs, with the keys that were set and in which they differ"""
     where = [parse_condition(text) for text in arguments.filters]
@@ -163,8 +177,7 @@ def ls(arguments: argparse.Namespace) -> None:
 
 def show(arguments: argparse.Namespace) -> None:
     """everything recorded of a run"""
-    store = chosen_store(arguments)
-    for run_id in arguments.ids:
+    for store, run_id in [located(given, arguments) for given in arguments.runs]:
         record = store.get(run_id)
         git = record.entry.get("git") or {}
         dirty = " with uncommitted changes" if git.get("dirty") else ""
@@ -205,7 +218,8 @@ def plot(arguments: argparse.Namespace) -> None:
     curves = [store.metrics(record.id, names) for record in records]
     figure = picture(records, curves, names, arguments.each, arguments.smooth)
     try:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        if arguments.output == DEFAULT_PICTURE:
+            arguments.output.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(arguments.output, dpi=150)
     except (OSError, ValueError) as error:
         raise RecordError(f"--output: cannot write {arguments.output} ({error}).") from error

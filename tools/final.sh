@@ -2,6 +2,7 @@
 # The second comparison (docs/protocol.md), task by task: equal tuning, final runs, then tables, figures and the page
 # results/final. The same command continues; runs that are finished are not run again.
 #   tools/final.sh [TASK ...] [-- OPTIONS OF src/sweep.py]     (tasks: bar battle spread pursuit)
+# Example: tools/final.sh spread -- --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."

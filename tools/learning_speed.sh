@@ -3,6 +3,7 @@
 # (what is finished is skipped, what was interrupted continues), then brings docs/learning_speed.md up to date:
 #   tools/learning_speed.sh [TASK ...] [-- OPTIONS OF src/sweep.py]
 # tasks: battle spread pursuit bar averaging averaging_spread
+# Example: tools/learning_speed.sh bar -- --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."

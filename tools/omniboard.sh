@@ -2,6 +2,7 @@
 # Omniboard on this machine only:  tools/omniboard.sh [--results DIR]
 # Shows the MongoDB behind $MONGO_URL; without it, a fresh embedded server that is given the recorded files.
 # $PORT: where to listen (9000).
+# Example: PORT=9001 tools/omniboard.sh --results results
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)

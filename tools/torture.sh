@@ -3,6 +3,7 @@
 # real runs, counts how often the promise held, and brings docs/reliability.md up to date; exit code 1 when one was broken:
 #   tools/torture.sh [--minutes M] [--seed S]
 #   tools/torture.sh --trial NAME [...]         (one kind of accident; the page stays as it is)
+# Example: tools/torture.sh --minutes 10 --seed 1
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."

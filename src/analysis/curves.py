@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -68,9 +69,14 @@ def label(group: Sequence[RunRecord], keys: Iterable[str]) -> str:
     """Name the runs of a line, and their values of the differing keys that they share."""
     configs = [record.flat_config for record in group]
     values = ", ".join(
-        f"{key}={configs[0][key]}"
+        f"{key}={shown(configs[0][key])}"
         for key in keys
         if key in configs[0] and all(config.get(key) == configs[0][key] for config in configs)
     )
     runs = f"run{'s' * (len(group) > 1)} {', '.join(str(record.id) for record in group)}"
     return f"{runs}: {values}" if values else runs
+
+
+def shown(value: Any) -> Any:
+    """Return a number that a search may have drawn with four digits, anything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else value

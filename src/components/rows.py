@@ -17,6 +17,8 @@ from torch import Tensor
 
 from components.batch import Batch, EnvInfo, Step, Window, decode_obs, same_kind
 from utils.errors import InputError
+from utils.memory import size
+from utils.words import amount
 
 MAX_ACTIONS = 2**15  # rows keep actions as int16
 
@@ -66,12 +68,12 @@ class RowSpec:
         """
         total, n_agents = self.bytes_of(transitions), self.info.n_agents
         arithmetic = (
-            f"{transitions:,} joint transitions x {self.row_bytes:,} bytes ({n_agents} agents x "
-            f"{self.row_bytes // n_agents:,}) = {total / 2**30:.2f} GiB"
+            f"{transitions:,} joint transitions x {self.row_bytes:,} bytes ({amount(n_agents, 'agent')} x "
+            f"{self.row_bytes // n_agents:,}) = {size(total)}"
         )
         if total > 0.8 * available:
             raise ReplayError(
-                f"{name} does not fit: {arithmetic}, but only {available / 2**30:.2f} GiB are free. Keep at most "
+                f"{name} does not fit: {arithmetic}, but only {size(available)} are free. Keep at most "
                 f"{int(0.8 * available / self.row_bytes)} transitions (buffer_size in the replay regime, "
                 "batch_size_run * (rollout_length + 2) in the rollout regime)."
             )

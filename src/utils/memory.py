@@ -13,10 +13,14 @@ class MemoryLimit(InputError):
     """Something that does not fit into memory."""
 
 
+def size(n_bytes: float) -> str:
+    """Write ``1.5 GiB``, below a tenth of one ``20.7 MiB``."""
+    gib = n_bytes / 2**30
+    return f"{gib:,.1f} GiB" if gib >= 0.1 else f"{gib * 2**10:,.1f} MiB"
+
+
 def check_fits(what: str, n_bytes: float, cure: str, free: float | None = None) -> None:
     """Raise MemoryLimit when ``n_bytes`` exceed SHARE of the ``free`` ones, by default of this machine's memory."""
     free = psutil.virtual_memory().available if free is None else free
     if n_bytes > SHARE * free:
-        raise MemoryLimit(
-            f"{what} would take {n_bytes / 2**30:,.1f} GiB, but only {free / 2**30:,.1f} GiB are free. {cure}"
-        )
+        raise MemoryLimit(f"{what} would take {size(n_bytes)}, but only {size(free)} are free. {cure}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -16,7 +17,7 @@ from matplotlib.image import imread
 
 import build
 import runs
-from analysis.curves import picture
+from analysis.curves import label, picture
 from config.loader import layers
 from config.resolve import make_config
 from records.files import Curve
@@ -183,6 +184,20 @@ def test_diff_shows_differing_keys_only(capsys: pytest.CaptureFixture[str]) -> N
     assert printed(capsys, "diff", "1", "1") == "The configurations are equal.\n"
 
 
+def test_show_takes_a_run_s_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by_id = printed(capsys, "show", "2")
+    elsewhere = shutil.copytree("results", tmp_path / "elsewhere")
+    assert printed(capsys, "show", f"{elsewhere}/sacred/2") == by_id.replace("results/sacred", f"{elsewhere}/sacred")
+    assert "expected a run's id under results/sacred or its folder, got 'none/2'" in refused(capsys, "show", "none/2")
+    renamed = (elsewhere / "sacred/2").rename(elsewhere / "mine")
+    assert f"a folder that is named by its run's id, got {renamed}" in refused(capsys, "show", f"{renamed}")
+
+
+def test_legends_shorten_numbers() -> None:
+    config = {"lr": 0.004732809029914363, "n_groups": 4, "grouping": "ipc"}
+    assert label([RunRecord(7, {}, config, {})], config) == "run 7: lr=0.004733, n_groups=4, grouping=ipc"
+
+
 def test_plot_writes_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "plot", "1", "2", "--output", "a.png") == "a.png\n"
     assert imread("a.png").shape[:2] == (660, 1200)  # a line of the legend for each run
@@ -331,6 +346,7 @@ def test_push_and_pull_carry_runs_through_mongodb(
             ["plot", "1", "--output", "results/sacred/1/run.json/a.png"],
             "--output: cannot write results/sacred/1/run.json/a.png",
         ),
+        (["plot", "1", "--output", "no/such/a.png"], "--output: cannot write no/such/a.png ([Errno 2] No such file"),
         (
             ["ls", "evn=battle"],
             "filter 'evn': no run has a configuration key or a metric of this name. Did you mean 'env'?",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -24,6 +24,7 @@ from utils.words import nearest
 
 SEED_LIMIT = 2**31 - 1  # engines written in C take no larger seed
 VERSION = r"_v\d+$"
+FAMILIES = ("mpe2", *(f"pettingzoo.{name}" for name in ("atari", "butterfly", "classic", "sisl")))  # of games
 DISTRIBUTIONS = {"pygame": "pygame-ce", "supersuit": "SuperSuit", "Box2D": "box2d"}  # that have another name
 
 
@@ -72,7 +73,7 @@ def _imported(entry: str) -> Any:
     except ModuleNotFoundError as error:
         raise _not_found(entry, error) from error
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise _not_imported(entry, str(error)) from error
+        raise _not_imported(entry, str(error), "" if attribute else _versions_beside(name)) from error
 
 
 def _not_found(entry: str, error: ModuleNotFoundError) -> EnvError:
@@ -88,18 +89,47 @@ def _not_found(entry: str, error: ModuleNotFoundError) -> EnvError:
             f".venv/bin/pip install {wanted}"
         )
     if missing == package:
-        return _not_imported(entry, f"no package '{package}' is installed or on PYTHONPATH")
+        return _not_imported(entry, f"no package '{package}' is installed or on PYTHONPATH", _in_families(module))
     above, _, last = missing.rpartition(".")
-    here = [found.name for found in pkgutil.iter_modules(importlib.import_module(above).__path__)]
-    versions = [name for name in here if re.sub(VERSION, "", name) == re.sub(VERSION, "", last) and name != last]
-    known = f" It has {', '.join(versions)}." if versions else nearest(last, here)
-    return _not_imported(entry, f"{above} has no '{last}'.{known}")
+    here = _modules(above)
+    return _not_imported(entry, f"{above} has no '{last}'", _versions_beside(missing) or nearest(last, here))
 
 
-def _not_imported(entry: str, reason: str) -> EnvError:
+def _not_imported(entry: str, reason: str, hint: str = "") -> EnvError:
     return EnvError(
-        f"env_args.entry: cannot import '{entry}' ({reason.removesuffix('.')}). Expected an installed module that "
-        "holds parallel_env, such as mpe2.simple_spread_v3, or module:callable."
+        f"env_args.entry: cannot import '{entry}' ({reason.removesuffix('.')}).{hint} Expected an installed module "
+        "that holds parallel_env, such as mpe2.simple_spread_v3, or module:callable."
+    )
+
+
+def _modules(package: str) -> list[str]:
+    """List the names of what is in a package; nothing where there is no such package."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:  # of what is above it
+        return []
+    return [found.name for found in pkgutil.iter_modules((spec and spec.submodule_search_locations) or [])]
+
+
+def _versions_beside(module: str) -> str:
+    """Name the modules beside ``module`` that are versions of the same game."""
+    above, _, last = module.rpartition(".")
+    found = [name for name in (_modules(above) if above else []) if _same_game(name, last)]
+    return f" It has {', '.join(found)}." if found else ""
+
+
+def _in_families(game: str) -> str:
+    """Name the versions of ``game`` in PettingZoo's families that are installed."""
+    found = [f"{family}.{name}" for family in FAMILIES for name in _modules(family) if _same_game(name, game, True)]
+    return f" Did you mean {' or '.join(found)}?" if found else ""
+
+
+def _same_game(name: str, other: str, also_equal: bool = False) -> bool:
+    """Return whether ``name`` is a version of the game ``other``, whatever the version of that."""
+    return (
+        bool(re.search(VERSION, name))
+        and re.sub(VERSION, "", name) == re.sub(VERSION, "", other)
+        and (also_equal or name != other)
     )
 
 

@@ -560,8 +560,11 @@ def test_a_game_of_turns_is_played_by_all_at_once() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("mpe2.simple_tag_v9", "mpe2 has no 'simple_tag_v9'. It has simple_tag_v3"),
-        ("mpe2.simple_tog_v3", "mpe2 has no 'simple_tog_v3'. Did you mean 'simple_tag_v3'"),
+        ("mpe2.simple_tag_v9", r"mpe2 has no 'simple_tag_v9'\)\. It has simple_tag_v3"),
+        ("mpe2.simple_tog_v3", r"mpe2 has no 'simple_tog_v3'\)\. Did you mean 'simple_tag_v3'"),
+        ("mpe2.simple_tag", "module 'mpe2.simple_tag' has no attribute 'env'\\). It has simple_tag_v3"),
+        ("simple_tag", r"no package 'simple_tag' is .* Did you mean mpe2\.simple_tag_v3\?"),
+        ("pistonball_v1", r"Did you mean pettingzoo\.butterfly\.pistonball_v6\?"),
         ("no_such_package.env_v1", "no package 'no_such_package' is installed or on PYTHONPATH"),
         ("pettingzoo.butterfly.pistonball_v6", r"needs the package pymunk.*pip install 'pettingzoo\[butterfly\]'"),
         (f"{__name__}:needs_supersuit", "needs the package supersuit.*pip install SuperSuit"),
