@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,14 @@ from utils.words import to_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 HYPERPARAMETERS = ROOT / "docs" / "hyperparameters.md"
-COMPARISON = ROOT / "results" / "paper" / "comparison"
+COMPARISONS = {  # folder of its tables -> what it is, the newest first
+    "results/final/all": "In the [second comparison](../results/final/README.md), equally tuned (interquartile mean "
+    "over eight seeds of the last five evaluations of a run, with its interval):\n",
+    "results/paper/comparison": "In the [first comparison](../results/paper/README.md), smaller and tuned by nobody "
+    "(interquartile mean over four seeds of the last evaluation, from the worst seed to the best):\n",
+}
+UNCOMPARED = "It is in none of the [comparisons](../results/final/README.md)."
+STAND = "Minutes: of a run, on a machine of two cores that it shared. Budgets, curves and limits are on those pages.\n"
 REGIMES = ("replay", "rollout")
 NO_HYPERPARAMETERS = {  # keys that every run reads and that change nothing learned, or are a task's own
     *("env_args", "test_env_args", "seed", "threads", "use_cuda", "local_results_path"),
@@ -186,34 +193,33 @@ def hyperparameter_page() -> str:
 
 
 @cache
-def results() -> dict[str, dict[str, str]]:
-    """Method -> task -> the published last evaluation with its interval, for those that were compared."""
-    with (COMPARISON / "overview.csv").open() as file:
+def results(folder: str) -> list[tuple[str, str, str, str]]:
+    """Method, task, score with its interval and minutes of a run, as the tables of a comparison have them."""
+    with (ROOT / folder / "cost.csv").open() as file:
+        minutes = {(row["method"], row["task"]): float(row["minutes"]) for row in csv.DictReader(file)}
+    with (ROOT / folder / "overview.csv").open() as file:
         rows = list(csv.DictReader(file))
-    columns = [name for name in rows[0] if f"{name}_low" in rows[0]]
-    return {
-        row["method"]: {
-            name: f"{float(row[name]):.4g} [{float(row[f'{name}_low']):.4g}, {float(row[f'{name}_high']):.4g}]"
-            for name in columns
-            if row[name]
-        }
+    tasks = [name for name in rows[0] if f"{name}_low" in rows[0]]
+    return [
+        (
+            row["method"],
+            task,
+            f"{float(row[task]):.4g} [{float(row[f'{task}_low']):.4g}, {float(row[f'{task}_high']):.4g}]",
+            f"{minutes[row['method'], task]:.1f}",
+        )
         for row in rows
-    }
+        for task in tasks
+        if row[task]
+    ]
 
 
-@cache
-def minutes() -> dict[tuple[str, str], str]:
-    """(Method, task) -> minutes of a run of the published comparison."""
-    with (COMPARISON / "cost.csv").open() as file:
-        return {(row["method"], row["task"]): f"{float(row['minutes']):.1f}" for row in csv.DictReader(file)}
-
-
-STAND = (
-    "The [second comparison](../results/final/README.md), equally tuned, replaces this one task by task. "
-    "The last greedy evaluation of the [first](../results/paper/README.md) (return, interquartile mean "
-    "over four seeds, from the worst to the best), whose page says what it rests on: budgets, curves, verdicts, "
-    "limits. Minutes: of a run, on a machine of two cores that it shared.\n"
-)
+def standing(head: Sequence[str], chosen: Callable[[str], list[list[str]]]) -> list[str]:
+    """The part of a page on results: a table of each comparison, of what ``chosen`` finds in its folder."""
+    found = {folder: chosen(folder) for folder in COMPARISONS}
+    if not any(found.values()):
+        return []
+    tables = [f"{COMPARISONS[folder]}\n{table(head, rows)}" for folder, rows in found.items() if rows]
+    return ["## Where results stand\n", *tables, STAND]
 
 
 def logged(algorithm: str) -> list[str]:
@@ -248,7 +254,10 @@ def algorithm_page(algorithm: str, metrics: Sequence[str]) -> str:
         [f"`{key}`", f"{to_yaml(given[key])}{' (own)' if key in own else ''}", meaning.get(key, "")]
         for key in sorted(config.args, key=lambda key: (key not in own, key))
     ]
-    compared = results().get(algorithm, {})
+
+    def compared(folder: str) -> list[list[str]]:
+        return [[task, *found] for method, task, *found in results(folder) if method == algorithm]
+
     return "\n".join(
         [
             f"# {algorithm}\n",
@@ -261,11 +270,9 @@ def algorithm_page(algorithm: str, metrics: Sequence[str]) -> str:
             "## What it logs\n",
             "The task adds its statistics; evaluations log those of episodes with the prefix `test_`.\n",
             table(["metric", ""], [[f"`{name}`", meaning.get(name, "")] for name in metrics]),
-            "## Where results stand\n",
-            STAND if compared else "Not in the first comparison; [the second](../results/final/README.md).\n",
-            table(
-                ["task", "return", "minutes"],
-                [[name, value, minutes()[algorithm, name]] for name, value in compared.items()],
+            *(
+                standing(["task", "return", "minutes"], compared)
+                or ["Not in the [comparisons](../results/final/README.md).\n"]
             ),
         ]
     )
@@ -286,13 +293,15 @@ def task_page(task: str) -> str:
     variants = [
         [f"`{name}`", head_comment(chosen("envs", name))] for name in available("envs") if base_of("envs", name) == task
     ]
-    rows = [
-        [name.removeprefix(f"{task} "), f"[{method}](../algorithms/{method}.md)", value, minutes()[method, name]]
-        for method, found in results().items()
-        for name, value in found.items()
-        if name.split()[0] == task
-    ]
-    curves = ROOT / "results" / "paper" / "comparison" / f"curves_{task}.png"
+
+    def compared(folder: str) -> list[list[str]]:
+        return sorted(
+            [name.removeprefix(f"{task} "), f"[{method}](../algorithms/{method}.md)", *found]
+            for method, name, *found in results(folder)
+            if name.split()[0] == task
+        )
+
+    curves = [path for folder in COMPARISONS if (path := ROOT / folder / f"curves_{task}.png").exists()]
     parts = [
         f"# {task}\n",
         f"{head_comment(chosen('envs', task))}\n",
@@ -305,10 +314,8 @@ def task_page(task: str) -> str:
     ]
     own = statistics().get(task.partition("_")[0])
     parts += ["## Its own statistics\n", f"{own}.\n"] if own else []
-    if rows:
-        parts += ["## Where results stand\n", STAND, table(["variant", "method", "return", "minutes"], sorted(rows))]
-    if curves.exists():
-        parts += [f"![Learning curves](../{curves.relative_to(ROOT)})"]
+    parts += standing(["variant", "method", "return", "minutes"], compared)
+    parts += [f"![Learning curves](../{path.relative_to(ROOT)})" for path in curves[:1]]
     return "\n".join(parts)
 
 
