@@ -40,7 +40,7 @@ def test_a_task_of_ones_own_becomes_a_table(tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(smaller(text))
     script = smaller("".join(blocks(DOC, "bash"))).replace("with regime", "with local_results_path=results regime")
-    script = re.sub(r"src/(search|sweep|report)\.py", r"\g<0> --results results", script)
+    script = re.sub(r"src/(search|sweep|report|runs)\.py( pack)?", r"\g<0> --results results", script)
     script = script.replace("python src/", f"{sys.executable} {ROOT}/src/")
     done = subprocess.run(["bash", "-e"], input=script, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -49,5 +49,6 @@ def test_a_task_of_ones_own_becomes_a_table(tmp_path: Path) -> None:
     assert {"overview.tex", "curves_Guess.svg", "runs.tex", "verdicts.tex"} <= {*named}
     assert [name for name in named if not (paper / name).exists()] == []
     assert (tmp_path / "trials.tex").exists()
+    assert (tmp_path / "records.tar.xz").exists()
     assert re.search(r"hmf & \S+ .*n=1", (paper / "overview.tex").read_text())
     assert "HMF ends above IQL & Guess & " in (paper / "verdicts.tex").read_text()
