@@ -14,7 +14,7 @@ from pathlib import Path
 
 from config import trust
 from utils.cli import command_parser, count, exit_code
-from utils.paths import default_results
+from utils.paths import default_results, default_zoo
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -24,8 +24,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         __doc__,
         "--experiment paper_battle --at battle_100v50 --at battle_667v333",
         "name=hmf env=battle --at battle_400v200 --episodes 8",
+        "battle/hmf_s1 battle/hmf_s2 --at battle_667v333",
     )
-    parser.add_argument("filters", nargs="*", metavar="KEY=VALUE", help="which runs, as in runs.py ls")
+    parser.add_argument(
+        "chosen", nargs="*", metavar="POLICY_OR_FILTER", help="names in the zoo, and which runs, as in runs.py ls"
+    )
     parser.add_argument(
         "--experiment", action="append", default=[], metavar="NAME", help="its runs; may be repeated, or a path"
     )
@@ -33,6 +36,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--episodes", type=count, default=16, help="of every run, a side (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--zoo", type=Path, default=default_zoo(), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--out", default=default_results() / "tmp/transfer", type=Path, metavar="DIR")
     trust.add_option(parser)
     return parser.parse_args(argv)
@@ -42,18 +46,30 @@ def transfer(argv: Sequence[str]) -> None:
     """Play everything, print and write the table. Raises InputError for what cannot be played."""
     arguments = parse(argv)
     from experiments.plan import completed_runs
-    from records.store import FileStore
+    from policies.zoo import find, is_name
+    from records.identity import identity
+    from records.store import FileStore, RunRecord
 
-    store = FileStore(arguments.results / "sacred")
-    records, names = completed_runs(store, arguments.filters, arguments.experiment, arguments.results)
+    results, playing = arguments.results, (arguments.episodes, arguments.seed, arguments.trust)
+    kept = [find(given, arguments.zoo) for given in arguments.chosen if is_name(given, arguments.zoo)]
+    filters = [given for given in arguments.chosen if not is_name(given, arguments.zoo)]
+    store, records, names = FileStore(results / "sacred"), list[RunRecord](), dict[str, str]()
+    if filters or arguments.experiment or not kept:
+        found, names = completed_runs(store, filters, arguments.experiment, results)
+        records += found
     from analysis.comparison import transfer_table  # these take seconds
     from analysis.figures import make_folder
-    from experiments.transfer import play, settings
+    from experiments.transfer import of_run, of_zoo, play, settings
 
-    chosen = settings(arguments.at, records)
+    populations = [of_run(store, record, *playing) for record in records]
+    for number, entry in enumerate(kept, start=1):
+        population = of_zoo(entry, -number, results, *playing)
+        populations.append(population)
+        names[identity(population.record.config)] = entry.card["method"]
+    chosen = settings(arguments.at, [population.record for population in populations])
     make_folder(arguments.out)  # before anything is played
-    found = play(store, records, names, chosen, arguments.episodes, arguments.seed, arguments.trust)
-    table = transfer_table(found)
+    tasks = play(populations, names, chosen)
+    table = transfer_table(tasks)
     table.write(arguments.out / "transfer")
     print(f"\n{table.markdown()}\nwritten: {arguments.out}")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from config import trust
-from experiments.playing import add_options, add_picture_options
+from experiments.playing import add_options, add_picture_options, playground
 from experiments.playing import play as play_again
 from utils.cli import add_command, command_parser, divided, exit_code
 from utils.errors import InputError
@@ -91,9 +91,9 @@ def play(arguments: argparse.Namespace) -> None:
     entry = find(arguments.name, arguments.zoo)
     from experiments.evaluation import Evaluation  # this takes seconds
 
-    results = arguments.results / "tmp/zoo" / entry.folder.parent.name
+    place = playground(arguments.results, entry)
     chosen = Evaluation.of_policy(
-        entry.policy().parent, results, arguments.overrides, arguments.episodes, arguments.seed, arguments.trust
+        entry.policy().parent, place, arguments.overrides, arguments.episodes, arguments.seed, arguments.trust
     )
     play_again(chosen, arguments, f"{entry.name}, step {entry.card['step']}")
 

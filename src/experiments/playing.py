@@ -12,6 +12,7 @@ from utils.cli import count
 
 if TYPE_CHECKING:
     from experiments.evaluation import Evaluation
+    from policies.zoo import Entry
 
 
 def add_options(parser: argparse.ArgumentParser, colours: Sequence[str]) -> None:
@@ -35,6 +36,11 @@ def add_picture_options(parser: argparse.ArgumentParser, colours: Sequence[str])
     parser.add_argument("--colour", choices=colours, default="side")
     parser.add_argument("--fps", type=count, default=12, help="pictures a second")
     parser.add_argument("--every", type=count, default=1, help="steps between pictures")
+
+
+def playground(results: Path, entry: Entry) -> Path:
+    """Where the statistics lie of what a policy of the zoo played."""
+    return results / "tmp/zoo" / entry.folder.parent.name
 
 
 def play(chosen: Evaluation, arguments: argparse.Namespace, title: str) -> None:

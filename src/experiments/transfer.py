@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from config.loader import named_layer
 from config.schema import ConfigError, check_value
 from config.trust import Trust
 from envs.base import EnvError
-from experiments.evaluation import Evaluation
+from experiments.evaluation import CPU, Evaluation
+from experiments.playing import playground
+from policies.zoo import Entry
+from records import checkpoint
 from records.files import Curve
 from records.query import flatten
 from records.store import FileStore, RunRecord
@@ -43,32 +47,56 @@ def settings(names: Sequence[str], records: Sequence[RunRecord]) -> dict[str, di
     return found
 
 
+@dataclass(frozen=True)
+class Population:
+    """A policy that plays in several settings."""
+
+    name: str  # in what is said of it
+    record: RunRecord  # of the run that trained it
+    evaluation: Callable[[list[str]], Evaluation]  # of ``key=value`` words for its environment
+
+
+def of_run(store: FileStore, record: RunRecord, episodes: int, seed: int, trust: Trust) -> Population:
+    """The newest policy of a run."""
+    folder = store.folder(record.id)
+    return Population(
+        f"run {record.id} ({record.config['name']})",
+        record,
+        lambda words: Evaluation.of_run(folder, "newest", words, episodes, seed, trust),
+    )
+
+
+def of_zoo(entry: Entry, number: int, results: Path, episodes: int, seed: int, trust: Trust) -> Population:
+    """A policy of the zoo, whose run is known by ``number``, below 0. Raises InputError."""
+    folder = entry.policy().parent
+    state = checkpoint.load(folder / checkpoint.POLICY, CPU)
+    return Population(
+        entry.name,
+        RunRecord(number, {}, state["config"], {}),
+        lambda words: Evaluation.of_policy(folder, playground(results, entry), words, episodes, seed, trust),
+    )
+
+
 def play(
-    store: FileStore,
-    records: Sequence[RunRecord],
-    names: Mapping[str, str],
-    chosen: Mapping[str, Mapping[str, Any]],
-    episodes: int,
-    seed: int,
-    trust: Trust,
+    populations: Sequence[Population], names: Mapping[str, str], chosen: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, list[Task]]:
     """Setting -> tasks with the mean returns of their methods' runs, both sides together; the first is as trained.
 
-    ``names``: identity -> method, of `plan.completed_runs`. A run whose policy, or whose enemies, cannot play a setting
-    is left out there, and said to be.
+    ``names``: identity -> method, of `plan.completed_runs`. A policy that cannot play a setting, or whose enemies
+    cannot, is left out there, and said to be.
     """
     found: dict[str, list[Task]] = {}
     for setting, env_args in {TRAINED: {}, **chosen}.items():
         curves = {}
-        for record in records:
+        for population in populations:
             words = [word(key, value) for key, value in flatten({"env_args": env_args}).items()] if env_args else []
             try:
-                evaluation = Evaluation.of_run(store.folder(record.id), "newest", words, episodes, seed, trust)
+                evaluation = population.evaluation(words)
                 mean = evaluation.return_mean()
             except (ConfigError, EnvError) as error:
-                say(f"run {record.id} at {setting}: left out ({error})")
+                say(f"{population.name} at {setting}: left out ({error})")
                 continue
-            say(f"run {record.id} ({record.config['name']}) at {setting}: {mean:.3f}")
-            curves[record.id] = Curve([int(evaluation.folder.name)], [mean], [""])
-        found[setting] = arrange(records, curves, names)
+            say(f"{population.name} at {setting}: {mean:.3f}")
+            curves[population.record.id] = Curve([0], [mean], [""])
+        found[setting] = arrange([population.record for population in populations], curves, names)
     return found

@@ -12,6 +12,7 @@ from tests.support.paths import ROOT
 from tests.support.small_runs import run
 
 import transfer
+import zoo
 from experiments.evaluation import Evaluation
 
 OTHER = {"base": "battle", "env_args": {"n_agents": 4, "n_enemies": 9, "map_size": 20, "episode_limit": 8}}
@@ -51,6 +52,16 @@ def test_the_table(results: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert transferred(results) == rows
 
 
+def test_policies_of_the_zoo_are_methods_too(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = results / "zoo"
+    assert zoo.main(["add", "1", "2", f"--results={results}", f"--zoo={kept}"]) == 0
+    rows = transferred(results, "battle/mfq_s1", "zoo:battle/mfq_s2", f"--zoo={kept}")
+    assert rows == [row for row in transferred(results, "name=mfq") if row[1] in ("method", "mfq")]
+    assert "battle/mfq_s1 at as trained: " in capsys.readouterr().out
+    both = transferred(results, "name=iql", "battle/mfq_s1", f"--zoo={kept}")
+    assert [row[1] for row in both[1:]] == ["iql", "mfq"]
+
+
 def test_enemies_that_cannot_play_a_setting_are_left_out_with_their_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,7 +74,9 @@ def test_enemies_that_cannot_play_a_setting_are_left_out_with_their_run(
     places = ["--results", str(tmp_path), "--out", str(tmp_path / "out")]
     assert transfer.main(["--episodes", "2", *at, *places]) == 0
     said = capsys.readouterr().out
-    assert "run 1 at other: left out (Opponent policy: it has parameters of their own for each of 6 agents" in said
+    assert (
+        "run 1 (iql) at other: left out (Opponent policy: it has parameters of their own for each of 6 agents" in said
+    )
     assert "run 1 (iql) at same: " in said
 
 
