@@ -17,6 +17,7 @@ from pathlib import Path
 
 from config import trust
 from utils.cli import command_parser, count, exit_code, say
+from utils.errors import InputError
 from utils.paths import default_results, default_zoo
 
 
@@ -78,8 +79,12 @@ def crossplay(argv: Sequence[str]) -> None:
     if arguments.sides:
         both_sides(arguments)
         return
-    from policies.zoo import policy_file
+    from policies.zoo import is_run, policy_file
 
+    if arguments.step and not any(is_run(name, arguments.zoo) for name in arguments.players):
+        raise InputError(
+            "--step: expected a run, whose checkpoint it chooses; a file and a policy of the zoo are of one."
+        )
     files = {
         name: policy_file(name, arguments.zoo, arguments.results, arguments.step or "newest")
         for name in arguments.players

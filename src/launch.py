@@ -51,12 +51,15 @@ class Resumed:
     state: dict[str, Any]  # of `Trainer.state_dict`
 
     @classmethod
-    def read(cls, folder: Path, n_processes: int, t_max: int) -> Resumed:
-        """The run in ``folder``. Raises CheckpointError, also if ``n_processes`` or ``t_max`` do not fit it."""
+    def read(cls, folder: Path, n_processes: int | None, t_max: int) -> Resumed:
+        """The run in ``folder``. Raises CheckpointError, also where ``n_processes`` or ``t_max`` do not fit it.
+
+        ``n_processes``: None for any, where nothing will be played.
+        """
         # To the CPU, where random streams and engines live; networks and memories move to their device.
         state = checkpoint.load(folder / "checkpoints" / checkpoint.RESUME, torch.device("cpu"))
         expected = 1 + len(state.get("others", []))
-        if expected != n_processes:
+        if n_processes not in (expected, None):
             raise checkpoint.CheckpointError(
                 f"--resume: expected the number of processes that {folder} was played by, {expected}, got "
                 f"{n_processes}. Start with: {launcher(expected)} src/main.py --resume={folder}"
@@ -179,7 +182,7 @@ def preview(arguments: argparse.Namespace) -> None:
     check_writable(results)
     system = build.build(config, source is not None)
     try:
-        resumed = None if source is None else Resumed.read(source, 1, config.t_max)
+        resumed = None if source is None else Resumed.read(source, None, config.t_max)
         for line in (*announced(request, system), *headlines(system)):
             say(line)
     finally:
@@ -191,7 +194,7 @@ def _planned(config: Config, resumed: Resumed | None, results: Path) -> str:
     """What a run of ``config`` would play, and how long runs like it took that are recorded in ``results``."""
     if config.evaluate:
         return f"{config.test_nepisode:,} episodes, without training"
-    left = config.t_max - (resumed.t_env if resumed else 0)
+    left = max(0, config.t_max - (resumed.t_env if resumed else 0))  # 0: an evaluation is left
     seconds = RunIndex(FileStore(results)).seconds_per_step().get(task_key(config.to_dict()))
     cost = "no recorded run tells how long that takes" if seconds is None else f"about {clock(seconds * left)}"
     whence = f" from step {resumed.t_env:,} of run {resumed.folder.name} on" if resumed else ""

@@ -65,7 +65,8 @@ def transfer(argv: Sequence[str]) -> None:
     for number, entry in enumerate(kept, start=1):
         population = of_zoo(entry, -number, results, *playing)
         populations.append(population)
-        names[identity(population.record.config)] = entry.card["method"]
+        if entry.card["method"] != population.record.config["name"]:  # a variant of an experiment
+            names[identity(population.record.config)] = entry.card["method"]
     chosen = settings(arguments.at, [population.record for population in populations])
     make_folder(arguments.out)  # before anything is played
     tasks = play(populations, names, chosen)

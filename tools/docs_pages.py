@@ -270,10 +270,7 @@ def algorithm_page(algorithm: str, metrics: Sequence[str]) -> str:
             "## What it logs\n",
             "The task adds its statistics; evaluations log those of episodes with the prefix `test_`.\n",
             table(["metric", ""], [[f"`{name}`", meaning.get(name, "")] for name in metrics]),
-            *(
-                standing(["task", "return", "minutes"], compared)
-                or ["Not in the [comparisons](../results/final/README.md).\n"]
-            ),
+            *(standing(["task", "return", "minutes"], compared) or [f"{UNCOMPARED}\n"]),
         ]
     )
 

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 out=results/final
-declare -A metrics=([bar]=exploitability [battle]="kills deaths" [spread]="collisions distance")  # beside the return
+declare -A metrics=([bar]=exploitability [battle]="kills deaths" [spread]="collisions distance" [pursuit]="capture min_distance")  # beside the return
 
 tasks=()
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do

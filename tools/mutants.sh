@@ -2,7 +2,7 @@
 # Would the tests find wrong code? Makes small changes one by one in a copy, runs the tests of their area, and brings
 # docs/reliability.md up to date; exit code 1 when a change is not found:
 #   tools/mutants.sh [WORD]          (only changes whose description or file contains it; the page stays as it is)
-# Example: tools/mutants.sh hmf_mixer
+# Example: tools/mutants.sh vector_runner
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."

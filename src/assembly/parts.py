@@ -58,7 +58,8 @@ def make_test_env(config: Config) -> Env:
     """
     n_episodes = config.test_nepisode
     env = make_env(config, min(config.batch_size_run, n_episodes), test=True)
-    n_envs = min(n_episodes, AT_ONCE // (env.info.n_agents * max(PER_AGENT, math.prod(env.info.obs_shape))))
+    most = max(1, AT_ONCE // (env.info.n_agents * max(PER_AGENT, math.prod(env.info.obs_shape))))
+    n_envs = math.ceil(n_episodes / math.ceil(n_episodes / most))  # rounds of equal size
     if not isinstance(env, TorchEnv) or n_envs <= env.n_envs:
         return env
     env.close()

@@ -39,8 +39,8 @@ def add_picture_options(parser: argparse.ArgumentParser, colours: Sequence[str])
 
 
 def playground(results: Path, entry: Entry) -> Path:
-    """Where the statistics lie of what a policy of the zoo played."""
-    return results / "tmp/zoo" / entry.folder.parent.name
+    """Where statistics lie of what a policy of the zoo played; another one of the same name has a place of its own."""
+    return results / "tmp/zoo" / entry.folder.parent.name / entry.card["sha256"][:12]
 
 
 def play(chosen: Evaluation, arguments: argparse.Namespace, title: str) -> None:

@@ -135,11 +135,11 @@ def check_disk(results: Path, kept: RowArguments | None) -> Finding:
     """Room for records and checkpoints, which hold the replay where exact resume is on."""
     place = existing(results)
     if not os.access(place, os.W_OK):
-        return fail(f"{place} is not writable. Choose another folder: --results=DIR")
+        return fail(f"{place} is not writable. Choose another folder: with local_results_path=...")
     free = shutil.disk_usage(place).free
     text = f"{free / GIB:.1f} GiB free for {results}"
     if free < GIB:
-        return fail(f"{text}: less than 1 GiB. Free space, or choose another folder: --results=DIR")
+        return fail(f"{text}: less than 1 GiB. Free space, or choose another folder: with local_results_path=...")
     needed = 2 * kept[0].bytes_of(kept[2]) if kept else 0  # the old state stays until the new one is whole
     if free < needed + GIB:
         return warn(f"{text}: exact resume may need {needed / GIB:.1f} GiB. Free space, or use save_replay=never.")

@@ -30,7 +30,7 @@ def load_policy(path: str | Path, trust: Trust | None = None) -> Policy:
     given, path = str(path), Path(path)
     if is_name(given, default_zoo()):
         path = find(given, default_zoo()).policy()
-    of_zoo = path.name == POLICY
+    of_zoo = path.name == POLICY and not path.with_name(f"{POLICY}.json").exists()
     card_path = path.with_name(CARD if of_zoo else f"{path.name}.json")
     for needed in (path, card_path):
         if not needed.exists():

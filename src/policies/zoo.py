@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from policies.base import PolicyError
-from records.checkpoint import find_run, named_folder
+from records.checkpoint import POLICY, find_run, named_folder
 from records.files import read_json
 from utils.words import nearest
 
 PREFIX = "zoo:"  # may stand before a name
-CARD, POLICY = "card.json", "policy.pt"  # the latter as in records.checkpoint, which waits for torch
+CARD = "card.json"
 FILM = "film.gif"
 HEAD = ("name", "task", "method", "seed", "return", "CPU minutes")
 NEEDED = ("task", "method", "seed", "evaluation", "cpu_minutes", "curve", "sha256")  # of a card
@@ -74,8 +74,12 @@ def entries(zoo: Path) -> list[Entry]:
 
 
 def is_name(given: str, zoo: Path) -> bool:
-    """Return whether ``given`` means a policy of the zoo: it says so, or one is there."""
-    return given.startswith(PREFIX) or any(path.parent == zoo / given for path in zoo.glob(f"*/*/{CARD}"))
+    """Return whether ``given`` means a policy of the zoo: it says so, or names one of its tasks and no other file."""
+    if given.startswith(PREFIX):
+        return True
+    task, _, name = given.partition("/")
+    tasks = {path.parents[1].name for path in zoo.glob(f"*/*/{CARD}")}
+    return task in tasks and name != "" and ((zoo / given / CARD).exists() or not Path(given).exists())
 
 
 def find(given: str, zoo: Path) -> Entry:
@@ -89,13 +93,16 @@ def find(given: str, zoo: Path) -> Entry:
     return known[name]
 
 
+def is_run(given: str, zoo: Path) -> bool:
+    """Return whether ``given``, as of `policy_file`, means a run: no policy file, and no policy of the zoo."""
+    return Path(given).suffix != ".pt" and not is_name(given, zoo)
+
+
 def policy_file(given: str, zoo: Path, results: Path, step: str) -> Path:
     """Find what a person calls ``given``: a policy file, one of the zoo, or a run (id or folder) at ``step``.
 
     Raises InputError for what is not there.
     """
-    if Path(given).suffix == ".pt":
-        return Path(given)
-    if is_name(given, zoo):
-        return find(given, zoo).policy()
-    return named_folder(find_run(given, results), step) / POLICY
+    if is_run(given, zoo):
+        return named_folder(find_run(given, results), step) / POLICY
+    return find(given, zoo).policy() if is_name(given, zoo) else Path(given)

@@ -6,6 +6,7 @@ import psutil
 
 from utils.errors import InputError
 
+UNITS = {30: "GiB", 20: "MiB", 10: "KiB"}
 SHARE = 0.8  # of the free memory that one thing may take
 
 
@@ -14,9 +15,9 @@ class MemoryLimit(InputError):
 
 
 def size(n_bytes: float) -> str:
-    """Write ``1.5 GiB``, below a tenth of one ``20.7 MiB``."""
-    gib = n_bytes / 2**30
-    return f"{gib:,.1f} GiB" if gib >= 0.1 else f"{gib * 2**10:,.1f} MiB"
+    """Write ``1.5 GiB``, ``20.7 MiB`` or ``15.8 KiB``: the largest unit of which there is a tenth."""
+    power, unit = next((power, unit) for power, unit in UNITS.items() if n_bytes >= 0.1 * 2**power or power == 10)
+    return f"{n_bytes / 2**power:,.1f} {unit}"
 
 
 def check_fits(what: str, n_bytes: float, cure: str, free: float | None = None) -> None:

@@ -198,10 +198,11 @@ def test_a_replay_too_large_for_pictures_names_the_cure(tmp_path: Path, monkeypa
     ("environment", "env_args", "at_once"),
     [
         ("bar", {"n_agents": 6, "capacity": 3}, 5),
-        ("bar", {"n_agents": 8192, "capacity": 3}, 2),
+        ("bar", {"n_agents": 4096, "capacity": 3}, 3),
+        ("bar", {"n_agents": 16384, "capacity": 3}, 2),
         ("battle", {"n_agents": 6, "n_enemies": 6, "map_size": 16}, 2),
     ],
-    ids=["all", "too large", "engines"],
+    ids=["all", "in two rounds", "too large", "engines"],
 )
 def test_evaluations_play_all_episodes_at_once_where_that_costs_nothing(
     environment: str, env_args: dict[str, Any], at_once: int

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -216,13 +216,17 @@ def three_threads() -> Iterator[None]:
 def test_threads_are_those_of_the_configuration_before_anything_computes(
     given: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_env, seen = build.make_env, list[int]()
+    seen = list[int]()
 
-    def made(*arguments: Any, **options: Any) -> Env:
-        seen.append(torch.get_num_threads())
-        return make_env(*arguments, **options)
+    def watched(make: Callable[..., Env]) -> Callable[..., Env]:
+        def made(*arguments: Any, **options: Any) -> Env:
+            seen.append(torch.get_num_threads())
+            return make(*arguments, **options)
 
-    monkeypatch.setattr(build, "make_env", made)
+        return made
+
+    for name in ("make_env", "make_test_env"):
+        monkeypatch.setattr(build, name, watched(getattr(build, name)))
     assert small_runs.run(tmp_path, "iql", "bar", **given) == 0
     run_dir, expected = tmp_path / "sacred" / "1", given.get("threads", 1)
     assert seen == [expected, expected]

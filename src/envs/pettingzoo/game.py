@@ -106,7 +106,7 @@ def _modules(package: str) -> list[str]:
     """List the names of what is in a package; nothing where there is no such package."""
     try:
         spec = importlib.util.find_spec(package)
-    except ModuleNotFoundError:  # of what is above it
+    except (ImportError, AttributeError, TypeError, ValueError):  # of what is above it
         return []
     return [found.name for found in pkgutil.iter_modules((spec and spec.submodule_search_locations) or [])]
 

@@ -129,7 +129,7 @@ def test_storage_is_one_observation_and_at_most_16_bytes_per_agent_step() -> Non
 
 def test_a_replay_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
     with pytest.raises(
-        ReplayError, match=r"1,000 joint transitions x .* MiB, but only 0\.\d MiB are free\. Keep at most"
+        ReplayError, match=r"1,000 joint transitions x .* KiB, but only 0\.\d KiB are free\. Keep at most"
     ):
         RowSpec(INFO, 2, CPU, CPU).check_memory("replay", 1000, available=100)
     assert "1,000 joint transitions" in RowSpec(INFO, 2, CPU, CPU).check_memory("replay", 1000, available=10**9)

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -575,6 +576,15 @@ def test_what_is_missing_is_named(entry: str, message: str, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "supersuit", None)
     with pytest.raises(EnvError, match=message):
         imported(entry, {})
+
+
+def test_a_package_that_fails_by_itself_is_one_line_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "broken_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('needs a display')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EnvError, match=r"cannot import 'broken_package\.games\.game_v1' \(needs a display\)\."):
+        imported("broken_package.games.game_v1", {})
 
 
 @pytest.mark.parametrize("entry", ["no_such_package", "json", "json:no_such_name", ""])

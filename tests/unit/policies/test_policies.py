@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib import util
@@ -170,6 +171,11 @@ def test_a_policy_of_the_zoo_is_loaded_by_file_and_by_name(
     assert load_policy(name).card == load_policy(f"zoo:{name}").card == load_policy(path).card
     with pytest.raises(PolicyError, match=f"expected the name of a policy in .* Did you mean '{name}'"):
         load_policy(f"zoo:{name[:-1]}")
+    renamed = tmp_path / checkpoint.POLICY  # an exported file may have this name
+    exported = taken(battle, "torchscript")
+    for ending in ("", ".json"):
+        shutil.copy(f"{exported}{ending}", f"{renamed}{ending}")
+    assert load_policy(renamed).card["format"] == "torchscript"
     with pytest.raises(PolicyError, match=r"A run's own policy\.pt has none: src/runs\.py export"):
         load_policy(checkpoint.named_folder(battle / "sacred/1", "newest") / checkpoint.POLICY)
 

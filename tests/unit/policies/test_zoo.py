@@ -107,10 +107,11 @@ def test_play_finds_what_evaluate_finds_of_the_run(
     written, title, *played, place = capsys.readouterr().out.splitlines()
     assert title == "battle/iql_s1, step 24, 2 greedy episodes a side"
     assert played == of_run[1:-1]
-    assert written == f"written: {tmp_path}/tmp/zoo/battle/iql_s1.gif"
-    assert place == f"written: {tmp_path}/tmp/zoo/battle/iql_s1.json"
+    folder = tmp_path / "tmp/zoo/battle" / card(filled, "battle/iql_s1")["sha256"][:12]
+    assert written == f"written: {folder}/iql_s1.gif"
+    assert place == f"written: {folder}/iql_s1.json"
     assert zoo.main(["play", "zoo:battle/iql_s1", *words[:-1], "with", "env_args.episode_limit=2"]) == 0
-    assert json.loads((tmp_path / "tmp/zoo/battle/iql_s1_2.json").read_text())["sides"]["left"]["ep_length"] <= 2.0
+    assert json.loads((folder / "iql_s1_2.json").read_text())["sides"]["left"]["ep_length"] <= 2.0
 
 
 def test_cross_play_knows_the_names(filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +158,8 @@ def test_enemies_that_learned_go_with_the_policy(tmp_path: Path) -> None:
     theirs = [word for word in command if word.startswith("opponent_")]
     assert theirs == ["opponent_config=vdn", "opponent_args.rollout_length=8"], "what was set, and nothing else"
     assert zoo.main(["play", "battle/iql_s1", "--episodes", "1", *at]) == 0
-    played = json.loads((tmp_path / "tmp/zoo/battle/iql_s1.json").read_text())["config"]["env_args"]
+    (file,) = (tmp_path / "tmp/zoo/battle").glob("*/iql_s1.json")
+    played = json.loads(file.read_text())["config"]["env_args"]
     assert played["opponent_checkpoint"] == str(tmp_path / "zoo/battle/iql_s1/enemy_policy.pt")
 
 

@@ -110,7 +110,9 @@ def test_a_table_of_published_records(tmp_path: Path, capsys: pytest.CaptureFixt
     theirs, mine = (str(tmp_path / name) for name in ("theirs", "mine"))
     file = str(tmp_path / "records.tar.xz")
     assert runs.main(["pack", file, "seed=2", "--results", theirs]) == 0
-    assert f"written: {file}, 1 run" in capsys.readouterr().out
+    assert f"written: {file}, 1 run\n" in capsys.readouterr().out
+    assert runs.main(["pack", file, "seed=2", "--results", theirs]) == 0
+    assert f"replaced: {file}, 1 run\n" in capsys.readouterr().out
     for said in ("1 run taken in (1 to 1), 0 there already", "0 runs taken in, 1 there already"):
         assert runs.main(["unpack", file, "--results", mine]) == 0
         assert said in capsys.readouterr().out
