@@ -23,6 +23,7 @@ _WITHOUT_IN_LEARNER: dict[str, dict[str, Any]] = {"hmf_learner": {"death_share":
 _LEAGUE = {"league_interval": 10000, "league_self_play": 0.5}
 _WITHOUT_IN_ENV: dict[str, dict[str, Any]] = {
     "battle": _LEAGUE,
+    "pursuit": {"world_size": 100.0},
     "pettingzoo": {"teams": [], "pad": False, "downscale": 1, **_LEAGUE},
 }
 

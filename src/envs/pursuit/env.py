@@ -10,14 +10,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from components.batch import EnvInfo
-from envs.pursuit.laws import PURSUER_MOVES, WORLD_SIZE, evader_direction, relative, wrap
+from envs.base import require_at_least
+from envs.pursuit.laws import PURSUER_MOVES, evader_direction, relative, wrap
 from envs.scenes import PursuitScene
 from envs.torch_env import State, TorchEnv, relative_to_agents
 
 MARGIN = 5.0  # of the square in which an episode begins
 EVADER_SPEED = 2.0  # units per step of 0.1 s; pursuers move 1
 CAPTURE_DISTANCE = 1.0
-OBSERVATION_RANGE = 141.4  # sqrt(2) world sizes: all agents see all others; the unit of the reward
+REWARD_UNIT = 141.4  # sqrt(2) * 100 units, the world size of Hüttenrauch et al., at every size
+OBSERVATION_UNIT = 50.0
 
 # Unicycle: (speed in units per step, turn in rad per step) of turning on the spot, of curves and of straight ahead;
 # limits 10 units/s and pi rad/s, integrated in ten parts during which the heading is constant.
@@ -26,7 +28,7 @@ SUBSTEPS = 10
 
 
 class Pursuit(TorchEnv):
-    """N pursuers hunt an evader that flees by its Voronoi cell, on a torus of 100 x 100 units.
+    """N pursuers hunt an evader that flees by its Voronoi cell, on a torus of ``world_size`` x ``world_size`` units.
 
     The evader moves first, seeing the pursuers before their move. It is caught, which terminates the episode, when
     the nearest pursuer is closer than 1. Every pursuer receives -(distance of the nearest pursuer) / 141.4.
@@ -35,8 +37,8 @@ class Pursuit(TorchEnv):
     units of 50): the evader and the other pursuers in order, relative to the agent by the shortest way, 2N values;
     with unicycles also cosine and sine of the own heading.
 
-    Stats: capture (0 or 1), capture_time (steps; the limit until caught), min_distance (the smallest so far; 141.4
-    before the first step).
+    Stats: capture (0 or 1), capture_time (steps; the limit until caught), min_distance (the smallest so far; 1.414
+    world sizes before the first step).
     """
 
     def __init__(
@@ -46,8 +48,11 @@ class Pursuit(TorchEnv):
         *,
         n_agents: int,
         dynamics: Literal["point", "unicycle"],
+        world_size: float,
         episode_limit: int,
     ) -> None:
+        require_at_least("world_size", world_size, 4 * MARGIN)
+        self._size, self._farthest = world_size, REWARD_UNIT * (world_size / 100.0)
         self._drives = dynamics == "unicycle"
         info = EnvInfo(
             name="pursuit",
@@ -67,27 +72,27 @@ class Pursuit(TorchEnv):
     def _start(self) -> State:
         n_agents, device = self.info.n_agents, self.device
         uniform = torch.rand(self.n_envs, n_agents + 1, 3, generator=self._generator, device=device)
-        places = MARGIN + (WORLD_SIZE - 2 * MARGIN) * uniform[..., :2]
+        places = MARGIN + (self._size - 2 * MARGIN) * uniform[..., :2]
         pursuers, evader = places[:, :-1], places[:, -1]
         return {
             "pursuers": pursuers,
             "heading": 2 * math.pi * self._drives * uniform[:, :-1, 2],
             "evader": evader,
             "caught": torch.zeros(self.n_envs, dtype=torch.bool, device=device),
-            "min_distance": torch.full((self.n_envs,), OBSERVATION_RANGE, device=device),
+            "min_distance": torch.full((self.n_envs,), self._farthest, device=device),
         }
 
     def _play(self, state: State, action: Tensor) -> tuple[State, Tensor, Tensor]:
-        before = relative(state["pursuers"], state["evader"])
+        before = relative(state["pursuers"], state["evader"], self._size)
         distance_before = before.norm(dim=2)
-        fleeing = evader_direction(before, distance_before)
-        evader = torch.remainder(state["evader"] + EVADER_SPEED * fleeing, WORLD_SIZE)
+        fleeing = evader_direction(before, distance_before, self._size)
+        evader = torch.remainder(state["evader"] + EVADER_SPEED * fleeing, self._size)
         moved, heading = functional.embedding(action, self._moves), state["heading"]
         if self._drives:
             moved = turned(moved, heading)
             heading = torch.remainder(heading + self._turns[action], 2 * math.pi)
-        pursuers = torch.remainder(state["pursuers"] + moved, WORLD_SIZE)
-        distance = relative(pursuers, evader).norm(dim=2).amin(dim=1)
+        pursuers = torch.remainder(state["pursuers"] + moved, self._size)
+        distance = relative(pursuers, evader, self._size).norm(dim=2).amin(dim=1)
         caught = distance < CAPTURE_DISTANCE
         played = {
             "pursuers": pursuers,
@@ -96,16 +101,16 @@ class Pursuit(TorchEnv):
             "caught": caught,
             "min_distance": torch.minimum(state["min_distance"], torch.minimum(distance_before.amin(dim=1), distance)),
         }
-        reward = (-distance / OBSERVATION_RANGE).unsqueeze(1).repeat(1, self.info.n_agents)
+        reward = (-distance / REWARD_UNIT).unsqueeze(1).repeat(1, self.info.n_agents)
         return played, reward, caught
 
     def scene(self, env_index: int) -> PursuitScene:
         state = {key: value[env_index].cpu() for key, value in self._state.items()}
-        from_evader = wrap(state["pursuers"] - state["evader"])
+        from_evader = wrap(state["pursuers"] - state["evader"], self._size)
         distance, nearest = from_evader.norm(dim=1).min(dim=0)
         return PursuitScene(
             t=int(state["t"]),
-            world_size=WORLD_SIZE,
+            world_size=self._size,
             pursuer=state["pursuers"].numpy(),
             heading=state["heading"].numpy() if self._drives else None,
             evader=state["evader"].numpy(),
@@ -116,8 +121,8 @@ class Pursuit(TorchEnv):
         )
 
     def _observe(self, state: State) -> Tensor:
-        seen = wrap(relative_to_agents(state["evader"].unsqueeze(1), state["pursuers"]))
-        places = seen.div_(WORLD_SIZE / 2).flatten(2)
+        seen = wrap(relative_to_agents(state["evader"].unsqueeze(1), state["pursuers"]), self._size)
+        places = seen.div_(OBSERVATION_UNIT).flatten(2)
         if not self._drives:
             return places
         heading = state["heading"].unsqueeze(2)

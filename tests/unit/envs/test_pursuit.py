@@ -16,11 +16,16 @@ from envs.pursuit.env import Pursuit
 from envs.pursuit.laws import EVADER_NEIGHBOURS, evader_direction, images, shared_border, voronoi_pursuit, wrap
 
 CPU = torch.device("cpu")
+SIZE = 100.0
 STAY, LEFT, RIGHT, DOWN, UP = range(5)
 
 
-def pursuit(n_envs: int = 1, n_agents: int = 1, dynamics: Any = "point", episode_limit: int = 10) -> Pursuit:
-    return Pursuit(n_envs, CPU, n_agents=n_agents, dynamics=dynamics, episode_limit=episode_limit)
+def pursuit(
+    n_envs: int = 1, n_agents: int = 1, dynamics: Any = "point", world_size: float = SIZE, episode_limit: int = 10
+) -> Pursuit:
+    return Pursuit(
+        n_envs, CPU, n_agents=n_agents, dynamics=dynamics, world_size=world_size, episode_limit=episode_limit
+    )
 
 
 def place(env: Pursuit, pursuers: Any, evader: Any, heading: Any = 0.0) -> None:
@@ -31,13 +36,13 @@ def place(env: Pursuit, pursuers: Any, evader: Any, heading: Any = 0.0) -> None:
     env.load_state_dict(saved)
 
 
-def flight(pursuers: torch.Tensor) -> torch.Tensor:
-    return evader_direction(pursuers, pursuers.norm(dim=2))
+def flight(pursuers: torch.Tensor, size: float = SIZE) -> torch.Tensor:
+    return evader_direction(pursuers, pursuers.norm(dim=2), size)
 
 
-def borders(pursuers: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def borders(pursuers: np.ndarray, size: float) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Pursuer -> ends of its border with the evader at the origin, by scipy, with two rings of torus images."""
-    shifts = 100.0 * np.array(sorted(itertools.product(range(-2, 3), repeat=2), key=lambda shift: np.abs(shift).sum()))
+    shifts = size * np.array(sorted(itertools.product(range(-2, 3), repeat=2), key=lambda shift: np.abs(shift).sum()))
     sites = np.vstack([np.zeros(2), pursuers])
     diagram = Voronoi((shifts[:, None] + sites).reshape(-1, 2))
     found = {}
@@ -58,23 +63,24 @@ def direction_of_zhou(p: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray
     return direction / np.linalg.norm(direction)
 
 
+@pytest.mark.parametrize("size", [SIZE, 60.0])
 @pytest.mark.parametrize("n_agents", [1, 2, 3, 10, 20])
-def test_evader_direction_equals_one_from_scipy(n_agents: int) -> None:
-    pursuers = torch.from_numpy(np.random.default_rng(n_agents).uniform(-50, 50, (40, n_agents, 2)))
+def test_evader_direction_equals_one_from_scipy(n_agents: int, size: float) -> None:
+    pursuers = torch.from_numpy(np.random.default_rng(n_agents).uniform(-size / 2, size / 2, (40, n_agents, 2)))
     expected = []
     for case in pursuers.numpy():
         nearest = case[np.argsort(np.linalg.norm(case, axis=1))[:EVADER_NEIGHBOURS]]
-        expected.append(direction_of_zhou(nearest[0], *borders(nearest)[0]))
-    np.testing.assert_allclose(flight(pursuers), expected, atol=1e-9)
-    np.testing.assert_allclose(flight(pursuers.to(torch.float32)), expected, atol=1e-3)
+        expected.append(direction_of_zhou(nearest[0], *borders(nearest, size)[0]))
+    np.testing.assert_allclose(flight(pursuers, size), expected, atol=1e-9)
+    np.testing.assert_allclose(flight(pursuers.to(torch.float32), size), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("n_agents", [2, 20])
 def test_borders_of_all_pursuers_equal_scipys(n_agents: int) -> None:
     pursuers = torch.from_numpy(np.random.default_rng(n_agents).uniform(-50, 50, (20, n_agents, 2)))
-    midpoints, bordering = shared_border(pursuers, images(pursuers).unsqueeze(1))
+    midpoints, bordering = shared_border(pursuers, images(pursuers, SIZE).unsqueeze(1))
     for case, midpoint, borders_here in zip(pursuers.numpy(), midpoints, bordering, strict=True):
-        expected = borders(case)
+        expected = borders(case, SIZE)
         assert set(borders_here.nonzero().flatten().tolist()) == set(expected)
         for k, (a, b) in expected.items():
             np.testing.assert_allclose(midpoint[k], (a + b) / 2, atol=1e-9)
@@ -99,7 +105,7 @@ def test_the_smallest_distance_counts_the_beginning() -> None:
 
 
 def test_wrap_takes_the_short_way() -> None:
-    assert wrap(torch.tensor([60.0, -60.0, 40.0, 99.0, -100.0])).tolist() == [-40.0, 40.0, 40.0, -1.0, 0.0]
+    assert wrap(torch.tensor([60.0, -60.0, 40.0, 99.0, -100.0]), SIZE).tolist() == [-40.0, 40.0, 40.0, -1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -160,11 +166,25 @@ def test_an_escape_is_a_truncation_that_took_the_limit() -> None:
     assert row.info["capture_time"].item() == 3
 
 
-def test_episodes_start_inside_the_margin() -> None:
-    row = pursuit(n_envs=500, n_agents=4).reset(seed=0)
+@pytest.mark.parametrize("size", [SIZE, 200.0])
+def test_episodes_start_inside_the_margin(size: float) -> None:
+    row = pursuit(n_envs=500, n_agents=4, world_size=size).reset(seed=0)
     assert row.position is not None
     assert row.position.min().item() == pytest.approx(5, abs=0.5)
-    assert row.position.max().item() == pytest.approx(95, abs=0.5)
+    assert row.position.max().item() == pytest.approx(size - 5, abs=0.5)
+
+
+def test_a_larger_world_has_the_same_units() -> None:
+    """Across the edge of a torus of 200 units: the pursuer's step, what it sees, and what the distance costs."""
+    env = pursuit(world_size=200.0)
+    env.reset(seed=0)
+    place(env, pursuers=[[199.5, 50.0]], evader=[100.0, 50.0])
+    row = env.step(torch.tensor([[RIGHT]]))  # the evader flees to 98, 2 units
+    assert row.position is not None
+    np.testing.assert_allclose(row.position[0, 0], [0.5, 50.0], atol=1e-4)
+    np.testing.assert_allclose(row.obs[0, 0, :2], [97.5 / 50, 0.0], atol=1e-4)
+    assert row.reward.item() == pytest.approx(-97.5 / 141.4)
+    assert row.info["min_distance"].item() == pytest.approx(97.5)
 
 
 def test_scripted_pursuers_catch_what_random_ones_do_not() -> None:
@@ -174,7 +194,7 @@ def test_scripted_pursuers_catch_what_random_ones_do_not() -> None:
         row, captured = env.reset(seed=0), torch.zeros(16)
         for _ in range(250):
             action = torch.randint(5, (16, 20), generator=generator)
-            row = env.step(voronoi_pursuit(-50 * row.obs[..., :2]) if name == "voronoi" else action)
+            row = env.step(voronoi_pursuit(-50 * row.obs[..., :2], SIZE) if name == "voronoi" else action)
             captured = torch.maximum(captured, row.info["capture"])
         captures[name] = captured.mean().item()
     assert captures["voronoi"] > 0.5
@@ -184,7 +204,7 @@ def test_scripted_pursuers_catch_what_random_ones_do_not() -> None:
 def test_scripted_pursuers_go_to_their_border_or_straight() -> None:
     """The second cuts the first's border, x = 5, off at y = -4.5, so its midpoint is far up; the third has none."""
     pursuers = torch.tensor([[[10.0, 0.0], [0.0, -9.0], [30.0, -2.0]]])
-    assert voronoi_pursuit(pursuers).tolist()[0][::2] == [UP, LEFT]
+    assert voronoi_pursuit(pursuers, SIZE).tolist()[0][::2] == [UP, LEFT]
 
 
 UNICYCLE = [(0.0, -1.0), (0.0, 1.0), (1.0, -1.0), (1.0, 0.0), (1.0, 1.0)]  # shares of 10 units/s and pi rad/s
@@ -217,6 +237,7 @@ def test_unicycles_start_with_random_headings() -> None:
     [
         ({"n_agents": 0}, "env_args.n_agents: expected at least 1, got 0"),
         ({"episode_limit": 0}, "env_args.episode_limit: expected at least 1, got 0"),
+        ({"world_size": 10.0}, r"env_args.world_size: expected at least 20\.0, got 10\.0"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
