@@ -48,4 +48,5 @@ for task in bar battle spread pursuit; do
     "$python" src/runs.py unpack "$out/$task/records.tar.xz"
     finished+=(--experiment "final_$task")
 done
-"$python" src/report.py "${finished[@]}" --score tail --reference hmf --out "$out/all" --page results/final/README.md
+"$python" src/report.py "${finished[@]}" --score tail --reference hmf --out "$out/all" --page results/final/README.md \
+    --page README.md

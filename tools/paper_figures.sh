@@ -36,7 +36,7 @@ if [ -n "$players" ] && [ -d "results/sacred/${players%%[!0-9]*}/checkpoints" ];
 fi
 report "${everything[@]}" --reference hmf --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md" \
     --page "$out/verdicts.md" --page "$out/setup.md" --page "$out/diagnosis.md" --page "$out/pursuit_long.md" \
-    --page "$out/crossplay.md" --page README.md
+    --page "$out/crossplay.md"
 
 # Where policies are at hand, which the archive of records below does not hold.
 video() { # experiment, name, options of evaluate.py ...

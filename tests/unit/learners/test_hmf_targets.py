@@ -31,7 +31,7 @@ def test_a_group_that_died_out_has_nothing_to_bootstrap_from() -> None:
 def test_the_mean_field_has_the_exploration_of_its_step() -> None:
     """Epsilon is 1 at step 0 and 0.4 at step 6: the best of three actions has 0.2 of chance and 0.6 of greed."""
     schedule = {"epsilon_start": 1.0, "epsilon_finish": 0.0, "epsilon_anneal_time": 10}
-    learner = hmf(**schedule)
+    learner = hmf(mean_field_action="expected", **schedule)
     batch = random_batch(INFO, 8, n_groups=2, death_rate=0.0)
     q_BNA = learner.mac.q_values(batch)
     expected = torch.full_like(q_BNA, 0.4 / 3).scatter(-1, q_BNA.argmax(-1, keepdim=True), 0.4 / 3 + 0.6)
