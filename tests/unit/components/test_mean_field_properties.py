@@ -344,7 +344,7 @@ def hmf(case: Case, **overrides: Any) -> HMFLearner:
     """A float64 learner whose targets and mean policies differ from what it started with."""
     fixed = {"epsilon_start": EPSILON, "epsilon_finish": EPSILON, "policy_temperature": 0.5, "top_coef": 0.7}
     network = {"hidden_dims": [5], "gmf_hidden_dims": [6], "attention_dim": 3, "share_params": True}
-    config = config_for("hmf", "bar", n_groups=case.n_groups, **{**fixed, **network, **overrides})
+    config = config_for("hmf_expected", "bar", n_groups=case.n_groups, **{**fixed, **network, **overrides})
     learner = learner_for(config, info_for(case.n_agents, ACTIONS, (OBS,)), case.seed)
     assert isinstance(learner, HMFLearner)
     for module in learner._modules().values():
