@@ -30,7 +30,7 @@ BAR: dict[str, Any] = {
     "learning_starts": 200,
     "test_nepisode": 32,
 }
-ROLLOUT: dict[str, Any] = {"regime": "rollout", "rollout_length": 16, "minibatches": 4, "t_max": 8000}
+ROLLOUT: dict[str, Any] = {"regime": "rollout", "rollout_length": 16, "minibatches": 4, "t_max": 12000}
 BEST_SYMMETRIC_RANDOM = 0.321  # max over p of p (2 P(Binomial(9, p) <= 5) - 1): nobody can be told apart
 
 
