@@ -33,8 +33,9 @@ HYPERPARAMETERS = ROOT / "docs" / "hyperparameters.md"
 COMPARISONS = {  # folder of its tables -> what it is, the newest first
     "results/final/all": "In the [second comparison](../results/final/README.md), equally tuned (interquartile mean "
     "over eight seeds of the last five evaluations of a run, with its interval):\n",
-    "results/paper/comparison": "In the [first comparison](../results/paper/README.md), smaller and tuned by nobody "
-    "(interquartile mean over four seeds of the last evaluation, from the worst seed to the best):\n",
+    "results/paper/comparison": "In the [first comparison](../results/paper/README.md), smaller and tuned by nobody, "
+    "whose `hmf` is `hmf_expected` now (interquartile mean over four seeds of the last evaluation, "
+    "from the worst seed to the best):\n",
 }
 UNCOMPARED = "It is in none of the [comparisons](../results/final/README.md)."
 STAND = "Minutes: of a run, on a machine of two cores that it shared. Budgets, curves and limits are on those pages.\n"
