@@ -297,7 +297,7 @@ def test_any_statistic_of_episodes_can_be_searched_by(tmp_path: Path, metric: st
 
 @pytest.mark.slow
 def test_search_runs_real_trials(tmp_path: Path) -> None:
-    overrides = {"t_max": 200, "test_interval": 200, "test_nepisode": 2, "log_interval": 100}
+    overrides = {"t_max": 600, "test_interval": 600, "test_nepisode": 2, "log_interval": 100}
     name = space_file(tmp_path, algorithms=["iql"], seeds=[1], space={"lr": [0.01, 0.001]}, overrides=overrides)
     assert main([name, "--trials=1", f"--results={tmp_path}"]) == 0
     assert [record.status for record in FileStore(tmp_path / "sacred").list()] == ["COMPLETED"]
