@@ -23,7 +23,7 @@ class Panel:
 
     label: str
     lines: Mapping[str, Line]  # method -> its scores
-    costs: Mapping[str, Line]  # method -> its CPU seconds, where they were recorded
+    costs: Mapping[str, Line]  # method -> CPU seconds of its runs without a GPU, where recorded
 
     def cost(self, name: str, number: float) -> Estimate | None:
         """Estimate the CPU seconds of a method's whole runs; None where they were not recorded."""
@@ -60,7 +60,7 @@ def across_table(found: Sequence[Panel], key: str, metric: str, reference: str |
     margin = f" {reference} above: its {SCORE} minus the method's, runs of the same seed." if reference else ""
     caption = (
         f"{described(metric)} across {key}. {SCORE}: mean of the last {TAIL} evaluations. CPU s: of training alone, "
-        f"all threads of the process together.{margin} {IQM} with {INTERVAL}. {FEW_SEEDS}"
+        f"all threads of the process together, of runs without a GPU.{margin} {IQM} with {INTERVAL}. {FEW_SEEDS}"
     )
     head = ["task", "method", key, SCORE, "CPU s", *([f"{reference} above"] if reference else [])]
     return Table(caption, head, rows)

@@ -165,8 +165,8 @@ def curves_of(store: RunStore, records: Sequence[RunRecord], metric: str) -> tup
 
 
 def cpu_curves(store: RunStore, records: Sequence[RunRecord]) -> dict[int, Curve]:
-    """Read run id -> curve of CPU seconds of training, for the runs that recorded them."""
-    found = {record.id: store.cpu_seconds(record) for record in records}
+    """Read run id -> curve of CPU seconds of training, for the runs on a CPU that recorded them."""
+    found = {record.id: store.cpu_seconds(record) for record in records if not record.config["use_cuda"]}
     return {
         run_id: Curve([*cpu], [*cpu.values()], [""] * len(cpu))  # when they were noted is not recorded
         for run_id, cpu in found.items()

@@ -66,8 +66,8 @@ def measured(tasks: Sequence[Task], cpu: Sequence[Task], reference: str, reach: 
             known = seconds.get((task.label, method.label), {})
             if not method.curves.keys() <= known.keys():
                 raise RecordError(
-                    f"--reach: {method.label} on {task.label} has runs that recorded no CPU seconds (older ones did "
-                    "not). Run them again, or leave them out by filters."
+                    f"--reach: {method.label} on {task.label} has runs that recorded no CPU seconds, or used a GPU "
+                    "beside them (older ones recorded none). Run them again, or leave them out by filters."
                 )
             runs[method.label] = [_timed(curve, known[seed]) for seed, curve in sorted(method.curves.items())]
         base = next(method for method in task.methods if method.label == reference)

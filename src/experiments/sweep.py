@@ -39,7 +39,7 @@ class Job:
 
     def command(self, index: RunIndex) -> list[str]:
         """Continue from the newest checkpoint, or start; what the experiment names may be imported either way."""
-        folder = index.resumable(self.run.identity)
+        folder = index.resumable(self.run.identity, self.run.config.use_cuda)
         arguments = self.run.arguments
         if folder is not None:
             config = self.run.config
@@ -197,7 +197,8 @@ def forecast(runs: Sequence[PlannedRun], index: RunIndex, n_slots: int) -> Itera
     seconds = index.seconds_per_step()
     total, unknown = 0.0, 0
     for run in runs:
-        finished, folder = index.finished(run.identity), index.resumable(run.identity)
+        finished = index.finished(run.identity)
+        folder = index.resumable(run.identity, run.config.use_cuda)
         if finished is not None:
             yield f"finished as run {finished.id:<8} {run.label}"
             continue

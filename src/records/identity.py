@@ -10,11 +10,17 @@ from config.schema import RECORDING
 from config.since import without
 from records.query import flatten
 
+PLACE = (*RECORDING, "use_cuda")  # keys that say where a run is recorded and computed, not what it is
+
 
 def identity(config: Mapping[str, Any]) -> str:
-    """Return the resolved configuration, except where it is recorded, as sorted JSON; see `since_first`."""
+    """Return the resolved configuration, except where it is recorded and computed, as sorted JSON; see `since_first`.
+
+    A CUDA device changes the rounding of a run, as another machine or another torch does; the record tells of all
+    three.
+    """
     flat = since_first(flatten(config))
-    return json.dumps({key: value for key, value in flat.items() if key not in RECORDING}, sort_keys=True)
+    return json.dumps({key: value for key, value in flat.items() if key not in PLACE}, sort_keys=True)
 
 
 def since_first(flat: Mapping[str, Any]) -> dict[str, Any]:

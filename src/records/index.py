@@ -20,9 +20,10 @@ FINAL = ("COMPLETED", "INTERRUPTED", "FAILED")
 
 
 def task_key(config: Mapping[str, Any]) -> str:
-    """Return algorithms, environment and its arguments as text: equal for runs that cost alike per step."""
+    """Return algorithms, environment, its arguments and the device as text: equal for runs that cost alike per step."""
     enemies = config.get("opponent_config", "")  # the algorithm of those that learn too
-    return json.dumps([config["name"], enemies, config["env"], config["env_args"]], sort_keys=True)
+    parts = [config["name"], enemies, config["env"], config["env_args"], config["use_cuda"]]
+    return json.dumps(parts, sort_keys=True)
 
 
 class RunIndex:
@@ -79,9 +80,10 @@ class RunIndex:
         """Return whether a run of this identity is running now."""
         return any(record.status == "RUNNING" for record in self._of(key))
 
-    def resumable(self, key: str) -> Path | None:
-        """Find the folder of the newest run of this identity that can be continued exactly."""
-        folders = [self.store.folder(record.id) for record in self._of(key) if record.status != "COMPLETED"]
+    def resumable(self, key: str, use_cuda: bool = False) -> Path | None:
+        """Find the folder of the newest run of this identity, of this kind of device, that can be continued exactly."""
+        cut = [record for record in self._of(key) if record.status != "COMPLETED"]
+        folders = [self.store.folder(record.id) for record in cut if record.config["use_cuda"] == use_cuda]
         return next((folder for folder in folders if (folder / "checkpoints" / checkpoint.RESUME).exists()), None)
 
     def progress(self, key: str) -> int:

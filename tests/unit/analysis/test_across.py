@@ -50,6 +50,14 @@ def test_sizes_of_one_environment_are_one_panel(store: FileStore) -> None:
     assert len(right.containers) == 2
 
 
+def test_cpu_seconds_are_those_of_runs_without_a_gpu(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    for run_id, use_cuda in enumerate((False, True), start=1):
+        info = {"cpu_seconds": [[0, 0.0], [10, 3.0]]}
+        recorded.put(store, run_id, config("iql", "bar", 1, f"use_cuda={use_cuda}"), info=info)
+    assert {run_id: curve.values[-1] for run_id, curve in cpu_curves(store, store.list()).items()} == {1: 3.0}
+
+
 def test_numbers_of_methods_are_lines_on_their_task(tmp_path: Path) -> None:
     """Methods without the key are left out; a task whose runs do not differ in it, too."""
     store = FileStore(tmp_path)

@@ -187,9 +187,10 @@ def test_missing_keys_and_files_are_one_clear_message(tmp_path: Path, capsys: py
     assert "no experiments configuration 'smokee'. Did you mean 'smoke'?" in capsys.readouterr().err
 
 
-def test_identity_is_the_configuration_and_not_its_folder(tmp_path: Path) -> None:
+def test_identity_is_the_configuration_and_not_its_place(tmp_path: Path) -> None:
     run = planned(tmp_path)[0]
     assert identity(replace(run.config, local_results_path="elsewhere").to_dict()) == run.identity
+    assert identity(replace(run.config, use_cuda=True).to_dict()) == run.identity
     assert identity(replace(run.config, seed=2).to_dict()) != run.identity
 
 
@@ -206,6 +207,7 @@ def test_index_knows_finished_running_and_resumable_runs(tmp_path: Path) -> None
     assert [index.running(run.identity) for run in (done, cut, live, new)] == [False, False, True, False]
     folders = [index.resumable(run.identity) for run in (done, cut, live, new)]
     assert folders == [None, store.folder(2), None, None]
+    assert index.resumable(cut.identity, use_cuda=True) is None, "a run goes on where it was computed"
     assert [index.progress(run.identity) for run in (done, cut, live, new)] == [100, 30, 10, 0]
 
 
