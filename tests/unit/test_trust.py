@@ -152,7 +152,7 @@ def test_a_sweep_lets_its_runs_import_what_the_experiment_names(tmp_path: Path, 
     (tmp_path / "sacred" / "1" / "checkpoints").mkdir(parents=True)
 
     class Index(RunIndex):
-        def resumable(self, identity: str) -> Path | None:
+        def resumable(self, key: str, use_cuda: bool = False) -> Path | None:
             return tmp_path / "sacred" / "1"
 
     command = Job(run, tmp_path / "log").command(Index(FileStore(tmp_path / "sacred")))
