@@ -5,7 +5,8 @@
 ``--sides RUN``: ratings of both sides of a run over its training, where the enemies learned too.
 
 The first one's environment is the game. Who fits the learners' side is a row, who fits the enemies' side a column,
-beside random play; where both sides are alike everybody is both. Every pair meets with the row on either side.
+beside random play; where both sides are alike everybody is both. Every pair meets with the row on either side. Games
+stay in ``games.jsonl`` of --out: what was played is not played again. Methods of several policies are rated, too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config import trust
+from experiments.entrants import Entrant
+from experiments.workers import n_cores
 from utils.cli import command_parser, count, exit_code, say
 from utils.errors import InputError
 from utils.paths import default_results, default_zoo
@@ -29,12 +32,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "1 2 opponents/battle.pt",
         "3 4 --step best --episodes 32",
         "3 battle/iql_s2",
+        "--experiment arena_battle opponents/battle.pt --episodes 32",
         "3 --outside theirs.pt --outside others.pt my_adapter:Network",
         "--league 5",
         "--sides 6 --episodes 32",
     )
     parser.add_argument(
         "players", nargs="*", metavar="RUN_OR_POLICY", help="id or folder of a run, a policy.pt, or a name in the zoo"
+    )
+    parser.add_argument(
+        "--experiment", action="append", default=[], metavar="NAME", help="its completed runs; may be repeated"
     )
     parser.add_argument(
         "--outside",
@@ -54,15 +61,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--step", help="which checkpoint of runs that are named: nearest to a step, best or newest (default)"
     )
+    parser.add_argument("--workers", type=count, default=n_cores(), help="games at once (default: the cores)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--zoo", type=Path, default=default_zoo(), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--out", default=default_results() / "tmp/crossplay", type=Path, metavar="DIR")
     trust.add_option(parser)
     arguments = parser.parse_args(argv)
-    if [bool(arguments.players or arguments.outside), bool(arguments.league), bool(arguments.sides)].count(True) != 1:
+    modes = [arguments.players or arguments.experiment or arguments.outside, arguments.league, arguments.sides]
+    if sum(map(bool, modes)) != 1:
         parser.error("expected either players, --league RUN or --sides RUN")
-    if arguments.step and not arguments.players:
+    if arguments.step and not (arguments.players or arguments.experiment):
         parser.error("--step: expected runs to which it belongs; --league and --sides rate all checkpoints of theirs")
     for given in arguments.outside:
         if len(given) > 2:
@@ -79,28 +88,52 @@ def crossplay(argv: Sequence[str]) -> None:
     if arguments.sides:
         both_sides(arguments)
         return
-    from policies.zoo import is_run, policy_file
+    from policies.zoo import is_run
 
-    if arguments.step and not any(is_run(name, arguments.zoo) for name in arguments.players):
+    named_run = any(is_run(name, arguments.zoo) for name in arguments.players)
+    if arguments.step and not (arguments.experiment or named_run):
         raise InputError(
             "--step: expected a run, whose checkpoint it chooses; a file and a policy of the zoo are of one."
         )
-    files = {
-        name: policy_file(name, arguments.zoo, arguments.results, arguments.step or "newest")
-        for name in arguments.players
-    }
+    entrants = named(arguments)
     from analysis.crossplay import write  # these take seconds
     from analysis.figures import make_folder
-    from experiments.crossplay import load_outside, load_player, play
+    from experiments.crossplay import meetings, play
 
-    players = [load_player(name, path, arguments.trust) for name, path in files.items()]
-    players += [load_outside(Path(file), *adapter) for file, *adapter in dict.fromkeys(map(tuple, arguments.outside))]
+    loaders = [entrant.load for entrant in entrants]
+    players = [load() for load in loaders]
+    meetings(players)  # who fits no side is refused
     make_folder(arguments.out)  # before anything is played
-    found = []
-    for result in play(players, arguments.episodes, arguments.seed):
+    found, played = [], arguments.out / "games.jsonl"
+    for result in play(players, loaders, arguments.episodes, arguments.seed, arguments.workers, played):
         say(f"{result.row} on the {result.side} against {result.column}: score {result.scores.mean():.2f}")
         found.append(result)
-    print(f"\n{write(found, arguments.out).markdown()}\nwritten: {arguments.out}")
+    for table in write(found, {player.label: player.method for player in players}, arguments.out):
+        print(f"\n{table.markdown()}")
+    print(f"written: {arguments.out}")
+
+
+def named(arguments: argparse.Namespace) -> list[Entrant]:
+    """Everybody whom the command line names. Raises InputError for what is not there."""
+    from policies.zoo import policy_file
+
+    results, step, trusted = arguments.results, arguments.step or "newest", arguments.trust
+    found = [
+        Entrant(name, policy_file(name, arguments.zoo, results, step), alone=name.endswith(".pt"), trust=trusted)
+        for name in dict.fromkeys(arguments.players)
+    ]
+    if arguments.experiment:
+        from experiments.plan import completed_runs
+        from records.identity import identity
+        from records.store import FileStore
+
+        records, methods = completed_runs(FileStore(results / "sacred"), [], arguments.experiment, results)
+        for record in records:
+            path = policy_file(str(record.id), arguments.zoo, results, step)
+            found.append(Entrant(str(record.id), path, methods.get(identity(record.config), ""), trust=trusted))
+    for file, *adapter in dict.fromkeys(map(tuple, arguments.outside)):
+        found.append(Entrant(file, Path(file), adapter=adapter[0] if adapter else "plain"))
+    return found
 
 
 def league(run: str, results: Path, out: Path) -> None:

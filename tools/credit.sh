@@ -15,29 +15,28 @@ if [ ! -f "src/config/experiments/credit_$task.yaml" ]; then
 fi
 shift
 out=docs/credit/$task
-parts=()
 experiments=()
-for part in credit sharing groups appendix appendix_ipc; do
-    [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
-    parts+=("$part")
-    experiments+=(--experiment "${part}_$task")
-done
 
 mkdir -p "$out"
-for part in "${parts[@]}"; do
-    "$python" src/sweep.py "${part}_$task" "$@"
-done
-for part in "${parts[@]}"; do
+for part in credit sharing groups appendix appendix_ipc; do
+    [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
+    experiments+=(--experiment "${part}_$task")
     across=()
     [ "$part" != groups ] || across=(--across n_groups)
+    "$python" src/sweep.py "${part}_$task" "$@"
     "$python" src/report.py --experiment "${part}_$task" "${across[@]}" --out "results/tmp/${part}_$task"
     cp "results/tmp/${part}_$task/results.md" "$out/$part.md"
     cp "results/tmp/${part}_$task/runs.md" "$out/${part}_runs.md"
+    [ "$part" != groups ] || cp "results/tmp/groups_$task/across.png" "$out/groups.png"
+    if [ "$part" = credit ]; then # needs policies, which the archive of records below does not hold
+        id=$("$python" src/sweep.py "credit_$task" --dry-run | sed -n 's/^finished as run \([0-9]*\).*/\1/p' | head -n 1)
+        if [ -d "results/sacred/$id/checkpoints" ]; then
+            "$python" src/noise.py --experiment "credit_$task" --out results/tmp/noise
+            cp results/tmp/noise/noise.md "$out/noise.md"
+        fi
+    fi
+    "$python" src/runs.py pack "$out/records.tar.xz" "${experiments[@]}"
 done
-cp "results/tmp/groups_$task/across.png" "$out/groups.png"
-"$python" src/noise.py --experiment "credit_$task" --out results/tmp/noise
-cp results/tmp/noise/noise.md "$out/noise.md"
 if [ -f "docs/credit_$task.md" ]; then
     "$python" src/report.py --experiment "credit_$task" --out "results/tmp/credit_$task" --page "docs/credit_$task.md" >/dev/null
 fi
-"$python" src/runs.py pack "$out/records.tar.xz" "${experiments[@]}"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from analysis import figures
-from analysis.elo import MEAN, Games, ratings
-from analysis.statistics import Array
+from analysis.elo import MEAN, Games, method_ratings, ratings
+from analysis.statistics import Array, Estimate
 from analysis.tables import Table
 
+RATED = f"Elo (Bradley-Terry, mean {MEAN:.0f}, one draw added per pair)"
+POINTS = "A point: more kills than deaths; as many: half a point."
 STATS = ("win", "annihilation", "kills", "deaths", "survivors", "enemy_survivors", "return_mean")
 
 
@@ -33,45 +36,93 @@ class Result:
 
 
 def score_matrix(results: Sequence[Result]) -> tuple[Array, list[str], list[str]]:
-    """Compute mean scores over both sides, (rows, columns); return them with the labels of either axis."""
+    """Compute mean scores over both sides, (rows, columns); return them with the labels of either axis.
+
+    Where both sides are alike, a pair that met stands in both places. NaN: these did not meet.
+    """
     rows = list(dict.fromkeys(result.row for result in results))
     columns = list(dict.fromkeys(result.column for result in results))
-    matrix = np.zeros((len(rows), len(columns)))
+    if not set(rows).isdisjoint(columns):  # whoever plays one side plays the other
+        columns = list(dict.fromkeys([*rows, *columns]))
+    cells: dict[tuple[str, str], list[Array]] = defaultdict(list)
+    for result in results:
+        cells[result.row, result.column].append(result.scores)
+        cells[result.column, result.row].append(1 - result.scores)
+    matrix = np.full((len(rows), len(columns)), np.nan)
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
-            cell = [result.scores for result in results if (result.row, result.column) == (row, column)]
-            matrix[i, j] = np.concatenate(cell).mean()
+            if (row, column) in cells:
+                matrix[i, j] = np.concatenate(cells[row, column]).mean()
     return matrix, rows, columns
 
 
 def elo_table(results: Sequence[Result]) -> Table:
     """Rate the policies that played against another one, the best first."""
-    met = [result for result in results if result.row != result.column]
-    labels = list(dict.fromkeys(label for result in met for label in (result.row, result.column)))
-    games = [Games(labels.index(result.row), labels.index(result.column), result.scores) for result in met]
-    rated = sorted(zip(labels, ratings(games, len(labels)), strict=True), key=lambda pair: -pair[1].value)
+    games, labels = _games(results)
     caption = (
-        f"Elo (Bradley-Terry, mean {MEAN:.0f}, one draw added per pair) with bootstrap 95% interval over episodes, "
-        "resampled within pairings and sides; n is the number of episodes. A point: more kills than deaths; "
-        "as many: half a point."
+        f"{RATED} with bootstrap 95% interval over episodes, "
+        f"resampled within pairings and sides; n is the number of episodes. {POINTS}"
     )
-    return Table(caption, ["policy", "elo"], [[label, rating] for label, rating in rated])
+    return _rated(caption, "policy", labels, ratings(games, len(labels)))
 
 
-def write(results: Sequence[Result], out: Path) -> Table:
-    """Write the matrix as CSV and PNG, and the ratings, into the folder ``out``; return the ratings."""
+def method_table(results: Sequence[Result], methods: Mapping[str, str]) -> Table:
+    """Rate methods by the games of their policies, the best first; ``methods``: label -> method."""
+    games, labels = _games(results)
+    names = list(dict.fromkeys(methods.get(label, label) for label in labels))
+    owners = [names.index(methods.get(label, label)) for label in labels]
+    caption = (
+        f"{RATED} of methods by the games between their policies, with bootstrap 95% interval over policies and "
+        f"episodes: resampled within methods, pairings and sides; n is the number of policies. {POINTS}"
+    )
+    return _rated(caption, "method", names, method_ratings(games, owners))
+
+
+def write(results: Sequence[Result], methods: Mapping[str, str], out: Path) -> list[Table]:
+    """Write matrices as CSV and PNG, and ratings, into the folder ``out``; return the ratings.
+
+    ``methods``: label -> method of the players, in their order. Where a method has several policies, methods have a
+    matrix and ratings, too.
+    """
+    order = [*methods, *(result.column for result in results)]
+    results = sorted(results, key=lambda result: (order.index(result.row), order.index(result.column), result.side))
     with open(out / "crossplay.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "column", "side", "n_episodes", "score", *STATS])
         for result in results:
             means = [float(result.values[name].mean()) for name in STATS]
             writer.writerow([result.row, result.column, result.side, len(result.scores), result.scores.mean(), *means])
+    _draw(results, "policies", out / "crossplay")
+    tables = {"elo": elo_table(results)}
+    if len(set(methods.values())) < len(methods):
+        tables["methods"] = method_table(results, methods)
+        _draw([_of_methods(result, methods) for result in results], "methods", out / "methods")
+    for name, table in tables.items():
+        table.write(out / name)
+    return list(tables.values())
+
+
+def _games(results: Sequence[Result]) -> tuple[list[Games], list[str]]:
+    """Return the games of those that met another, and the players' labels."""
+    met = [result for result in results if result.row != result.column]
+    labels = list(dict.fromkeys(label for result in met for label in (result.row, result.column)))
+    return [Games(labels.index(result.row), labels.index(result.column), result.scores) for result in met], labels
+
+
+def _rated(caption: str, head: str, labels: Sequence[str], rated: Sequence[Estimate]) -> Table:
+    best_first = sorted(zip(labels, rated, strict=True), key=lambda pair: -pair[1].value)
+    return Table(caption, [head, "elo"], [[label, rating] for label, rating in best_first])
+
+
+def _of_methods(result: Result, methods: Mapping[str, str]) -> Result:
+    row, column = (methods.get(label, label) for label in (result.row, result.column))
+    return Result(row, column, result.side, result.values)
+
+
+def _draw(results: Sequence[Result], who: str, stem: Path) -> None:
     matrix, rows, columns = score_matrix(results)
     caption = (
-        "Mean score of the row (learners' side) against the column (enemies' side): 1 more kills than deaths, "
-        f"0.5 as many; {len(results[0].scores)} greedy episodes on the left and as many on the right."
+        "Mean score of the row against the column: 1 more kills than deaths, 0.5 as many; greedy episodes, half of "
+        "them with the row on the left, half on the right."
     )
-    figures.write(figures.matrix(matrix, rows, columns, "Battle cross-play", caption), out / "crossplay", (".png",))
-    table = elo_table(results)
-    table.write(out / "elo")
-    return table
+    figures.write(figures.matrix(matrix, rows, columns, f"Battle cross-play: {who}", caption), stem, (".png",))

@@ -60,6 +60,28 @@ def points_table(games: Sequence[Games], n_players: int, rng: np.random.Generato
     return points
 
 
+def method_ratings(games: Sequence[Games], owners: Sequence[int]) -> list[Estimate]:
+    """Estimate methods' Elo from games of their policies, with a bootstrap 95 % interval over policies and games.
+
+    ``owners``: the method of every player; each draw resamples the policies of every method, then the games of every
+    pairing and side. Games within a method say nothing about it. n is the number of policies.
+    """
+    who, n_methods = np.array(owners), max(owners) + 1
+    between = [pairing for pairing in games if who[pairing.first] != who[pairing.second]]
+    rng = np.random.default_rng(0)
+    points = points_table(between, len(who), None, 1)
+    draws = points_table(between, len(who), rng, RESAMPLES)
+    times = np.zeros((RESAMPLES, len(who)))  # how often a draw has a policy
+    for method in range(n_methods):
+        own = np.flatnonzero(who == method)
+        times[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), RESAMPLES)
+    member = np.eye(n_methods)[who]  # (P, methods)
+    values = elo(member.T @ points @ member)[0]
+    low, high = interval(elo(member.T @ (draws * times[:, :, None] * times[:, None, :]) @ member))
+    counts = np.bincount(who)
+    return [Estimate(float(values[i]), float(low[i]), float(high[i]), int(counts[i])) for i in range(n_methods)]
+
+
 def ratings(games: Sequence[Games], n_players: int) -> list[Estimate]:
     """Estimate every player's Elo with a bootstrap 95 % interval over games, resampled within pairings and sides.
 

@@ -189,7 +189,7 @@ def captioned(figure: Figure, caption: str) -> Figure:
 
 
 def matrix(values: Array, rows: Sequence[str], columns: Sequence[str], title: str, caption: str) -> Figure:
-    """Draw numbers in [0, 1], (rows, columns), as a coloured table."""
+    """Draw numbers in [0, 1], (rows, columns), as a coloured table; nothing where they are NaN."""
     figure = Figure(figsize=(4.5 + 0.9 * len(columns), 3.5 + 0.6 * len(rows)), layout="constrained")
     axis = figure.add_subplot()
     image = axis.imshow(values, vmin=0.0, vmax=1.0, cmap="RdYlGn", aspect="auto")
@@ -197,7 +197,7 @@ def matrix(values: Array, rows: Sequence[str], columns: Sequence[str], title: st
     axis.set_yticks(range(len(rows)), [shortened(label) for label in rows])
     for i, row in enumerate(values):
         for j, value in enumerate(row):
-            axis.text(j, i, f"{value:.2f}", ha="center", va="center")
+            axis.text(j, i, "" if np.isnan(value) else f"{value:.2f}", ha="center", va="center")
     axis.set_title(title)
     figure.colorbar(image)
     return captioned(figure, caption)

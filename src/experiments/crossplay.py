@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,6 +61,8 @@ class Player:
     label: str
     mac: BasicMAC
     config: Config
+    method: str = ""  # whose policies are rated together
+    digest: str = ""  # of its file
 
     @property
     def role(self) -> Role:
@@ -67,11 +74,12 @@ class Player:
         return self.role[:2] == side[:2] and self.mac.agent.n_agents in (None, side.n_agents)
 
 
-def load_player(given: str, path: Path, trust: Trust) -> Player:
+def load_player(given: str, path: Path, trust: Trust, method: str = "") -> Player:
     """The policy in a file, which a person calls ``given``. Raises InputError."""
     state, mac = build.read_policy(path, CPU, trust)
     config = replace(config_from_dict(state["config"], state, trust), use_cuda=False)
-    return Player(f"{config.name}:{given}", mac, config)
+    method = method or config.name
+    return Player(f"{method}:{given}", mac, config, method, _digest(path))
 
 
 def load_outside(path: Path, adapter: str = "plain") -> Player:
@@ -97,7 +105,11 @@ def load_outside(path: Path, adapter: str = "plain") -> Player:
         raise ConfigError(
             f"--outside: {path} does not fit the adapter {adapter} ({checkpoint.one_line(error)})."
         ) from error
-    return Player(f"{adapter}:{path}", mac, config)
+    return Player(f"{adapter}:{path}", mac, config, f"{adapter}:{path}", _digest(path))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def make_game(config: Config, n_envs: int, side: str, opponent: str) -> BattleEnv:
@@ -139,11 +151,107 @@ def meet(game: Config, row: Player, column: Player | None, side: str, n_episodes
     return Result(row.label, column.label if column else RANDOM, side, values)
 
 
-def play(players: Sequence[Player], n_episodes: int, seed: int) -> Iterator[Result]:
-    """Every row against every column and random play, on both sides. Raises ConfigError before the first."""
-    torch.set_num_threads(players[0].config.threads)
-    rows, columns = line_up(players)
-    for row in rows:
-        for column in (*columns, None):
-            for side in SIDES:
-                yield meet(players[0].config, row, column, side, n_episodes, seed)
+Loaders = Sequence[Callable[[], Player]]
+
+
+class Meeting(NamedTuple):
+    """A pairing on one side, by the places of its players among all."""
+
+    row: int
+    column: int | None  # None: random play
+    side: str
+
+
+def meetings(players: Sequence[Player]) -> list[Meeting]:
+    """Every row with every column and random play, on both sides; where both sides are alike every pair once.
+
+    Nobody meets itself. Raises ConfigError when a policy fits neither side.
+    """
+    places = {id(player): place for place, player in enumerate(players)}
+    rows, columns = ([places[id(player)] for player in side] for side in line_up(players))
+    alike = rows == columns
+    pairs = [(row, column) for row in rows for column in columns if (row < column if alike else row != column)]
+    return [Meeting(*pair, side) for pair in (*pairs, *((row, None) for row in rows)) for side in SIDES]
+
+
+def play(
+    players: Sequence[Player], loaders: Loaders, n_episodes: int, seed: int, workers: int, played: Path
+) -> Iterator[Result]:
+    """All `meetings` of ``players``, as they end, except those that the file ``played`` holds; it gains the others.
+
+    ``loaders``: make the same players, in each of ``workers`` processes. Raises InputError before the first.
+    """
+    game = players[0].config
+    planned = {_key(players, meeting, n_episodes, seed): meeting for meeting in meetings(players)}
+    known = _read(played)
+    for key in planned.keys() & known.keys():
+        row, column, side = planned[key]
+        yield Result(players[row].label, RANDOM if column is None else players[column].label, side, known[key])
+    missing = {key: meeting for key, meeting in planned.items() if key not in known}
+    results = _in_turn(players, game, missing, n_episodes, seed)
+    if workers > 1:
+        results = _at_once(loaders, game, missing, n_episodes, seed, workers)
+    with open(played, "a") as file:
+        for key, result in results:
+            values = {name: array.tolist() for name, array in result.values.items()}
+            file.write(json.dumps({"key": key, "values": values}) + "\n")
+            file.flush()
+            yield result
+
+
+def _key(players: Sequence[Player], meeting: Meeting, n_episodes: int, seed: int) -> str:
+    """What makes a meeting the same: the game, who plays it, and the random stream."""
+    game = players[0].config
+    column = RANDOM if meeting.column is None else players[meeting.column].digest
+    who = [players[meeting.row].digest, column, meeting.side]
+    values = [*who, n_episodes, seed, game.batch_size_run, dict(env_values(game, test=True))]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _read(played: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Meetings that a file holds; a line that was cut off is left out."""
+    found = {}
+    for line in played.read_text().splitlines() if played.exists() else []:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        found[entry["key"]] = {name: np.array(values) for name, values in entry["values"].items()}
+    return found
+
+
+Played = Iterator[tuple[str, Result]]  # key of a meeting, and its games
+
+
+def _in_turn(
+    players: Sequence[Player], game: Config, missing: Mapping[str, Meeting], n_episodes: int, seed: int
+) -> Played:
+    torch.set_num_threads(game.threads)
+    for key, (row, column, side) in missing.items():
+        other = None if column is None else players[column]
+        yield key, meet(game, players[row], other, side, n_episodes, seed)
+
+
+def _at_once(
+    loaders: Loaders, game: Config, missing: Mapping[str, Meeting], n_episodes: int, seed: int, workers: int
+) -> Played:
+    with ProcessPoolExecutor(min(workers, len(missing) or 1), get_context("spawn"), _enter, (loaders,)) as pool:
+        asked = [pool.submit(_next, game, key, meeting, n_episodes, seed) for key, meeting in missing.items()]
+        try:
+            for future in as_completed(asked):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_entered: list[Player] = []  # of a worker
+
+
+def _enter(loaders: Loaders) -> None:
+    """Make this process a worker; Ctrl-C is for its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _entered[:] = [load() for load in loaders]
+
+
+def _next(game: Config, key: str, meeting: Meeting, n_episodes: int, seed: int) -> tuple[str, Result]:
+    return next(_in_turn(_entered, game, {key: meeting}, n_episodes, seed))

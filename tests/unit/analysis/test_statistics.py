@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import statistics
-from analysis.elo import Games, elo, ratings
+from analysis.elo import Games, elo, method_ratings, ratings
 from analysis.statistics import Estimate, holm, sign_flip_p
 
 
@@ -130,6 +130,22 @@ def test_ratings_carry_intervals_and_the_number_of_games() -> None:
     assert better.low < better.value < better.high
     assert better.value + worse.value == pytest.approx(2000)
     assert (better.n, worse.n) == (6, 6)
+
+
+def test_ratings_of_methods_are_as_uncertain_as_their_policies_differ() -> None:
+    """Every game of a pair ends alike, so that only the policies that a draw holds can make it differ."""
+    won, lost = array(1, 1, 1, 1), array(0, 0, 0, 0)
+    alike = [Games(0, 2, won), Games(1, 2, won), Games(0, 1, won)]
+    apart = [Games(0, 2, won), Games(1, 2, lost), Games(0, 1, won)]
+    owners = [0, 0, 1]
+    for games, width in ((alike, 0.0), (apart, 400 * np.log10(8.5 / 0.5))):
+        first, second = method_ratings(games, owners)
+        assert (first.n, second.n) == (2, 1)
+        assert first.high is not None
+        assert first.low is not None
+        assert first.high - first.low == pytest.approx(width)
+    first, second = method_ratings(alike, owners)
+    assert first.value - second.value == pytest.approx(400 * np.log10(8.5 / 0.5)), "games within a method do not count"
 
 
 @given(st.lists(st.integers(-10, 10), min_size=1, max_size=8))

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import build
+import experiments.crossplay
+import sweep
 from analysis.crossplay import Result, elo_table, score_matrix
 from analysis.figures import shortened
 from config.loader import layers
@@ -144,16 +146,67 @@ def test_elo_leaves_out_games_against_oneself_and_ranks_the_rest() -> None:
 def test_crossplay_writes_matrix_and_ratings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [policy_file(config(name, "battle_symmetric"), tmp_path / f"{name}.pt") for name in ("iql", "hmf")]
     assert load_player(files[0], Path(files[0]), NOTHING).label == f"iql:{files[0]}"
-    assert main([*files, "--episodes=2", f"--out={tmp_path / 'out'}"]) == 0
+    assert main([*files, "--episodes=2", "--workers=1", f"--out={tmp_path / 'out'}"]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("crossplay.csv", "crossplay.png"),
+        *("crossplay.csv", "crossplay.png", "games.jsonl"),
         *("elo.md", "elo.csv", "elo.tex"),
     }
     rows = list(csv.DictReader((tmp_path / "out" / "crossplay.csv").open()))
-    assert len(rows) == 2 * 3 * 2  # rows, columns with random play, sides
+    pairs = [(row["row"][:3], row["column"][:3]) for row in rows[::2]]
+    assert pairs == [("iql", "hmf"), ("iql", "ran"), ("hmf", "ran")]
+    assert [row["side"] for row in rows] == ["left", "right"] * 3
     assert {row["n_episodes"] for row in rows} == {"2"}
     assert all(float(row["survivors"]) == 6 - float(row["deaths"]) for row in rows)
     assert "random" in capsys.readouterr().out
+
+
+def test_what_was_played_is_not_played_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one process or several, with a line that was cut off; another seed is another game."""
+    files = [policy_file(config(name, "battle_symmetric"), tmp_path / f"{name}.pt") for name in ("iql", "hmf")]
+    command = [*files, "--episodes=2", f"--out={tmp_path}"]
+    assert main([*command, "--workers=2"]) == 0
+    ratings, games = (tmp_path / "elo.md").read_text(), tmp_path / "games.jsonl"
+    with games.open("a") as file:
+        file.write('{"key": "cut')
+    monkeypatch.setattr(experiments.crossplay, "meet", None)
+    assert main([*command, "--workers=1"]) == 0
+    assert (tmp_path / "elo.md").read_text() == ratings
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+        main([*command, "--workers=1", "--seed=1"])
+    monkeypatch.undo()
+    games.unlink()
+    assert main([*command, "--workers=1"]) == 0
+    assert (tmp_path / "elo.md").read_text() == ratings, "in whatever order they came"
+
+
+def test_methods_of_an_experiment_are_rated_over_their_policies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = str(tmp_path / "own.yaml")
+    Path(experiment).write_text("""
+algorithms: [iql, vdn]
+environments: [battle_symmetric]
+seeds: [1, 2]
+overrides:
+  t_max: 24
+  test_interval: 24
+  test_nepisode: 2
+  hidden_dims: [8]
+  batch_size_run: 2
+  rollout_length: 4
+  minibatches: 1
+  env_args: {n_agents: 6, n_enemies: 6, map_size: 24, episode_limit: 12, opponent: self_play}
+  test_env_args: {opponent: checkpoint}
+""")
+    assert sweep.main([experiment, f"--results={tmp_path}", "--workers=2"]) == 0
+    command = [f"--experiment={experiment}", "opponents/battle.pt", "--episodes=2", "--workers=1"]
+    assert main([*command, f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "methods.csv").open()))
+    policies = {row["method"]: row["elo_n"] for row in rows}
+    assert policies == {"iql": "2", "vdn": "2", "iql:opponents/battle.pt": "1", "random": "1"}
+    assert (tmp_path / "out" / "methods.png").exists()
 
 
 def test_long_labels_lose_their_middle() -> None:
