@@ -39,7 +39,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--across", metavar="KEY", help="scores and costs over a number that differs: env_args.n_agents, n_groups, ..."
     )
-    parser.add_argument("--claims", type=Path, metavar="YAML", help="table of verdicts on these claims")
+    parser.add_argument(
+        "--claims",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="YAML",
+        help="table of verdicts on these claims; may be repeated",
+    )
     parser.add_argument(
         "--page", action="append", default=[], type=Path, metavar="MD", help="refresh its tables; may be repeated"
     )

@@ -46,7 +46,7 @@ finished=()
 for task in bar battle spread pursuit; do
     [ -e "$out/$task/records.tar.xz" ] || continue
     "$python" src/runs.py unpack "$out/$task/records.tar.xz"
-    finished+=(--experiment "final_$task")
+    finished+=(--experiment "final_$task" --claims "$out/claims_$task.yaml")
 done
 "$python" src/report.py "${finished[@]}" --score tail --reference hmf --out "$out/all" --page results/final/README.md \
-    --page README.md
+    --page results/final/verdicts.md --page README.md

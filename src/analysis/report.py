@@ -60,7 +60,7 @@ def write(
     reference: str | None,
     reach: str | None,
     across: str | None,
-    claims: Path | None,
+    claims: Sequence[Path],
     pages: Sequence[Path],
     out: Path,
 ) -> tuple[dict[str, Table], list[str]]:
@@ -74,7 +74,7 @@ def write(
     if not tasks:
         raise RecordError(f"--metric '{metric}': none of these runs logged it.")
     tasks, left_out = with_reference(tasks, reference) if reference else (tasks, [])
-    claimed = load_claims(claims) if claims else []
+    claimed = [claim for path in claims for claim in load_claims(path)]
     for page in pages:
         check(page)
     tables = make_tables(tasks, metric, score, reference, claimed) | {"runs": runs_table(records)}
