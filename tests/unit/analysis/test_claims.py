@@ -191,9 +191,10 @@ def test_several_files_of_claims_make_one_list(tmp_path: Path, store: FileStore)
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump([claim]))
         words.append(f"--claims={tmp_path / name}.yaml")
     assert main([*words, f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 0
-    assert "| first | bar | hmf > iql | 1 [1, 1] (n=4) | 0.12 | reproduced |\n| second |" in (
-        tmp_path / "out" / "verdicts.md"
-    ).read_text()
+    assert (
+        "| first | bar | hmf > iql | 1 [1, 1] (n=4) | 0.12 | reproduced |\n| second |"
+        in (tmp_path / "out" / "verdicts.md").read_text()
+    )
 
 
 def test_a_bad_page_stops_the_report_before_it_writes(
