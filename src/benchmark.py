@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from config.loader import named_layer
 from utils.cli import command_parser, divided, exit_code
 from utils.paths import default_results
 
@@ -53,7 +54,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def benchmark(argv: Sequence[str]) -> None:
     """Measure every algorithm at every population, each in a process of its own; write and print the tables."""
     arguments = parse(argv)
-    from analysis.figures import write
+    for folder, names in (("algs", arguments.config), ("envs", [arguments.env_config])):
+        for name in names:
+            named_layer(folder, name)
+    from analysis.figures import write  # these take seconds
     from analysis.page import check, fill
     from performance.cases import config_for, measured
     from performance.compare import comparison

@@ -9,9 +9,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from performance.checks import examine
 from utils.cli import command_parser
+from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -19,6 +21,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = command_parser("doctor", __doc__, "", "--config=hmf --env-config=battle with use_cuda=true")
     parser.add_argument("--config", metavar="ALGORITHM", help="a file of src/config/algs")
     parser.add_argument("--env-config", metavar="ENVIRONMENT", help="a file of src/config/envs")
+    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--mongo-url", metavar="URL", default=os.environ.get("MONGO_URL"), help="default: $MONGO_URL")
     parser.add_argument("overrides", nargs="*", metavar="with key=value")
     return parser.parse_args(argv)
@@ -29,7 +32,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse(argv)
     overrides = [word for word in arguments.overrides if word != "with"]
     failed = False
-    for name, finding in examine(arguments.config, arguments.env_config, overrides, arguments.mongo_url):
+    asked = (arguments.config, arguments.env_config, overrides, arguments.mongo_url, arguments.results)
+    for name, finding in examine(*asked):
         print(f"{finding.level:5}{name:14}{finding.text}", flush=True)
         failed |= finding.level == "fail"
     return int(failed)

@@ -38,9 +38,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def evaluate(argv: list[str]) -> None:
     """Write the video, print and save statistics. Raises InputError for what cannot be played."""
     arguments = parse(argv)
-    from records.checkpoint import find_run
+    from records.checkpoint import exact_folder, find_run
 
     run_dir = find_run(arguments.run, arguments.results)
+    exact_folder(run_dir, arguments.step)
     from experiments.evaluation import Evaluation  # this takes seconds
 
     chosen = Evaluation.of_run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from records.mongo import MongoCopy, MongoStore
 from records.observer import FileObserver, check_writable
 from records.query import env_name, flatten
 from records.store import FileStore
+from records.tracker import require_trackers
 from records.tracking import Tracking
 from request import Request
 from run import Record, Trainer, Unrecorded, evaluate_once
@@ -86,7 +86,7 @@ def recorders(request: Request) -> tuple[FileObserver, list[MongoCopy | Tracking
     copy = MongoCopy(MongoStore.at(request.mongo_url), results) if request.mongo_url else None
     files = FileObserver(results) if copy is None else FileObserver(results, copy.first_id(), copy.claim)
     check_writable(results)
-    trackings = [Tracking(kind, Path(request.config.local_results_path)) for kind in request.trackers]
+    trackings = [Tracking(kind, Path(request.config.local_results_path)) for kind in require_trackers(request.config)]
     return files, [*([copy] if copy else []), *trackings]
 
 
@@ -174,9 +174,8 @@ def announced(request: Request, system: build.System) -> list[str]:
     return notes
 
 
-def preview(arguments: argparse.Namespace) -> None:
+def preview(request: Request) -> None:
     """Say what would be run, and write nothing. Raises InputError for what cannot be."""
-    request = Request.read(arguments)
     config, source = request.config, request.resume_from
     results = Path(config.local_results_path) / "sacred"
     check_writable(results)
@@ -278,18 +277,19 @@ def prepared(read: Callable[[], Request], processes: Processes) -> Job | tuple[b
     return (system, resumed) if found is None else Job(request, system, resumed, *found)
 
 
-def launch(arguments: argparse.Namespace) -> int:
-    """A whole run: 0, or 2 for bad input (one line, nothing written), 3 if recording failed, 130 if interrupted.
+def launch(read: Callable[[], Request]) -> int:
+    """A whole run of what ``read`` returns, which the first process calls.
 
-    1 if it failed on the way: in one line what a person can mend, with a traceback a mistake in the code. 5 if all is
-    well but a copy, in the database or a tracker, which lacks a part of the run.
+    Returns 0, or 2 for bad input (one line, nothing written), 3 if recording failed, 130 if interrupted; 1 if it failed
+    on the way: in one line what a person can mend, with a traceback a mistake in the code; 5 if all is well but a
+    copy, in the database or a tracker, which lacks a part of the run.
     """
     try:
         processes = Processes.join()
     except InputError as error:
         return refuse(error)
     try:
-        job = prepared(lambda: Request.read(arguments), processes)
+        job = prepared(read, processes)
     except InputError as error:
         if processes.first:
             refuse(error)

@@ -6,7 +6,7 @@ import os
 import sys
 
 from config.loader import parse_command_line
-from utils.cli import BAD_INPUT, exit_code, refuse
+from utils.cli import BAD_INPUT, exit_code, missing, refuse
 from utils.errors import InputError
 
 
@@ -15,19 +15,24 @@ def main(argv: list[str]) -> int:
 
     The exit code: that of `launch.launch`, or BAD_INPUT for what cannot be understood.
     """
+    alone = "RANK" not in os.environ  # torchrun's processes ask once, together
     try:
         arguments = parse_command_line(argv)
+        from request import Request, print_config  # not for --help
+
+        if arguments.print_config:
+            print_config(arguments)
+            return 0
+        asked = Request.read(arguments) if alone else None
     except InputError as error:
-        return refuse(error) if os.environ.get("RANK", "0") == "0" else BAD_INPUT  # once, of torchrun's processes
-    if arguments.print_config:
-        from request import print_config
-
-        return exit_code(lambda: print_config(arguments))
-    from launch import launch, preview  # torch takes seconds: help, configurations and mistakes come at once
-
+        return refuse(error) if os.environ.get("RANK", "0") == "0" else BAD_INPUT
+    try:  # torch takes seconds: help, configurations and mistakes come at once
+        from launch import launch, preview
+    except ModuleNotFoundError as error:
+        return refuse(missing(error))
     if arguments.dry_run:
-        return exit_code(lambda: preview(arguments))
-    return launch(arguments)
+        return exit_code(lambda: preview(asked or Request.read(arguments)))
+    return launch(lambda: asked or Request.read(arguments))
 
 
 if __name__ == "__main__":

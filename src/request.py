@@ -14,7 +14,7 @@ from config.schema import Config
 from config.trust import NOTHING, Trust
 from records import checkpoint
 from records.files import read_json
-from records.tracker import TRACKERS
+from records.tracker import require_trackers
 from utils.paths import default_results
 
 
@@ -30,14 +30,7 @@ class Request:
 
     def __post_init__(self) -> None:
         """Raise InputError where the package of a tracker is missing."""
-        for kind in self.trackers:
-            TRACKERS[kind].check()
-
-    @property
-    def trackers(self) -> list[str]:
-        """Where the metrics go beside the record."""
-        chosen = (("tensorboard", self.config.tensorboard), (self.config.tracker, self.config.tracker != "none"))
-        return [kind for kind, wanted in chosen if wanted]
+        require_trackers(self.config)
 
     @classmethod
     def read(cls, arguments: argparse.Namespace) -> Request:
@@ -57,9 +50,9 @@ class Request:
     @classmethod
     def further(cls, run: str, given: Layer, trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
         """To continue ``run``, an id or a folder, with the keys ``given``. Raises InputError."""
-        from assembly.saved import recorded_config
-
         run_dir = checkpoint.resumable_run(run, Path(given.values.get("local_results_path", default_results())))
+        from assembly.saved import recorded_config  # this takes seconds
+
         before = recorded_config(run_dir, trust)
         beside = {"local_results_path": str(default_results())} if before.local_results_path == "results" else {}
         config, notes = with_run_keys(before, {**beside, **given.values})

@@ -12,6 +12,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,11 +211,11 @@ def diff(arguments: argparse.Namespace) -> None:
 
 def plot(arguments: argparse.Namespace) -> None:
     """curves of metrics as a picture; runs that differ only in the seed are one line with its interval"""
-    from analysis.curves import picture
-
     store = chosen_store(arguments)
     names = arguments.metric or ["test_return_mean"]
     records = [store.get(run_id) for run_id in arguments.ids]
+    from analysis.curves import picture  # this takes a second
+
     curves = [store.metrics(record.id, names) for record in records]
     figure = picture(records, curves, names, arguments.each, arguments.smooth)
     try:
@@ -230,9 +231,10 @@ def export(arguments: argparse.Namespace) -> None:
     """write the network that acts, alone, as one file with its card"""
     if arguments.mongo_url:
         raise RecordError("export: expected a run recorded as files; checkpoints are not copied to MongoDB.")
-    from policies.take import take_away
-
     files = existing_files(arguments)
+    files.get(arguments.id)
+    from policies.take import take_away  # this takes seconds
+
     print(take_away(files, arguments.id, arguments.step, arguments.to, arguments.out, arguments.trust))
 
 
@@ -240,8 +242,11 @@ def track(arguments: argparse.Namespace) -> None:
     """copy metrics of runs to a tracker, of a running one until it ends; each time as a new run there"""
     if arguments.mongo_url:
         raise RecordError("track: expected runs recorded as files. Copy those of MongoDB first: src/runs.py pull")
+    files = FileStore(existing_files(arguments).results_dir.resolve())
     for run_id in arguments.ids:
-        n_points = copy_to_tracker(existing_files(arguments), run_id, arguments.to)
+        files.get(run_id)
+        with chdir(files.folder(run_id)):  # where trackers leave their files
+            n_points = copy_to_tracker(files, run_id, arguments.to)
         print(f"run {run_id}: {n_points} points -> {arguments.to}")
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Every table, figure and video of results/paper and the pages that show them, from recorded runs (tools/paper_train.sh).
+# Example: tools/paper_figures.sh
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."

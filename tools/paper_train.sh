@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Every run behind results/paper; finished ones are skipped, interrupted ones continue.
+# Example: tools/paper_train.sh --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The losses as the paper prints them, against ours and VDN: trains them and brings docs/printed_losses.md up to date.
+# Example: tools/printed_losses.sh
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."

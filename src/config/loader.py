@@ -166,6 +166,8 @@ def parse_overrides(words: list[str]) -> Layer:
     values: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
+        if word.startswith("--"):
+            raise ConfigError(f"command line: expected {word} before the word with, key=value after it.")
         if not equals or not key:
             raise ConfigError(
                 f"command line: expected key=value after with, got '{word}' (no spaces around =, quote the value)."

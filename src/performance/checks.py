@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import InputError
-from utils.paths import ROOT, default_results, existing
+from utils.paths import ROOT, existing
 
 if TYPE_CHECKING:
     from components.rows import RowSpec
@@ -216,10 +216,12 @@ def chosen(
     from config.loader import layers
     from config.resolve import make_config
     from config.schema import ConfigError
+    from records.tracker import require_trackers
 
     if algorithm is None or environment is None:
         raise ConfigError("expected both --config=ALGORITHM and --env-config=ENVIRONMENT, got one of them.")
     config, _ = make_config(layers(algorithm, environment, overrides), build.REGISTRIES)
+    require_trackers(config)
     return config, row_arguments(config)
 
 
@@ -234,7 +236,7 @@ def survived(check: Callable[..., Finding], *given: Any) -> Finding:
 
 
 def examine(
-    algorithm: str | None, environment: str | None, overrides: list[str], mongo_url: str | None
+    algorithm: str | None, environment: str | None, overrides: list[str], mongo_url: str | None, results: Path
 ) -> Iterator[tuple[str, Finding]]:
     """Name and finding of one check after the other, for training ``algorithm`` on ``environment`` where given."""
     yield "python", check_python()
@@ -247,7 +249,7 @@ def examine(
     except (InputError, ImportError) as error:
         yield "configuration", fail(str(error))
     yield "memory", survived(check_memory, kept)
-    yield "disk", survived(check_disk, Path(config.local_results_path) if config else default_results(), kept)
+    yield "disk", survived(check_disk, Path(config.local_results_path) if config else results, kept)
     yield "extras", survived(check_extras)
     yield "gpu", survived(check_gpu, config is not None and config.use_cuda)
     yield "database", survived(check_database, mongo_url)

@@ -186,7 +186,8 @@ def markdown(entry: Entry) -> str:
     }
     body = "\n\n".join(f"{what}\n\n    {line}" for what, line in commands.items())
     shown = f"![A greedy episode of {name}]({FILM})\n\n" if entry.film.exists() else ""
-    return sheet(name, rows, f"{shown}{body}", card)
+    curves = f"![{card['task']}: learning curves](../{CURVES}.png)\n\n" if card["curve"] else ""
+    return sheet(name, rows, f"{curves}{shown}{body}", card)
 
 
 def remove(entry: Entry) -> None:

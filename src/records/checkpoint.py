@@ -160,7 +160,7 @@ def resumable_run(run: str, results: Path) -> Path:
     checkpoints = run_dir / "checkpoints"
     if not (checkpoints / RESUME).exists():
         ended = read_json(run_dir / "run.json").get("status") == "COMPLETED"
-        done = f"run {run_dir.name} is complete, nothing is left to resume. " if ended else ""
+        done = f"run {run_dir.name} is complete, and its state to go on from was removed. " if ended else ""
         raise CheckpointError(
             f"{done}--resume: expected {checkpoints / RESUME}, it does not exist. A run that completed needs "
             "save_replay=always from its start to be trained further, one with save_replay=never cannot be resumed; "

@@ -67,7 +67,8 @@ def overview(store: RunStore, listing: Listing) -> list[list[Any]]:
         found = ordered(found, listing.sort)
     usual = [fact for fact in FACTS if fact != "resumes" or any(record.resumed for record in records)]
     usual += [key for key in ALWAYS_SHOWN if key in plain]
-    shown = ["id", *listing.columns, *metrics] if listing.columns else [*usual, *metrics, *set_keys(configs)]
+    named = ["id", *listing.columns, *metrics]
+    shown = named if listing.columns else [*usual[:2], *metrics, *usual[2:], *set_keys(configs)]  # cut on the right
     shown = list(dict.fromkeys(shown))
     return [[HEADS.get(name, name) for name in shown], *([values.get(name, "") for name in shown] for values in found)]
 

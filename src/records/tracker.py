@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from config.schema import Config
 from records.files import METRICS, Curve, read_curves
 from records.store import FileStore, RunRecord
 from utils.cli import require
@@ -98,6 +99,15 @@ TRACKERS = {
     "wandb": _wandb_like("wandb"),
     "trackio": _wandb_like("trackio"),
 }
+
+
+def require_trackers(config: Config) -> list[str]:
+    """List where the metrics of a run go beside the record. Raises InputError where a package for it is missing."""
+    chosen = (("tensorboard", config.tensorboard), (config.tracker, config.tracker != "none"))
+    kinds = [kind for kind, wanted in chosen if wanted]
+    for kind in kinds:
+        TRACKERS[kind].check()
+    return kinds
 
 
 def track(store: FileStore, run_id: int, kind: str) -> int:

@@ -120,5 +120,15 @@ def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED
+    except ModuleNotFoundError as error:
+        return refuse(missing(error))
     except InputError as error:
         return refuse(error)
+
+
+def missing(error: ModuleNotFoundError) -> InputError:
+    """Return what to say of a Python without this project's packages lacks."""
+    return InputError(
+        f"expected the package {error.name}, {sys.executable} has none of this name. Install: "
+        "./install_dependencies.sh; then start with .venv/bin/python"
+    )

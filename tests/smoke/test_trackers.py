@@ -136,6 +136,7 @@ def test_a_run_is_sent_again(fake: Path, capsys: pytest.CaptureFixture[str], mon
     assert runs.main(["track", "1", "--to", "wandb", "--results", str(fake)]) == 0
     n_points = sum(len(curve) for curve in points(fake, 1).values())
     assert capsys.readouterr().out.endswith(f"run 1: {n_points} points -> wandb\n")
+    assert (fake / "sacred/1/finished").exists(), "trackers leave their files with the run, not where one stands"
     for _ in range(2):  # it replaces what it wrote
         assert runs.main(["track", "1", "--to", "tensorboard", "--results", str(fake)]) == 0
     assert len(list((fake / "sacred/1/tensorboard").iterdir())) == 1

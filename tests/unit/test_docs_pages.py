@@ -117,4 +117,4 @@ def test_the_site_is_built_with_search_and_reference() -> None:
     assert "what-is-logged" in (site / "docs/algorithms.html").read_text()
     assert 'id="hmf.train"' in (site / "api/runs_from_python.html").read_text()
     assert "td_error_abs" in (site / "search/search_index.json").read_text()
-    assert "fonts.googleapis.com" not in (site / "index.html").read_text()
+    assert not re.search(r"(src|stylesheet)[^>]+https?://", (site / "index.html").read_text()), "fetched from elsewhere"

@@ -159,10 +159,19 @@ def test_what_is_only_shown_waits_for_no_heavy_package(call: str) -> None:
 @pytest.mark.parametrize(
     "call",
     [
+        "benchmark, --config=nosuch",
         "crossplay, 99",
         "crossplay, --sides=99",
         "crossplay, --league=99",
         "evaluate, --run=99",
+        "main, --config=iql, --env-config=bar, with, lrr=1",
+        "main, --config=iql, --env-config=bar, with, lr=abc",
+        "main, --config=iql, --env-config=bar, with, t_max=0",
+        "main, --config=iql, --env-config=bar, with, tracker=wandb",
+        "main, --config=iql, --env-config=bar, --dry-run, with, lr=abc",
+        "main, --resume=99",
+        "runs, export, 99, --to=onnx",
+        "runs, plot, 99",
         "exploit, 99",
         "noise, name=hmf",
         "report, --experiment=nosuch",
@@ -175,14 +184,32 @@ def test_what_is_only_shown_waits_for_no_heavy_package(call: str) -> None:
 )
 def test_what_is_not_there_is_told_before_anything_heavy_is_imported(call: str, tmp_path: Path) -> None:
     name, *words = call.split(", ")
+    (tmp_path / "sacred").mkdir()
     program = f"import {name}\nassert {name}.main({[*words, *place(name, tmp_path)]!r}) == 2"
     heavy = {"torch", "scipy", "numba", "optuna", "matplotlib", "sacred", "pymongo"}
     assert not heavy & packages_after(program)
 
 
+@pytest.mark.parametrize("call", ["main, --config=iql, --env-config=bar", "zoo, play, bar/hmf_s1"])
+def test_a_python_without_torch_is_told_what_to_do(call: str) -> None:
+    name, *words = call.split(", ")
+    program = f"import sys\nsys.modules['torch'] = None\nimport {name}\ncode = {name}.main({words!r})\nsys.exit(code)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: expected the package torch, ")
+    assert done.stderr.endswith("Install: ./install_dependencies.sh; then start with .venv/bin/python\n")
+
+
 def place(name: str, folder: Path) -> list[str]:
     """Where the command ``name`` finds nothing."""
-    return [f"--zoo={folder}"] if name == "zoo" else [f"--results={folder}"]
+    of_other_name = {"zoo": [f"--zoo={folder}"], "main": [], "benchmark": []}
+    return of_other_name.get(name, [f"--results={folder}"])
 
 
 def test_a_battle_run_imports_no_package_of_other_tasks(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_dry_run_builds_everything_and_writes_nothing(tmp_path: Path, capsys: 
     assert "it would be 24 steps (about 0:00:0" in capsys.readouterr().out
     assert main.main(["--dry-run", "--resume=1", "with", f"local_results_path={tmp_path}"]) == 2
     refusal = capsys.readouterr().err
-    assert "run 1 is complete, nothing is left to resume. --resume: expected" in refusal
+    assert "run 1 is complete, and its state to go on from was removed. --resume: expected" in refusal
     assert "needs save_replay=always from its start to be trained further" in refusal
     assert len(list((tmp_path / "sacred").glob("*/run.json"))) == 1
 

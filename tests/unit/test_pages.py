@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import re
 import shlex
 import subprocess
@@ -11,7 +13,10 @@ from pathlib import Path
 import pytest
 from tests.support.paths import ROOT
 
+import build
 from analysis.page import MARK, fill
+from config.loader import layers, parse_command_line
+from config.resolve import make_config
 
 FOLDERS = ("", "docs/", "opponents/", "results/paper/", "results/final/", "zoo/")
 PAGES = [path.relative_to(ROOT) for folder in FOLDERS for path in sorted(ROOT.glob(f"{folder}*.md"))]
@@ -92,3 +97,37 @@ def test_policies_of_the_zoo_that_are_named_exist() -> None:
     names = {name for text in texts for name in re.findall(r"\b\w+/\w+_s\d+\b", text)}
     assert len(names) > 3
     assert [name for name in sorted(names) if not (ROOT / "zoo" / name).is_dir()] == []
+
+
+COMMAND = r"^ *(?:[A-Z_]+=\S+ )?(?:\.venv/bin/)?python src/(\w+)\.py\b(.*)$"
+OWN = {"softmin.yaml", "sarsa.yaml", "guess.yaml", "guess"}  # what a page has its reader write first
+
+
+def shown_commands() -> list[tuple[str, str]]:
+    """Page and command line of every command of src in the pages, whole where it goes on in the next line."""
+    found = []
+    for page in PAGES:
+        text = (ROOT / page).read_text().replace("\\\n", " ")
+        found += [(str(page), f"{name} {words}") for name, words in re.findall(COMMAND, text, re.MULTILINE)]
+    return found
+
+
+@pytest.mark.parametrize(("page", "command"), shown_commands())
+def test_commands_are_understood(page: str, command: str) -> None:
+    """By the parser of their file; configurations and experiments that they name exist and fit."""
+    name, *words = shlex.split(command, comments=True)
+    words = list(itertools.takewhile(lambda word: word not in ("&&", "|", ">"), words))
+    known = {path.stem for path in (ROOT / "src/config").glob("*/*.yaml")}
+    assert [word for word in words if word.endswith(".yaml") and Path(word).stem in known] == [], "a name, not a path"
+    if name != "main":
+        arguments = importlib.import_module(name).parse(words)
+        asked = [*getattr(arguments, "experiment", []), *getattr(arguments, "at", [])]
+        if isinstance(getattr(arguments, "experiment", None), str):
+            asked = [arguments.experiment]
+        assert [name for name in asked if name not in known and not name.endswith(".yaml")] == []
+        return
+    if OWN & {word.partition("=")[2] for word in words}:
+        return
+    arguments = parse_command_line(words)
+    if arguments.resume is None:
+        make_config(layers(arguments.config, arguments.env_config, arguments.overrides), build.REGISTRIES)

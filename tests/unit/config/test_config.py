@@ -72,6 +72,7 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
         ("batch_size=0", r"batch_size expects at least 1, got 0"),
         ("learning_starts=1", r"learning_starts = 1 is less than batch_size = 64"),
         ("env_args=5", r"env_args expects keys and values, got 5"),
+        ("--dry-run", "command line: expected --dry-run before the word with, key=value after it"),
         ("lr 0.1", r"expected key=value after with, got 'lr 0\.1'"),
         ("lr=[", r"cannot read the value of 'lr=\['"),
         ("t_max=2.5", r"t_max expects int, got 2\.5 \(float\)\.$"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -71,6 +72,11 @@ def test_a_failed_check_is_one_line_and_exit_code_1(
 
 
 @pytest.mark.usefixtures("fast")
+def test_a_tracker_whose_package_is_missing_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main(["--config=iql", "--env-config=bar", "with", "tracker=trackio"]) == 1
+    assert re.search(r"fail configuration +expected the package trackio, it is not installed", capsys.readouterr().out)
+
+
 def test_a_silent_database_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.main(["--mongo-url", "mongodb://127.0.0.1:1"]) == 0
     assert "warn database      MongoDB does not answer: 127.0.0.1:1" in capsys.readouterr().out

@@ -286,4 +286,4 @@ def test_metrics_that_cannot_be_read_cost_one_run_and_not_the_listing(
     (tmp_path / "1" / "metrics.jsonl").write_text("nonsense\n")
     assert listed(store, "loss>0") == [2]
     assert "run 1: its metrics are left out: " in caplog.text
-    assert [row[-1] for row in overview(store, Listing(metrics=["loss"]))[1:]] == ["", 1.25]
+    assert [row[2] for row in overview(store, Listing(metrics=["loss"]))[1:]] == ["", 1.25]
