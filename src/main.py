@@ -21,8 +21,7 @@ def main(argv: list[str]) -> int:
         from request import Request, print_config  # not for --help
 
         if arguments.print_config:
-            print_config(arguments)
-            return 0
+            return exit_code(lambda: print_config(arguments))
         asked = Request.read(arguments) if alone else None
     except InputError as error:
         return refuse(error) if os.environ.get("RANK", "0") == "0" else BAD_INPUT
