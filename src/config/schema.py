@@ -78,8 +78,9 @@ class Config:
 
 
 RECORDING = ("local_results_path", "tensorboard", "tracker")  # keys that say where a run is recorded, not what it is
-# Keys on which nothing that plays or learns depends: where a run is recorded, how often and how much of it.
-BOOKKEEPING = (*RECORDING, "log_interval", "save_model", "save_model_interval", "save_replay", "keep_checkpoints")
+PLACE = (*RECORDING, "use_cuda")  # and where it is computed, which changes its rounding, as another machine does
+# Keys that make no other method: the place of a run, how often and how much of it is recorded.
+BOOKKEEPING = (*PLACE, "log_interval", "save_model", "save_model_interval", "save_replay", "keep_checkpoints")
 NESTED = ("env_args", "test_env_args", "opponent_args", "args")
 
 

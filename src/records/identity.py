@@ -6,19 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from config.schema import RECORDING
+from config.schema import PLACE
 from config.since import without
 from records.query import flatten
 
-PLACE = (*RECORDING, "use_cuda")  # keys that say where a run is recorded and computed, not what it is
-
 
 def identity(config: Mapping[str, Any]) -> str:
-    """Return the resolved configuration, except where it is recorded and computed, as sorted JSON; see `since_first`.
-
-    A CUDA device changes the rounding of a run, as another machine or another torch does; the record tells of all
-    three.
-    """
+    """Return the resolved configuration, except its place, as sorted JSON; see `since_first`."""
     flat = since_first(flatten(config))
     return json.dumps({key: value for key, value in flat.items() if key not in PLACE}, sort_keys=True)
 

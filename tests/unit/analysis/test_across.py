@@ -55,6 +55,7 @@ def test_cpu_seconds_are_those_of_runs_without_a_gpu(tmp_path: Path) -> None:
     for run_id, use_cuda in enumerate((False, True), start=1):
         info = {"cpu_seconds": [[0, 0.0], [10, 3.0]]}
         recorded.put(store, run_id, config("iql", "bar", 1, f"use_cuda={use_cuda}"), info=info)
+    assert [method.label for task in tasks_of(store) for method in task.methods] == ["iql"]
     assert {run_id: curve.values[-1] for run_id, curve in cpu_curves(store, store.list()).items()} == {1: 3.0}
 
 
