@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Score and cost over the size of the population (the paper's Figure 4; docs/protocol.md), one task a time: the runs, then a table, a
 # figure and the archive of records in results/final/TASK. The same command continues; runs that are finished are not run again.
-#   tools/scale.sh TASK [OPTIONS OF src/sweep.py]     (tasks: battle spread pursuit; battle and pursuit are not run yet)
+#   tools/scale.sh TASK [OPTIONS OF src/sweep.py]     (tasks: battle spread pursuit; pursuit is not run yet)
 # Example: tools/scale.sh spread --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
@@ -21,5 +21,6 @@ mkdir -p "$out"
 for kind in md csv tex png svg; do
     cp "results/tmp/scale_$task/across.$kind" "$out/scale.$kind"
 done
+cp "results/tmp/scale_$task/results.md" "$out/scale_scores.md"
 cp "results/tmp/scale_$task/runs.md" "$out/scale_runs.md"
 "$python" src/runs.py pack "$out/scale_records.tar.xz" --experiment "scale_$task"
