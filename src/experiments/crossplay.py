@@ -182,12 +182,12 @@ def play(
     ``loaders``: make the same players, in each of ``workers`` processes. Raises InputError before the first.
     """
     game = players[0].config
-    planned = {_key(players, meeting, n_episodes, seed): meeting for meeting in meetings(players)}
+    planned = {meeting: _key(players, meeting, n_episodes, seed) for meeting in meetings(players)}
     known = _read(played)
-    for key in planned.keys() & known.keys():
-        row, column, side = planned[key]
-        yield Result(players[row].label, RANDOM if column is None else players[column].label, side, known[key])
-    missing = {key: meeting for key, meeting in planned.items() if key not in known}
+    for (row, column, side), key in planned.items():
+        if key in known:
+            yield Result(players[row].label, RANDOM if column is None else players[column].label, side, known[key])
+    missing = {meeting: key for meeting, key in planned.items() if key not in known}
     results = _in_turn(players, game, missing, n_episodes, seed)
     if workers > 1:
         results = _at_once(loaders, game, missing, n_episodes, seed, workers)
@@ -224,19 +224,19 @@ Played = Iterator[tuple[str, Result]]  # key of a meeting, and its games
 
 
 def _in_turn(
-    players: Sequence[Player], game: Config, missing: Mapping[str, Meeting], n_episodes: int, seed: int
+    players: Sequence[Player], game: Config, missing: Mapping[Meeting, str], n_episodes: int, seed: int
 ) -> Played:
     torch.set_num_threads(game.threads)
-    for key, (row, column, side) in missing.items():
+    for (row, column, side), key in missing.items():
         other = None if column is None else players[column]
         yield key, meet(game, players[row], other, side, n_episodes, seed)
 
 
 def _at_once(
-    loaders: Loaders, game: Config, missing: Mapping[str, Meeting], n_episodes: int, seed: int, workers: int
+    loaders: Loaders, game: Config, missing: Mapping[Meeting, str], n_episodes: int, seed: int, workers: int
 ) -> Played:
     with ProcessPoolExecutor(min(workers, len(missing) or 1), get_context("spawn"), _enter, (loaders,)) as pool:
-        asked = [pool.submit(_next, game, key, meeting, n_episodes, seed) for key, meeting in missing.items()]
+        asked = [pool.submit(_next, game, key, meeting, n_episodes, seed) for meeting, key in missing.items()]
         try:
             for future in as_completed(asked):
                 yield future.result()
@@ -254,4 +254,4 @@ def _enter(loaders: Loaders) -> None:
 
 
 def _next(game: Config, key: str, meeting: Meeting, n_episodes: int, seed: int) -> tuple[str, Result]:
-    return next(_in_turn(_entered, game, {key: meeting}, n_episodes, seed))
+    return next(_in_turn(_entered, game, {meeting: key}, n_episodes, seed))
