@@ -192,6 +192,7 @@ def play(
     if workers > 1:
         results = _at_once(loaders, game, missing, n_episodes, seed, workers)
     with open(played, "a") as file:
+        file.write("\n")  # the last line may have been cut off
         for key, result in results:
             values = {name: array.tolist() for name, array in result.values.items()}
             file.write(json.dumps({"key": key, "values": values}) + "\n")

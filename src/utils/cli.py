@@ -127,7 +127,7 @@ def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted
 
 
 def missing(error: ModuleNotFoundError) -> InputError:
-    """Return what to say of a Python without this project's packages lacks."""
+    """Return what to say where a package of this project is not installed."""
     return InputError(
         f"expected the package {error.name}, {sys.executable} has none of this name. Install: "
         "./install_dependencies.sh; then start with .venv/bin/python"

@@ -176,6 +176,10 @@ def test_what_was_played_is_not_played_again(
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         main([*command, "--workers=1", "--seed=1"])
     monkeypatch.undo()
+    assert main([*command, "--workers=1", "--seed=1"]) == 0
+    monkeypatch.setattr(experiments.crossplay, "meet", None)
+    assert main([*command, "--workers=1", "--seed=1"]) == 0, "what followed the cut line is whole"
+    monkeypatch.undo()
     games.unlink()
     assert main([*command, "--workers=1"]) == 0
     assert (tmp_path / "elo.md").read_text() == ratings, "in whatever order they came"
