@@ -17,7 +17,7 @@ from records.files import read_json
 from records.index import RunIndex, task_key
 from records.mongo import MongoCopy, MongoStore
 from records.observer import FileObserver, check_writable
-from records.query import env_name, flatten
+from records.query import env_title, flatten
 from records.store import FileStore
 from records.tracker import require_trackers
 from records.tracking import Tracking
@@ -100,7 +100,7 @@ def experiment(
 ) -> Experiment:
     """The Sacred experiment of one run, which says ``notes`` first and is recorded by ``observers`` until ``stop``."""
     config = system.config
-    title = f"{config.name} {env_name(flatten(config.to_dict()))}"  # what lists of runs show
+    title = f"{config.name} {env_title(flatten(config.to_dict()))}"  # what lists of runs show
     ex = Experiment(title, save_git_info=False)
     ex.logger = logging.getLogger("hmf")  # type: ignore[assignment]
     ex.add_config(config.to_dict())

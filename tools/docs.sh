@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # Builds the documentation as a site, without a network: results/tmp/docs/site/index.html. Refreshes docs/hyperparameters.md.
-# To search it, serve it: .venv/bin/python -m http.server --directory results/tmp/docs/site
 # Example: tools/docs.sh
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
@@ -14,6 +13,6 @@ export PYTHONPATH=src
 "$python" tools/docs_pages.py
 "$python" tools/docs_pages.py results/tmp/docs >/dev/null
 NO_MKDOCS_2_WARNING=1 "$python" -m mkdocs build --strict --config-file results/tmp/docs/mkdocs.yml
-# The offline plugin adds a script of a foreign server, which lets search work without one; nothing shall be fetched.
+# The offline plugin adds a script of a foreign server to search without one; tools/docs_theme has ours, and nothing is fetched.
 find results/tmp/docs/site -name '*.html' -exec sed -i 's|<script src="https://unpkg.com/iframe-worker/shim"></script>||' {} +
 echo "written: results/tmp/docs/site/index.html"

@@ -240,7 +240,7 @@ def section(algorithm: str) -> str:
     text = (ROOT / "docs" / "algorithms.md").read_text()
     for heading, body in re.findall(r"^### (.+)\n((?:(?!^##).*\n)*)", text, re.MULTILINE):
         if algorithm in heading.split(", "):
-            return rooted(body.strip())
+            return rooted(body.strip()).replace("**Departures.** ", "## Departures from its paper\n\n")
     row = re.search(rf"^\| `{algorithm}` \| (.+) \|$", text, re.MULTILINE)
     base = base_of("algs", algorithm)
     return f"As [{base}]({base}.md), with this difference: {rooted(row[1]) if row else ''}."
@@ -396,6 +396,7 @@ def settings(made: Mapping[str, str], pages: Sequence[Path]) -> dict[str, Any]:
         "INHERIT": str(ROOT / "mkdocs.yml"),
         "docs_dir": "docs",
         "site_dir": "site",
+        "theme": {"custom_dir": str(ROOT / "tools" / "docs_theme")},
         "nav": [{title: paths} for title, paths in nav.items()],
     }
 

@@ -15,6 +15,7 @@ from analysis.statistics import Array
 from config.schema import BOOKKEEPING
 from records.files import Curve
 from records.presets import set_keys
+from records.query import titled
 from records.store import RunRecord
 
 LEGEND_WIDTH = 100  # characters
@@ -67,7 +68,7 @@ def smoothed(values: Sequence[float], n_points: int) -> Array:
 
 def label(group: Sequence[RunRecord], keys: Iterable[str]) -> str:
     """Name the runs of a line, and their values of the differing keys that they share."""
-    configs = [record.flat_config for record in group]
+    configs = [titled(record.flat_config) for record in group]
     values = ", ".join(
         f"{key}={shown(configs[0][key])}"
         for key in keys

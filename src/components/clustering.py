@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from components.mean_field import group_mean, membership
@@ -112,6 +111,8 @@ def match_in_turn(centre_EmF: Tensor, occupied_Em: Tensor, reference_mF: Tensor)
 
     Returns (E, m) int64, the new number of every cluster, and the reference (m, F) after the last episode.
     """
+    from scipy.optimize import linear_sum_assignment  # takes half a second, which fixed groups need not pay
+
     reference = reference_mF.cpu().double().numpy().copy()
     numbers = np.empty(occupied_Em.shape, dtype=np.int64)
     episodes = zip(centre_EmF.cpu().double().numpy(), occupied_Em.cpu().numpy(), strict=True)

@@ -32,7 +32,7 @@ from records import checkpoint
 from records.files import Curve
 from records.identity import identity
 from records.presets import presets
-from records.query import flatten
+from records.query import env_file, flatten
 from records.store import FileStore, RunRecord
 from utils.atomic import write_atomic
 from utils.errors import InputError
@@ -152,14 +152,14 @@ def is_one_run(store: FileStore, record: RunRecord) -> bool:
 def training_command(config: Config, store: FileStore, record: RunRecord) -> str:
     """Write the command that makes a run of ``config`` again. Raises PolicyError where no command does."""
     flat, missing = flatten(config.to_dict()), object()
-    known = presets(flat)
+    known, environment = presets(flat), env_file(flat)
     words = [
         word(key, value)
         for key, value in flat.items()
         if key == "seed" or (key not in RECORDING and known.get(key, missing) != value)
     ]
     try:
-        made, _ = make_config(layers(config.name, config.env, words), build.REGISTRIES)
+        made, _ = make_config(layers(config.name, environment, words), build.REGISTRIES)
         same = identity(made.to_dict()) == identity(config.to_dict())
     except InputError:
         same = False
@@ -170,7 +170,7 @@ def training_command(config: Config, store: FileStore, record: RunRecord) -> str
             "or environment is no file of src/config."
         )
     return shlex.join(
-        ["python", "src/main.py", f"--config={config.name}", f"--env-config={config.env}", "with", *words]
+        ["python", "src/main.py", f"--config={config.name}", f"--env-config={environment}", "with", *words]
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from records.files import RecordError
 from records.presets import set_keys
-from records.query import ALWAYS_SHOWN, Condition, env_name
+from records.query import ALWAYS_SHOWN, Condition, titled
 from records.store import RunRecord, RunStore
 from utils.words import nearest
 
@@ -60,8 +60,7 @@ def overview(store: RunStore, listing: Listing) -> list[list[Any]]:
                 f"{nearest(name, known)}"
             )
     found: list[Mapping[str, Any]] = [
-        {**logs, **config, "env": env_name(config), **facts(record)}
-        for record, config, logs in zip(records, configs, last, strict=True)
+        {**logs, **titled(config), **facts(record)} for record, config, logs in zip(records, configs, last, strict=True)
     ]
     if listing.sort is not None:
         found = ordered(found, listing.sort)

@@ -7,7 +7,7 @@ from typing import Any
 
 from config.loader import CONFIG_DIR, Layer, available, for_regime, merge, named_layer, read_yaml
 from config.schema import RECORDING
-from records.query import ALWAYS_SHOWN, differing_keys, flatten, telling_keys
+from records.query import ALWAYS_SHOWN, differing_keys, env_file, flatten, telling_keys, titled
 
 Name = str | None
 ENEMIES = "opponent_config"
@@ -21,7 +21,7 @@ def set_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     known = {names: _presets(*names) for names in {_names(config) for config in configs}}
     given = [known[_names(config)] for config in configs]
-    missing = object()
+    missing, configs = object(), [titled(config) for config in configs]
     keys = [
         key
         for key in (*telling_keys(configs), *_of_teams(configs))
@@ -46,8 +46,8 @@ def _of_teams(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 def presets(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what follows from the names in a flat configuration, those of enemies that learn included.
 
-    The files of ``src/config`` that have these names are laid over the default; names without a file give nothing. An
-    environment's variants (bar_80) are recorded under its name (bar), whose file counts.
+    The files of ``src/config`` that have these names are laid over the default; names without a file give nothing. Of
+    an environment's variants (bar_80), recorded under its name (bar), the nearest counts: `query.env_file`.
     """
     return _presets(*_names(config))
 
@@ -77,4 +77,4 @@ def _names(config: Mapping[str, Any]) -> tuple[Any, ...]:
         if chosen == ENEMIES and name:
             start = f"opponent_args.{team}." if team else "opponent_args."
             sides.append((start, name, config.get(f"{start}regime")))
-    return config.get("env"), *sides
+    return env_file(config) if "env" in config else None, *sides

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from config.loader import CONFIG_DIR, available, named_layer, read_yaml
 from records.files import RecordError
 from utils.words import from_yaml
 
@@ -37,9 +39,9 @@ class Condition:
     def met(self, values: Mapping[str, Any]) -> bool:
         """Return whether a run of these configuration or metric values meets the condition; false without the key.
 
-        An environment of one's own or of PettingZoo may be named as recorded or as in lists (`env_name`).
+        An environment may be named as recorded, as in tables (`env_name`) or as in lists (`env_title`).
         """
-        if self.key == "env" and self.key in values and self.value == env_name(values):
+        if self.key == "env" and self.key in values and self.value in (env_name(values), env_title(values)):
             return self.operator != "!="
         return self.key in values and self.holds(values[self.key])
 
@@ -52,7 +54,7 @@ class Condition:
 
 
 def env_name(config: Mapping[str, Any]) -> str:
-    """Return what lists, tables and files call the environment of a flat configuration.
+    """Return what tables and files call the environment of a flat configuration.
 
     ``battle``; of one's own class (``guess:Guess``) its name; of PettingZoo the game (``simple_spread_v3``).
     """
@@ -60,6 +62,47 @@ def env_name(config: Mapping[str, Any]) -> str:
     path = str(config.get("env_args.entry", "")) if env == "pettingzoo" else env
     module, _, attribute = path.partition(":")
     return module.rpartition(".")[2] if attribute in ("", "parallel_env", "env") else attribute
+
+
+def env_file(config: Mapping[str, Any]) -> str:
+    """Return which file of src/config/envs the environment of a flat configuration is of: a run of bar_80 says bar.
+
+    Of those whose arguments the run has, it is the one whose values differ least from the run's, the environment's own
+    where no other is nearer; what the run says where there is no file.
+    """
+    env = str(config["env"])
+
+    def distance(file: str) -> int:
+        return sum(config[key] != value for key, value in _arguments(file).items())
+
+    files = [file for file in _files(env) if _arguments(file).keys() <= config.keys()]
+    return min(files, key=distance, default=env)  # the first of equals
+
+
+def env_title(config: Mapping[str, Any]) -> str:
+    """Return what lists call the environment of a flat configuration: a variant by its file, others like tables."""
+    file = env_file(config)
+    return env_name(config) if file == config["env"] else file
+
+
+def titled(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a flat configuration with its environment as lists call it."""
+    return {**config, "env": env_title(config)} if "env" in config else dict(config)
+
+
+@functools.cache
+def _files(env: str) -> list[str]:
+    """List the files of an environment, its own first."""
+    if env not in available("envs"):
+        return []
+    files = [file for file in available("envs") if "base" in read_yaml(CONFIG_DIR / "envs" / f"{file}.yaml")]
+    return [env, *(file for file in files if named_layer("envs", file).values.get("env") == env)]
+
+
+@functools.cache
+def _arguments(file: str) -> dict[str, Any]:
+    values = named_layer("envs", file).values
+    return flatten({key: values.get(key, {}) for key in ("env_args", "test_env_args")})
 
 
 def parse_condition(text: str) -> Condition:

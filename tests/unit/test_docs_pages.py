@@ -56,6 +56,8 @@ def test_every_algorithm_has_a_page_that_explains_all_its_keys(site: Path) -> No
         assert "difference: ." not in text, name
         assert [row for row in rows(text, "Keys") if len(row) < 3] == [], name
         assert [row for row in rows(text, "What it logs") if len(row) < 2] == [], name
+    with_a_paper = {"iql", "mfq", "mfq_reference", "mfvfd", "maddpg", "vdn", "qmix", "hmf", "hmf_literal", "hmf_ipc"}
+    assert {name for name, text in pages.items() if "\n## Departures from its paper\n" in text} == with_a_paper
     assert "| `reg_coef` | 0.0 (own) | of the regulariser |" in pages["hmf"]
     assert "Σ_k alive_k Q(o_k, a_k) learns the team's reward" in pages["vdn"]
     for second_then_first in (r"-32\.84 \[-33\.31, -32\.04\] \| 0\.\d", r"-30\.32 \[-31\.29, -29\.94\] \| 1\.4"):
@@ -117,4 +119,5 @@ def test_the_site_is_built_with_search_and_reference() -> None:
     assert "what-is-logged" in (site / "docs/algorithms.html").read_text()
     assert 'id="hmf.train"' in (site / "api/runs_from_python.html").read_text()
     assert "td_error_abs" in (site / "search/search_index.json").read_text()
+    assert 'src="assets/worker.js"' in (site / "index.html").read_text(), "searches pages that are opened as files"
     assert not re.search(r"(src|stylesheet)[^>]+https?://", (site / "index.html").read_text()), "fetched from elsewhere"

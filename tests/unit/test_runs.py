@@ -22,7 +22,7 @@ from config.loader import layers
 from config.resolve import make_config
 from records.files import Curve
 from records.presets import set_keys
-from records.query import flatten, telling_keys
+from records.query import env_title, flatten, parse_condition, telling_keys
 from records.store import FileStore, RunRecord, utc_now
 from utils import paths
 
@@ -285,6 +285,26 @@ def test_keys_that_follow_from_the_names_of_algorithm_and_environment_are_left_o
     assert {"t_max", "gamma"} <= set(telling_keys([hmf, battle]))
     assert set_keys([hmf, battle]) == ["env"]
     assert set_keys([hmf, replay]) == ["regime"]
+
+
+def test_a_variant_of_an_environment_is_called_by_its_file(files: FileStore) -> None:
+    """In lists, legends and filters; what its file gives was not set, what a run sets beside it was."""
+
+    def made(environment: str, *words: str) -> dict[str, Any]:
+        return make_config(layers("iql", environment, list(words)), build.REGISTRIES)[0].to_dict()
+
+    plain, variant, near = (flatten(made(*of)) for of in (("bar",), ("bar_80",), ("bar_80", "env_args.n_agents=70")))
+    assert [env_title(config) for config in (plain, variant, near)] == ["bar", "bar_80", "bar_80"]
+    assert set_keys([plain, variant]) == ["env"]
+    assert set_keys([plain, variant, near]) == ["env", "env_args.n_agents"]
+    assert {config["env"] for config in (plain, variant, near)} == {"bar"}
+    records = [replace(files.get(1), id=number, config=made(env)) for number, env in ((1, "bar"), (2, "bar_80"))]
+    curve = Curve([0, 10], [1.0, 2.0], ["", ""])
+    figure = picture(records, [{"loss": curve}, {"loss": curve}], ["loss"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["run 1: env=bar", "run 2: env=bar_80"]
+    for words, met in (("env=bar", 2), ("env=bar_80", 1), ("env!=bar_80", 1), ("env!=bar", 0)):
+        condition = parse_condition(words)
+        assert sum(condition.met(config) for config in (plain, variant)) == met, words
 
 
 @pytest.mark.filterwarnings("error")
