@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Battle's final policies, from the zoo, with other numbers of agents, and what one agent of each population gains by leaving its
+# policy (docs/protocol.md): tables in results/final/battle. The same command continues; what is finished is not repeated.
+#   tools/populations.sh [OPTIONS OF src/exploit.py]
+# Example: tools/populations.sh --workers 2
+case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=.venv/bin/python
+out=results/final/battle
+first=()
+all=()
+for method in hmf hmf_ipc hmf_literal iql mfq mfvfd vdn; do
+    first+=("battle/${method}_s1")
+    for seed in 1 2 3 4; do
+        all+=("battle/${method}_s$seed")
+    done
+done
+"$python" src/exploit.py "${first[@]}" --seeds 1 2 3 4 --steps 40000 --episodes 64 "$@"
+"$python" src/transfer.py "${all[@]}" --at battle_100v50 --at battle_400v200 --at battle_667v333
+for table in exploit transfer; do
+    cp "results/tmp/$table/$table".{md,csv} "$out/"
+done
+"$python" src/runs.py pack "$out/exploit_records.tar.xz" env=battle_deviator
+PYTHONPATH=src "$python" -c 'from pathlib import Path; from analysis.page import fill; fill(Path("results/final/battle.md"))'
