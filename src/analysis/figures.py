@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -219,6 +219,8 @@ def make_folder(path: Path) -> None:
 
 
 def write(figure: Figure, stem: Path, suffixes: Sequence[str] = (".png", ".svg")) -> None:
-    """Write the figure to ``stem`` with each suffix."""
-    for suffix in suffixes:
-        figure.savefig(stem.with_name(stem.name + suffix), dpi=150)
+    """Write the figure to ``stem`` with each suffix: the same figure, the same bytes."""
+    with rc_context({"svg.hashsalt": "hmf"}):  # else every SVG has other ids, and the time
+        for suffix in suffixes:
+            undated = {"Date": None} if suffix == ".svg" else None
+            figure.savefig(stem.with_name(stem.name + suffix), dpi=150, metadata=undated)

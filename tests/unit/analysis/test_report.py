@@ -293,6 +293,9 @@ def test_report_writes_everything(tmp_path: Path, store: FileStore, capsys: pyte
     assert "hmf n_groups=2 (n=2)" in (out / "curves_bar.svg").read_text()
     assert json.loads((out / "marl_eval.json").read_text())["bar"]
     assert "| bar | iql |" in capsys.readouterr().out
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert main(arguments) == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before, "the same runs, the same bytes"
 
 
 def test_several_tasks_share_a_figure_and_are_pooled(tmp_path: Path, store: FileStore) -> None:
