@@ -18,7 +18,7 @@ from records.files import Curve, RecordError
 from records.identity import identity, since_first
 from records.query import env_name, telling_keys
 from records.store import RunRecord, RunStore
-from utils.words import word
+from utils.words import by_numbers, word
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def arrange(records: Sequence[RunRecord], curves: Mapping[int, Curve], names: Ma
         Task(env_name(group[0].flat_config), title, methods(group, curves, names), group[0].flat_config, agents(group))
         for group, title in zip(tasks, titles, strict=True)
     ]
-    return sorted((task for task in found if task.methods), key=lambda task: task.label)
+    return sorted((task for task in found if task.methods), key=lambda task: by_numbers(task.label))
 
 
 def matched(tasks: Sequence[Task], others: Sequence[Task]) -> list[tuple[Task, Method, Method]]:
@@ -210,4 +210,4 @@ def methods(records: Sequence[RunRecord], curves: Mapping[int, Curve], names: Ma
         if seeds:
             found.append(Method(names.get(identity(group[0].config), name), seeds))
     order = {name: place for place, name in enumerate(names.values())}
-    return sorted(found, key=lambda method: (order.get(method.label, -1), method.label))
+    return sorted(found, key=lambda method: (order.get(method.label, -1), by_numbers(method.label)))

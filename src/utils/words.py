@@ -67,6 +67,12 @@ def word(key: str, value: Any) -> str:
     return f"{key}={to_yaml(value)}"
 
 
+def by_numbers(text: str) -> list[tuple[float, str]]:
+    """Return a key to sort texts by in which numbers count by their value: n=4 before n=16."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)  # a text, a number, a text ...
+    return [(float(part), "") if place % 2 else (0.0, part) for place, part in enumerate(parts)]
+
+
 def amount(number: int, noun: str) -> str:
     """Write ``1 run``, ``2 runs``."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
