@@ -18,7 +18,7 @@ out=docs/credit/$task
 experiments=()
 
 mkdir -p "$out"
-for part in credit sharing groups appendix appendix_ipc; do
+for part in credit sharing groups appendix appendix_ipc grouping; do
     [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
     experiments+=(--experiment "${part}_$task")
     across=()
