@@ -13,6 +13,4 @@ export PYTHONPATH=src
 "$python" tools/docs_pages.py
 "$python" tools/docs_pages.py results/tmp/docs >/dev/null
 NO_MKDOCS_2_WARNING=1 "$python" -m mkdocs build --strict --config-file results/tmp/docs/mkdocs.yml
-# The offline plugin adds a script of a foreign server to search without one; tools/docs_theme has ours, and nothing is fetched.
-find results/tmp/docs/site -name '*.html' -exec sed -i 's|<script src="https://unpkg.com/iframe-worker/shim"></script>||' {} +
 echo "written: results/tmp/docs/site/index.html"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Battle's final policies, from the zoo, with other numbers of agents, and what one agent of each population gains by leaving its
 # policy (docs/protocol.md): tables in results/final/battle. The same command continues; what is finished is not repeated.
-#   tools/populations.sh [OPTIONS OF src/exploit.py]
+#   tools/populations.sh [--workers N]
 # Example: tools/populations.sh --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
@@ -21,5 +21,5 @@ done
 for table in exploit transfer; do
     cp "results/tmp/$table/$table".{md,csv} "$out/"
 done
-"$python" src/runs.py pack "$out/exploit_records.tar.xz" env=battle_deviator
+"$python" src/runs.py pack "$out/exploit_records.tar.xz" env=battle_deviator t_max=40000
 PYTHONPATH=src "$python" -c 'from pathlib import Path; from analysis.page import fill; fill(Path("results/final/battle.md"))'

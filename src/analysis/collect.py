@@ -67,7 +67,7 @@ class Method:
 class Task:
     """One environment with one set of arguments."""
 
-    env: str  # its name in lists
+    env: str  # its name in tables
     label: str  # this name, and the arguments in which tasks of this name differ
     methods: Sequence[Method]
     config: Mapping[str, Any] = field(default_factory=dict)  # flat, of one of its runs

@@ -11,7 +11,7 @@ from analysis.collect import SCORES, TAIL, Method, Task, matched
 from analysis.statistics import LEVEL, RESAMPLES, Estimate, estimate, improvement, min_max_scaled, paired_difference
 from analysis.tables import Cell, Table
 from records.files import RecordError
-from utils.words import nearest
+from utils.words import by_numbers, nearest
 
 RETURN = "test_return_mean"
 ONLINE = "test_online_return_mean"
@@ -112,7 +112,7 @@ def side_by_side(columns: Mapping[str, Sequence[Task]]) -> list[list[Cell]]:
 def overview_table(tasks: Sequence[Task], metric: str, score: str) -> Table:
     """Tabulate ``score`` of every method, a row, on every task, a column; None where it did not run."""
     columns = [{method.label: estimate([method.array(score)]) for method in task.methods} for task in tasks]
-    names = sorted({name for column in columns for name in column})
+    names = sorted({name for column in columns for name in column}, key=by_numbers)
     rows: list[list[Cell]] = [[name, *(column.get(name) for column in columns)] for name in names]
     caption = f"{described(metric)}: {MEANT[score]}. {IQM} with {INTERVAL}. {FEW_SEEDS}"
     return Table(caption, ["method", *(task.label for task in tasks)], rows)

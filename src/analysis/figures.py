@@ -19,6 +19,7 @@ from analysis.collect import Task
 from analysis.speed import Speed
 from analysis.statistics import Array, Estimate, curve_band, estimate, on_common_steps
 from records.files import RecordError
+from utils.words import by_numbers
 
 COLUMNS = 3  # panels side by side
 LABEL_LENGTH = 32  # characters of an axis label
@@ -31,7 +32,7 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
 
     A method has one colour in all panels. Runs far shorter than the longest (random play) are a grey level.
     """
-    names = sorted({method.label for task in tasks for method in task.methods})
+    names = sorted({method.label for task in tasks for method in task.methods}, key=by_numbers)
     colour = palette(tasks, names)
     n_columns = min(len(tasks), COLUMNS)
     n_rows = -(-len(tasks) // n_columns)
@@ -92,7 +93,7 @@ def speed_curves(speed: Speed, metric: str, caption: str) -> Figure:
 
 def across_lines(panels: Sequence[Panel], key: str, metric: str, caption: str) -> Figure:
     """Draw scores and CPU seconds of methods over the number ``key``, a row per panel, with intervals."""
-    names = sorted({name for panel in panels for name in panel.lines})
+    names = sorted({name for panel in panels for name in panel.lines}, key=by_numbers)
     colour = {name: DISTINCT[index % len(DISTINCT)] for index, name in enumerate(names)}
     figure = Figure(figsize=(12, 4 * len(panels) + 1), layout="constrained")
     handles = {}

@@ -35,8 +35,8 @@ class Estimate:
 def iqm(values: Array) -> Any:
     """Compute the interquartile mean over axis 0: floor(n / 4) values are cut at either end, the rest is averaged.
 
-    n = 4 averages the two middle values, n = 5 the three middle ones; n < 4 cuts nothing and is the plain mean. It is
-    scipy.stats.trim_mean, whose import takes longer than a plot.
+    n = 4 averages the two middle values, n = 5 the three middle ones; n < 4 cuts nothing and is the plain mean. Equal
+    to scipy.stats.trim_mean, whose import takes longer than a plot.
     """
     cut = len(values) // 4
     return np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0)

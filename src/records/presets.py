@@ -19,18 +19,18 @@ def set_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     Left out are those whose value follows in every run from the files of its algorithm and environment, and those that
     say where a run is recorded.
     """
-    known = {names: _presets(*names) for names in {_names(config) for config in configs}}
-    given = [known[_names(config)] for config in configs]
-    missing, configs = object(), [titled(config) for config in configs]
+    names = [_names(config) for config in configs]
+    known = {its: _presets(*its) for its in set(names)}
+    missing, shown = object(), [titled(config) for config in configs]
     keys = [
         key
-        for key in (*telling_keys(configs), *_of_teams(configs))
+        for key in (*telling_keys(shown), *_of_teams(shown))
         if key in ALWAYS_SHOWN
         or (
             key not in RECORDING
             and any(
-                config.get(key, missing) != values.get(key, missing)
-                for config, values in zip(configs, given, strict=True)
+                config.get(key, missing) != known[its].get(key, missing)
+                for config, its in zip(configs, names, strict=True)
             )
         )
     ]
@@ -77,4 +77,4 @@ def _names(config: Mapping[str, Any]) -> tuple[Any, ...]:
         if chosen == ENEMIES and name:
             start = f"opponent_args.{team}." if team else "opponent_args."
             sides.append((start, name, config.get(f"{start}regime")))
-    return env_file(config) if "env" in config else None, *sides
+    return (env_file(config) if "env" in config else None), *sides

@@ -1,7 +1,8 @@
-"""Filters of runs, and the differences between their configurations."""
+"""Filters of runs, the differences between their configurations, and what their environments are called."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 import re
@@ -11,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from config.loader import CONFIG_DIR, available, named_layer, read_yaml
+from config.loader import available, named_layer
+from config.schema import ConfigError
 from records.files import RecordError
 from utils.words import from_yaml
 
@@ -67,16 +69,17 @@ def env_name(config: Mapping[str, Any]) -> str:
 def env_file(config: Mapping[str, Any]) -> str:
     """Return which file of src/config/envs the environment of a flat configuration is of: a run of bar_80 says bar.
 
-    Of those whose arguments the run has, it is the one whose values differ least from the run's, the environment's own
-    where no other is nearer; what the run says where there is no file.
+    It is the one whose arguments differ least from the run's, which may lack newer ones. Of equals it is the
+    environment's own, else the one with the fewest arguments. What the run says, where there is no file.
     """
-    env = str(config["env"])
+    env, missing = str(config["env"]), object()
 
-    def distance(file: str) -> int:
-        return sum(config[key] != value for key, value in _arguments(file).items())
+    def distance(file: str) -> tuple[int, bool, int]:
+        differing = sum(config.get(key, missing) != value for key, value in arguments[file].items())
+        return differing, file != env, len(arguments[file])
 
-    files = [file for file in _files(env) if _arguments(file).keys() <= config.keys()]
-    return min(files, key=distance, default=env)  # the first of equals
+    arguments = {file: own for file, (its, own) in _env_files().items() if its == env}
+    return min(arguments, key=distance, default=env)
 
 
 def env_title(config: Mapping[str, Any]) -> str:
@@ -91,18 +94,15 @@ def titled(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @functools.cache
-def _files(env: str) -> list[str]:
-    """List the files of an environment, its own first."""
-    if env not in available("envs"):
-        return []
-    files = [file for file in available("envs") if "base" in read_yaml(CONFIG_DIR / "envs" / f"{file}.yaml")]
-    return [env, *(file for file in files if named_layer("envs", file).values.get("env") == env)]
-
-
-@functools.cache
-def _arguments(file: str) -> dict[str, Any]:
-    values = named_layer("envs", file).values
-    return flatten({key: values.get(key, {}) for key in ("env_args", "test_env_args")})
+def _env_files() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Map the files of src/config/envs to their environment and its arguments. One that cannot be read has no runs."""
+    found = {}
+    for file in available("envs"):
+        with contextlib.suppress(ConfigError):
+            values = named_layer("envs", file).values
+            arguments = {key: values.get(key) or {} for key in ("env_args", "test_env_args")}
+            found[file] = values.get("env"), flatten(arguments)
+    return found
 
 
 def parse_condition(text: str) -> Condition:

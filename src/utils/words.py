@@ -68,8 +68,8 @@ def word(key: str, value: Any) -> str:
 
 
 def by_numbers(text: str) -> list[tuple[float, str]]:
-    """Return a key to sort texts by in which numbers count by their value: n=4 before n=16."""
-    parts = re.split(r"(\d+(?:\.\d+)?)", text)  # a text, a number, a text ...
+    """Return a key to sort texts by in which numbers count by their value: n=4 before n=16, lr=1e-4 before lr=0.01."""
+    parts = re.split(r"((?:(?<==)-)?\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)  # a text, a number, a text ...
     return [(float(part), "") if place % 2 else (0.0, part) for place, part in enumerate(parts)]
 
 

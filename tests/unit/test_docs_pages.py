@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from tools import docs_pages
 
 from config.loader import available
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MKDOCS = all(importlib.util.find_spec(name) for name in ("material", "mkdocstrings"))
 
 
@@ -119,5 +121,10 @@ def test_the_site_is_built_with_search_and_reference() -> None:
     assert "what-is-logged" in (site / "docs/algorithms.html").read_text()
     assert 'id="hmf.train"' in (site / "api/runs_from_python.html").read_text()
     assert "td_error_abs" in (site / "search/search_index.json").read_text()
-    assert 'src="assets/worker.js"' in (site / "index.html").read_text(), "searches pages that are opened as files"
+    assert 'src="assets/iframe-worker.js"' in (site / "index.html").read_text(), "which searches without a server"
+    if CHROMIUM:
+        page = f"file://{site}/index.html?q=exploitability"
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--dump-dom"]
+        shown = subprocess.run([CHROMIUM, *options, page], capture_output=True, text=True, check=True).stdout
+        assert re.search(r"[1-9]\d* matching documents", shown), "search without a server"
     assert not re.search(r"(src|stylesheet)[^>]+https?://", (site / "index.html").read_text()), "fetched from elsewhere"

@@ -295,6 +295,10 @@ def test_a_variant_of_an_environment_is_called_by_its_file(files: FileStore) -> 
 
     plain, variant, near = (flatten(made(*of)) for of in (("bar",), ("bar_80",), ("bar_80", "env_args.n_agents=70")))
     assert [env_title(config) for config in (plain, variant, near)] == ["bar", "bar_80", "bar_80"]
+    arena = made("battle_symmetric", "env_args.opponent=self_play", "test_env_args.opponent=checkpoint")
+    assert env_title(flatten(arena)) == "battle_symmetric", "not battle_opponent, which is as near and says more"
+    old = {key: value for key, value in flatten(made("battle_100v50")).items() if key != "env_args.swap_sides"}
+    assert env_title(old) == "battle_100v50", "a record from before a key"
     assert set_keys([plain, variant]) == ["env"]
     assert set_keys([plain, variant, near]) == ["env", "env_args.n_agents"]
     assert {config["env"] for config in (plain, variant, near)} == {"bar"}

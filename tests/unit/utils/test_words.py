@@ -6,7 +6,6 @@ from utils.words import by_numbers
 
 
 def test_numbers_in_labels_are_sorted_by_their_value() -> None:
-    labels = ["hmf n_groups=4", "hmf", "hmf n_groups=16", "hmf lr=0.5", "hmf_ipc n_groups=1", "2 agents", ""]
-    assert sorted(labels, key=by_numbers) == [
-        *("", "2 agents", "hmf", "hmf lr=0.5", "hmf n_groups=4", "hmf n_groups=16", "hmf_ipc n_groups=1")
-    ]
+    in_order = ["", "2 agents", "hmf", "hmf lr=1.0e-05", "hmf lr=0.01", "hmf n_groups=4", "hmf n_groups=16"]
+    in_order += ["hmf step_reward=-0.1", "hmf step_reward=-0.005", "hmf step_reward=0", "hmf_ipc n_groups=1"]
+    assert sorted(reversed(in_order), key=by_numbers) == in_order

@@ -7,16 +7,15 @@ if (location.protocol === "file:") {
       frame.hidden = true;
       document.body.append(frame);
       const inside = frame.contentWindow;
-      const load = (source) =>
-        new Promise((done, failed) => {
-          const script = inside.document.createElement("script");
-          Object.assign(script, { src: source, onload: done, onerror: failed });
-          inside.document.body.append(script);
-        });
+      inside.document.write("<body></body>"); // else some browsers put their own empty page there later
+      inside.document.close();
       inside.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
-      inside.importScripts = (...sources) => Promise.all(sources.map(load));
       this.inside = inside;
-      this.ready = load(url);
+      this.ready = new Promise((done, failed) => {
+        const script = inside.document.createElement("script");
+        Object.assign(script, { src: url, onload: done, onerror: failed });
+        inside.document.body.append(script);
+      });
     }
 
     postMessage(data) {
