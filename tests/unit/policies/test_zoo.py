@@ -14,13 +14,16 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.small_runs import points, run
 
+import build
 import crossplay
 import evaluate
 import main
 import zoo
 from analysis.collect import TAIL
-from policies.keep import PAGE, TABLE, refresh
-from records.store import FileStore
+from config.loader import layers
+from config.resolve import make_config
+from policies.keep import PAGE, TABLE, refresh, training_command
+from records.store import FileStore, RunRecord
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +98,12 @@ def test_the_command_of_a_card_trains_the_same_policy(filled: Path, tmp_path: Pa
     assert main.main([*words, f"local_results_path={tmp_path}"]) == 0
     (again,) = tmp_path.glob("sacred/1/checkpoints/80/policy.pt")
     assert again.read_bytes() == (filled / "bar/hmf_s2/policy.pt").read_bytes()
+
+
+def test_the_command_for_a_variant_names_its_file(tmp_path: Path) -> None:
+    config = make_config(layers("iql", "bar_80", ["seed=3", "env_args.n_agents=70"]), build.REGISTRIES)[0]
+    command = training_command(config, FileStore(tmp_path), RunRecord(1, {}, config.to_dict(), {}))
+    assert command == "python src/main.py --config=iql --env-config=bar_80 with seed=3 env_args.n_agents=70"
 
 
 def test_play_finds_what_evaluate_finds_of_the_run(
