@@ -28,6 +28,7 @@ for part in credit sharing groups appendix appendix_ipc grouping; do
     cp "results/tmp/${part}_$task/results.md" "$out/$part.md"
     cp "results/tmp/${part}_$task/runs.md" "$out/${part}_runs.md"
     [ "$part" != groups ] || cp "results/tmp/groups_$task/across.png" "$out/groups.png"
+    [ "$part" != credit ] || cp "results/tmp/credit_$task/curves_$task.png" "$out/curves.png"
     if [ "$part" = credit ]; then # needs policies, which the archive of records below does not hold
         id=$("$python" src/sweep.py "credit_$task" --dry-run | sed -n 's/^finished as run \([0-9]*\).*/\1/p' | head -n 1)
         if [ -d "results/sacred/$id/checkpoints" ]; then

@@ -24,6 +24,7 @@ from utils.words import by_numbers
 COLUMNS = 3  # panels side by side
 LABEL_LENGTH = 32  # characters of an axis label
 DISTINCT = [colormaps["tab10"](index) for index in range(10) if index != 7]  # without grey
+LETTER = 0.07  # inches of a letter in a legend
 LEVEL_SHARE = 0.01  # of the longest run's steps: shorter runs are drawn as levels
 
 
@@ -36,7 +37,9 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
     colour = palette(tasks, names)
     n_columns = min(len(tasks), COLUMNS)
     n_rows = -(-len(tasks) // n_columns)
-    figure = Figure(figsize=(5 * n_columns + 2, 4 * n_rows + 1), layout="constrained")
+    names_n = [f"{name} (n={seeds(tasks, name)})" for name in names]
+    legend = max(2.0, LETTER * max(map(len, names_n)))
+    figure = Figure(figsize=(5 * n_columns + legend, 4 * n_rows + 1), layout="constrained")
     axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     handles = {}
     for axis, task in zip(axes, tasks, strict=False):
@@ -49,7 +52,6 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))  # 160k: long numbers would run into one another
     for axis in axes[len(tasks) :]:
         axis.set_axis_off()
-    names_n = [f"{name} (n={seeds(tasks, name)})" for name in names]
     figure.legend([handles[name] for name in names], names_n, loc="outside right upper", fontsize="small")
     return captioned(figure, caption)
 
