@@ -13,10 +13,11 @@ import numpy as np
 from analysis import figures
 from analysis.elo import MEAN, Games, method_ratings, ratings
 from analysis.statistics import Array, Estimate
-from analysis.tables import Table
+from analysis.tables import Cell, Table
 
 RATED = f"Elo (Bradley-Terry, mean {MEAN:.0f}, one draw added per pair)"
 POINTS = "A point: more kills than deaths; as many: half a point."
+APART = (0.25, 0.5, 0.75)  # differences of mean scores
 STATS = ("win", "annihilation", "kills", "deaths", "survivors", "enemy_survivors", "return_mean")
 
 
@@ -78,8 +79,25 @@ def method_table(results: Sequence[Result], methods: Mapping[str, str]) -> Table
     return _rated(caption, "method", names, method_ratings(games, owners))
 
 
+def side_table(results: Sequence[Result]) -> Table:
+    """Count the pairings whose outcome depends on who is on the left."""
+    scores: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for result in results:
+        if result.row != result.column:
+            scores[result.row, result.column].append(float(result.scores.mean()))
+    apart = [max(of_pair) - min(of_pair) for of_pair in scores.values() if len(of_pair) > 1]
+    caption = (
+        "Pairings of two policies in which the row's mean score from the left and from the right differ by more than "
+        f"this, of those that were played from both sides. {POINTS}"
+    )
+    rows: list[list[Cell]] = [
+        [f"{limit}", f"{sum(difference > limit for difference in apart)} of {len(apart)}"] for limit in APART
+    ]
+    return Table(caption, ["scores apart by more than", "pairings"], rows)
+
+
 def write(results: Sequence[Result], methods: Mapping[str, str], out: Path) -> list[Table]:
-    """Write matrices as CSV and PNG, and ratings, into the folder ``out``; return the ratings.
+    """Write matrices as CSV and PNG, ratings, and what sides matter, into the folder ``out``; return the tables.
 
     ``methods``: label -> method of the players, in their order. Where a method has several policies, methods have a
     matrix and ratings, too.
@@ -93,7 +111,7 @@ def write(results: Sequence[Result], methods: Mapping[str, str], out: Path) -> l
             means = [float(result.values[name].mean()) for name in STATS]
             writer.writerow([result.row, result.column, result.side, len(result.scores), result.scores.mean(), *means])
     _draw(results, "policies", out / "crossplay")
-    tables = {"elo": elo_table(results)}
+    tables = {"elo": elo_table(results), "sides": side_table(results)}
     if len(set(methods.values())) < len(methods):
         tables["methods"] = method_table(results, methods)
         _draw([_of_methods(result, methods) for result in results], "methods", out / "methods")

@@ -12,7 +12,7 @@ import torch
 import build
 import experiments.crossplay
 import sweep
-from analysis.crossplay import Result, elo_table, score_matrix
+from analysis.crossplay import Result, elo_table, score_matrix, side_table
 from analysis.figures import shortened
 from config.loader import layers
 from config.resolve import make_config
@@ -143,13 +143,24 @@ def test_elo_leaves_out_games_against_oneself_and_ranks_the_rest() -> None:
     assert rows[0][1].n == 8  # type: ignore[union-attr]
 
 
+def test_pairings_that_depend_on_the_side_are_counted() -> None:
+    """Of three pairs one goes the other way, one does not, and one was met from the left only."""
+
+    def result(row: str, column: str, side: str, score: float) -> Result:
+        return Result(row, column, side, {"score": np.full(4, score)})
+
+    results = [result("a", "b", "left", 1.0), result("a", "b", "right", 0.4), result("a", "c", "left", 0.5)]
+    results += [result("a", "c", "right", 0.5), result("b", "c", "left", 1.0), result("c", "c", "left", 1.0)]
+    assert side_table(results).rows == [["0.25", "1 of 2"], ["0.5", "1 of 2"], ["0.75", "0 of 2"]]
+
+
 def test_crossplay_writes_matrix_and_ratings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [policy_file(config(name, "battle_symmetric"), tmp_path / f"{name}.pt") for name in ("iql", "hmf")]
     assert load_player(files[0], Path(files[0]), NOTHING).label == f"iql:{files[0]}"
     assert main([*files, "--episodes=2", "--workers=1", f"--out={tmp_path / 'out'}"]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("crossplay.csv", "crossplay.png", "games.jsonl"),
-        *("elo.md", "elo.csv", "elo.tex"),
+        *(f"{table}{suffix}" for table in ("elo", "sides") for suffix in (".md", ".csv", ".tex")),
     }
     rows = list(csv.DictReader((tmp_path / "out" / "crossplay.csv").open()))
     pairs = [(row["row"][:3], row["column"][:3]) for row in rows[::2]]
