@@ -43,8 +43,9 @@ class Condition:
 
         An environment may be named as recorded, as in tables (`env_name`) or as in lists (`env_title`).
         """
-        if self.key == "env" and self.key in values and self.value in (env_name(values), env_title(values)):
-            return self.operator != "!="
+        if self.key == "env" and self.key in values and self.operator in ("=", "!="):
+            named = self.value in (values["env"], env_name(values), env_title(values))
+            return named == (self.operator == "=")
         return self.key in values and self.holds(values[self.key])
 
     def holds(self, value: Any) -> bool:
