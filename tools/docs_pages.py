@@ -30,10 +30,11 @@ from utils.words import to_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 HYPERPARAMETERS = ROOT / "docs" / "hyperparameters.md"
+FIRST = "results/paper/comparison"
 COMPARISONS = {  # folder of its tables -> what it is, the newest first
     "results/final/all": "In the [second comparison](../results/final/README.md), equally tuned (interquartile mean "
     "over eight seeds of the last five evaluations of a run, with its interval):\n",
-    "results/paper/comparison": "In the [first comparison](../results/paper/README.md), smaller and tuned by nobody, "
+    FIRST: "In the [first comparison](../results/paper/README.md), smaller and tuned by nobody, "
     "whose `hmf` is `hmf_expected` now (interquartile mean over four seeds of the last evaluation, "
     "from the worst seed to the best):\n",
 }
@@ -248,7 +249,7 @@ def section(algorithm: str) -> str:
 
 def algorithm_page(algorithm: str, metrics: Sequence[str]) -> str:
     """The page of an algorithm, which logs ``metrics``."""
-    config, meaning = config_of("bar", algorithm, None), explained()
+    config, meaning = config_of("bar", algorithm, "replay"), explained()
     values = for_regime([Layer("", read_yaml(CONFIG_DIR / "default.yaml")), named_layer("algs", algorithm)])
     own, given = values[-1].values, merge(values[0].values, values[1].values)
     rows = [
@@ -257,7 +258,10 @@ def algorithm_page(algorithm: str, metrics: Sequence[str]) -> str:
     ]
 
     def compared(folder: str) -> list[list[str]]:
-        return [[task, *found] for method, task, *found in results(folder) if method == algorithm]
+        name = algorithm
+        if folder == FIRST:  # before the default changed
+            name = {"hmf_expected": "hmf", "hmf": ""}.get(algorithm, algorithm)
+        return [[task, *found] for method, task, *found in results(folder) if method == name]
 
     return "\n".join(
         [
@@ -265,8 +269,8 @@ def algorithm_page(algorithm: str, metrics: Sequence[str]) -> str:
             f"{head_comment(chosen('algs', algorithm))}\n",
             f"{section(algorithm)}\n",
             "## Keys\n",
-            "Values of `src/config/default.yaml`, or the algorithm's own; [tasks](../docs/hyperparameters.md) have "
-            "others.\n",
+            "Values of `src/config/default.yaml`, or the algorithm's own, in the replay regime; "
+            "[tasks](../docs/hyperparameters.md) and the rollout regime have others.\n",
             table(["key", "value", ""], rows),
             "## What it logs\n",
             "The task adds its statistics; evaluations log those of episodes with the prefix `test_`.\n",
