@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from performance.checks import examine
-from utils.cli import command_parser
+from utils.cli import command_parser, exit_code
 from utils.paths import default_results
 
 
@@ -27,7 +27,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str]) -> int:
+def check(argv: Sequence[str]) -> int:
     """Print a line per check as it is done; 1 when one failed."""
     arguments = parse(argv)
     overrides = [word for word in arguments.overrides if word != "with"]
@@ -37,6 +37,11 @@ def main(argv: Sequence[str]) -> int:
         print(f"{finding.level:5}{name:14}{finding.text}", flush=True)
         failed |= finding.level == "fail"
     return int(failed)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check; see `exit_code` for what goes wrong."""
+    return exit_code(lambda: check(argv))
 
 
 if __name__ == "__main__":

@@ -40,10 +40,13 @@ def test_the_traceback_is_there_on_request(monkeypatch: pytest.MonkeyPatch, caps
     assert error.endswith("error: bad\n")
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    code = "import sys\nfrom utils.cli import exit_code\nsys.exit(exit_code(lambda: print('line\\n' * 100_000)))"
+MANY_LINES = "import sys\nfrom utils.cli import exit_code\nsys.exit(exit_code(lambda: print('line\\n' * 100_000)))"
+
+
+@pytest.mark.parametrize("words", [["-c", MANY_LINES], [str(SRC / "doctor.py")]], ids=["exit_code", "doctor"])
+def test_a_reader_that_has_seen_enough_is_no_error(words: list[str]) -> None:
     environ = os.environ | {"PYTHONPATH": str(SRC)}
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
