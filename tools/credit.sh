@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # HMF's credit, factor by factor, its number of groups and the appendix's ablations on a task: trains (what is finished is skipped, what
 # was interrupted continues), compares, measures the noise of the updates, and brings docs/credit_TASK.md up to date:
-#   tools/credit.sh TASK [OPTIONS OF src/sweep.py]     (tasks: bar battle spread pursuit; not run yet: battle's appendix_ipc, groupings)
+#   tools/credit.sh TASK [OPTIONS OF src/sweep.py]     (tasks: bar battle spread pursuit; not run yet: groupings)
 # Example: tools/credit.sh bar --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
