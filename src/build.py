@@ -60,6 +60,7 @@ __all__ = [
     "System",
     "build",
     "called",
+    "check_learns",
     "check_same_game",
     "device_of",
     "enemy_file",

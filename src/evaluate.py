@@ -28,7 +28,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--run", required=True, help="id or folder of a recorded run")
     parser.add_argument("--step", default="newest", help="step of a checkpoint, best or newest")
-    parser.add_argument("--results", type=Path, default=default_results(), help="default: %(default)s")
+    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
     add_options(parser, COLOURS)
     arguments = parser.parse_args(options)
     arguments.overrides = overrides

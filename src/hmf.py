@@ -112,8 +112,9 @@ def train(
     """Train as ``src/main.py --config=CONFIG --env-config=ENV with OVERRIDES`` does, and return the recorded run.
 
     ``config``: a file of src/config/algs, or a path ending in .yaml. ``env``: likewise of src/config/envs; or a
-    subclass of `envs.base.Env`; or a function that makes a PettingZoo parallel environment; either of the two with
-    arguments by `functools.partial`. ``results``: the folder to record in, where main.py records if None.
+    subclass of `envs.base.Env`; or a function that makes a PettingZoo parallel environment, that of a library
+    (``simple_spread_v3.parallel_env``) included; either of the two with arguments by `functools.partial`.
+    ``results``: the folder to record in, where main.py records if None.
 
     Raises InputError for what cannot be run, before anything is written, RecordError when a part of the record is not
     on disk at the end, and KeyboardInterrupt when asked to stop, after saving.
@@ -162,17 +163,29 @@ def env_layer(env: str | type[Env] | Callable[..., Any]) -> Layer:
             f"env: expected a name, a class or a function that makes a PettingZoo environment, got an object of "
             f"{type(made).__name__}. A run plays many copies: give the class, with its arguments by functools.partial."
         )
-    module, name = getattr(made, "__module__", ""), getattr(made, "__qualname__", "")
-    if getattr(sys.modules.get(module), name, None) is not made:
-        raise ConfigError(
-            f"env: expected something that its module holds under its own name, got {made}. Define it at the top of a "
-            "module, a script or a notebook."
-        )
-    path = f"{module}:{name}"
+    path = _importable(made)
     if isinstance(made, type) and issubclass(made, Env):
         return Layer("env", {"env": path, "env_args": arguments})
     imported = named_layer("envs", "pettingzoo").values
     return Layer("env", {**imported, "env_args": {**imported["env_args"], "entry": path, "kwargs": arguments}})
+
+
+def _importable(made: Callable[..., Any]) -> str:
+    """Name what a record says to make ``made`` again: ``module:name``, or the game's module for a parallel_env.
+
+    The parallel_env of many libraries is defined inside another function; modules hold it. Raises ConfigError.
+    """
+    module, name = getattr(made, "__module__", ""), getattr(made, "__qualname__", "")
+    if getattr(sys.modules.get(module), name, None) is made:
+        return f"{module}:{name}"
+    games = [game for game, held in [*sys.modules.items()] if getattr(held, "parallel_env", None) is made]
+    games = [game for game in games if game != "__main__"]
+    if not games:
+        raise ConfigError(
+            f"env: expected something that its module holds under its own name, got {made}. Define it at the top of a "
+            "module, a script or a notebook."
+        )
+    return min(games, key=len)  # mpe2.simple_spread_v3 before mpe2.simple_spread.simple_spread
 
 
 def _words(overrides: Overrides) -> list[str]:

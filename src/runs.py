@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import trust
 from policies import KINDS
-from records.checkpoint import find_run
+from records.checkpoint import exact_folder, find_run
 from records.files import RecordError
 from records.listing import Listing, overview
 from records.query import differing_keys, parse_condition
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from records.mongo import MongoStore
 
 DEFAULT_PICTURE = default_results() / "tmp/runs.png"
+ARCHIVE = ".tar.xz"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -233,6 +234,7 @@ def export(arguments: argparse.Namespace) -> None:
         raise RecordError("export: expected a run recorded as files; checkpoints are not copied to MongoDB.")
     files = existing_files(arguments)
     files.get(arguments.id)
+    exact_folder(files.folder(arguments.id), arguments.step)
     from policies.take import take_away  # this takes seconds
 
     print(take_away(files, arguments.id, arguments.step, arguments.to, arguments.out, arguments.trust))
@@ -275,6 +277,8 @@ def pack(arguments: argparse.Namespace) -> None:
     """write the records of completed runs, and of those that they continue, into one file to publish; no checkpoints"""
     if arguments.mongo_url:
         raise RecordError("pack: expected runs recorded as files; get those of MongoDB with `runs pull` first.")
+    if not arguments.file.name.endswith(ARCHIVE):
+        raise RecordError(f"pack: expected a file's name that ends in {ARCHIVE}, got {arguments.file}.")
     from experiments.plan import completed_runs
     from records.archive import pack as write
 

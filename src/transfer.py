@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config import trust
+from config.loader import named_layer
 from utils.cli import command_parser, count, exit_code
 from utils.paths import default_results, default_zoo
 
@@ -50,6 +51,8 @@ def transfer(argv: Sequence[str]) -> None:
     from records.identity import identity
     from records.store import FileStore, RunRecord
 
+    for name in arguments.at:
+        named_layer("envs", name)  # an unknown name is told before anything is read
     results, playing = arguments.results, (arguments.episodes, arguments.seed, arguments.trust)
     kept = [find(given, arguments.zoo) for given in arguments.chosen if is_name(given, arguments.zoo)]
     filters = [given for given in arguments.chosen if not is_name(given, arguments.zoo)]

@@ -101,7 +101,6 @@ def play(arguments: argparse.Namespace) -> None:
 def add(arguments: argparse.Namespace) -> None:
     """take the averaged policies of completed runs in, with their cards"""
     from experiments.plan import completed_runs
-    from policies.keep import keep
     from records.store import FileStore
 
     store = FileStore(arguments.results / "sacred")
@@ -111,6 +110,8 @@ def add(arguments: argparse.Namespace) -> None:
     if filters or arguments.experiment:
         found, names = completed_runs(store, filters, arguments.experiment, arguments.results)
         records += found
+    from policies.keep import keep  # this takes seconds
+
     kept = keep(
         store,
         records,

@@ -23,7 +23,7 @@ if [ -z "${MONGO_URL:-}" ] && ! "$python" -c 'import nx_27017' 2>/dev/null; then
   exit 1
 fi
 if [ ! -d "$cache/node_modules/omniboard" ]; then
-  echo "Installing Omniboard once, into $cache: a minute or two."
+  echo "Installing Omniboard once, into $cache: a minute or two, about half a gigabyte."
   npm install --prefix "$cache" --no-audit --no-fund --loglevel=error omniboard@2.16.1
 fi
 

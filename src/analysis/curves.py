@@ -35,7 +35,8 @@ def picture(
     groups = [[record] for record in records] if each else over_seeds(records)
     keys = set_keys([record.flat_config for record in records])
     labels = [textwrap.fill(label(group, keys), LEGEND_WIDTH, subsequent_indent="    ") for group in groups]
-    title = "IQM over seeds with its 95 % bootstrap interval" if any(len(group) > 1 for group in groups) else None
+    averaged = ["IQM over seeds with its 95 % bootstrap interval"] if any(len(group) > 1 for group in groups) else []
+    title = "; ".join([*shared(records, keys), *averaged]) or None
     n_lines = sum(len(text.splitlines()) for text in labels) + (title is not None)
     found = {record.id: own for record, own in zip(records, curves, strict=True)}
     figure = Figure(figsize=(8, 4 * len(names) + 0.2 * n_lines), layout="constrained")
@@ -64,6 +65,13 @@ def over_seeds(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
 def smoothed(values: Sequence[float], n_points: int) -> Array:
     """Average every value with those before it, ``n_points`` in all and fewer at the start: (n,) -> (n,)."""
     return np.array([np.mean(values[max(0, end - n_points) : end]) for end in range(1, len(values) + 1)])
+
+
+def shared(records: Sequence[RunRecord], keys: Iterable[str]) -> list[str]:
+    """Name the method and the task of all runs, as far as lines do not differ in them (``keys``)."""
+    config = titled(records[0].flat_config)
+    said = [str(config[key]) for key in ("name", "env") if key not in keys]
+    return [" on ".join(said)] if said else []
 
 
 def label(group: Sequence[RunRecord], keys: Iterable[str]) -> str:

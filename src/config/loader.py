@@ -72,10 +72,12 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
     arguments, unknown = parser.parse_known_args(options)
     arguments.print_config = PRINT_CONFIG in arguments.words
     for word in unknown + [word for word in arguments.words if word != PRINT_CONFIG]:
-        name = word.lstrip("-").split("=", 1)[0]
-        if "=" in word:
-            raise ConfigError(f"command line: '{word}' is not an option. Write: with {name}={word.split('=', 1)[1]}")
-        hint = nearest(word, re.findall(r"--[\w-]+", parser.format_help())) if word.startswith("--") else ""
+        option, _, value = word.partition("=")
+        known = re.findall(r"--[\w-]+", parser.format_help()) if option.startswith("--") else [PRINT_CONFIG]
+        hint = nearest(option, known)
+        if value:
+            cure = "" if hint else f" Write: with {option.lstrip('-')}={value}"
+            raise ConfigError(f"command line: '{word}' is not an option.{hint}{cure}")
         raise ConfigError(f"command line: do not know '{word}'. Overrides follow the word with: with key=value.{hint}")
     place = [] if arguments.results is None else [f"local_results_path={arguments.results}"]
     arguments.overrides = [*overrides, *place]

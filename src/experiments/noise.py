@@ -19,6 +19,7 @@ from records import checkpoint
 from records.files import Curve, RecordError
 from records.store import FileStore, RunRecord
 from utils.cli import say
+from utils.errors import InputError
 
 SEED = 0  # of the play that batches come from, whatever the run's own was
 
@@ -43,10 +44,12 @@ def measured(
         say(f"left out: {len(records) - len(learning)} runs that only play")
     found: dict[str, dict[int, Curve]] = {field.name: {} for field in fields(Noise)}
     for record in learning:
-        noise = measure(store.folder(record.id), step, n_batches, SEED, trust)
-        say(
-            f"run {record.id} ({record.config['name']}): " + ", ".join(f"{k} {v:.3g}" for k, v in asdict(noise).items())
-        )
+        called = f"run {record.id} ({record.config['name']})"
+        try:
+            noise = measure(store.folder(record.id), step, n_batches, SEED, trust)
+        except InputError as error:
+            raise RecordError(f"noise: {called}: {error}") from error
+        say(f"{called}: " + ", ".join(f"{k} {v:.3g}" for k, v in asdict(noise).items()))
         for name, value in asdict(noise).items():
             found[name][record.id] = Curve([0], [value], [""])
     return {name: arrange(learning, curves, names) for name, curves in found.items()}

@@ -32,7 +32,7 @@ def test_the_ratio_is_that_of_the_distribution() -> None:
 
 
 @pytest.mark.parametrize("regime", ["replay", "rollout"])
-def test_a_table_of_methods(regime: str, tmp_path: Path) -> None:
+def test_a_table_of_methods(regime: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = {"regime": regime, "rollout_length": 4, "minibatches": 2} if regime == "rollout" else {}
     for name in ("iql", "hmf", "hmf_agent_credit"):
         given = {"td_level": "agent"} if name == "hmf_agent_credit" else {}
@@ -52,6 +52,9 @@ def test_a_table_of_methods(regime: str, tmp_path: Path) -> None:
     assert noise.main(words) == 0
     again = list(csv.reader((tmp_path / "out" / "noise.csv").read_text().splitlines()))
     assert again == [head, *rows], "the same play, the same numbers"
+    capsys.readouterr()
+    assert noise.main([*words, "--step", "3"]) == 2
+    assert "noise: run 1 (iql): --step: expected best, newest or a step that" in capsys.readouterr().err
 
 
 def test_it_plays_on_from_the_step_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,15 @@ def test_a_function_that_makes_a_pettingzoo_environment(tmp_path: Path) -> None:
     assert run.evaluate(episodes=2)["all"]["ep_length"] == 6
 
 
+def test_a_game_of_a_library(tmp_path: Path) -> None:
+    from mpe2 import simple_spread_v3
+
+    game = partial(simple_spread_v3.parallel_env, N=3, max_cycles=6)
+    run = hmf.train("iql", game, small_runs.LEARNING, results=tmp_path)
+    assert run.record.config["env_args"]["entry"] == "mpe2.simple_spread_v3"
+    assert run.evaluate(episodes=2)["all"]["ep_length"] == 6
+
+
 @pytest.mark.parametrize(
     ("env", "message"),
     [

@@ -199,7 +199,7 @@ def test_legends_shorten_numbers() -> None:
 
 def test_plot_writes_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "plot", "1", "2", "--output", "a.png") == "a.png\n"
-    assert imread("a.png").shape[:2] == (660, 1200)  # a line of the legend for each run
+    assert imread("a.png").shape[:2] == (690, 1200)  # a line of the legend for each run, and one for both
     assert printed(capsys, "plot", "1") == "results/tmp/runs.png\n"
     assert imread("results/tmp/runs.png").shape[1] == 1200
 
@@ -231,7 +231,9 @@ def test_runs_that_differ_only_in_the_seed_are_one_line_with_an_interval(files: 
     (band,) = together.axes[0].collections
     heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
     assert (heights.min(), heights.max()) == (0, 9)  # of three seeds: from the worst to the best
-    assert together.legends[0].get_title().get_text() == "IQM over seeds with its 95 % bootstrap interval"
+    assert (
+        together.legends[0].get_title().get_text() == "hmf on battle; IQM over seeds with its 95 % bootstrap interval"
+    )
     apart = picture(records, curves, [name], each=True)
     assert list(lines(apart)) == [
         f"run {i}: seed={s}, lr={lr}" for i, s, lr in ((1, 1, 0.1), (2, 1, 0.2), (4, 2, 0.1), (5, 3, 0.1))

@@ -123,5 +123,7 @@ def test_a_table_of_published_records(tmp_path: Path, capsys: pytest.CaptureFixt
     assert shown[0] == shown[1] != []
     assert runs.main(["pack", file, "--mongo-url", "mongodb://127.0.0.1:1/x"]) == BAD_INPUT
     assert "expected runs recorded as files" in capsys.readouterr().err
+    assert runs.main(["pack", str(tmp_path / "records.zip"), "--results", theirs]) == BAD_INPUT
+    assert "pack: expected a file's name that ends in .tar.xz, got" in capsys.readouterr().err
     assert runs.main(["unpack", str(tmp_path / "none.tar.xz"), "--results", mine]) == BAD_INPUT
     assert "which does not exist" in capsys.readouterr().err
