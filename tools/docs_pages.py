@@ -48,6 +48,7 @@ NO_HYPERPARAMETERS = {  # keys that every run reads and that change nothing lear
 }
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 KEPT = {".md", ".png", ".gif", ".svg", ".ipynb"}  # what a link of the site may lead to
+FIRST_RESULTS = "The first comparison"
 # Sections of the site, and their pages in order; the generated ones are added to theirs.
 CONTENTS: dict[str, list[str]] = {
     "Start": [
@@ -62,7 +63,30 @@ CONTENTS: dict[str, list[str]] = {
     ],
     "Algorithms": ["docs/algorithms.md", "docs/equations.md", "docs/printed_losses.md", "docs/default_choice.md"],
     "Tasks": ["docs/hyperparameters.md", "docs/pettingzoo.md"],
-    "Results": [],
+    "Results": [
+        "results/final/README.md",
+        "results/final/verdicts.md",
+        "results/final/bar.md",
+        "results/final/battle.md",
+        "results/final/pursuit.md",
+        "results/final/spread.md",
+        "results/final/arena.md",
+        "docs/credit.md",
+        "docs/credit_bar.md",
+        "docs/credit_battle.md",
+        "docs/credit_pursuit.md",
+        "docs/credit_spread.md",
+        "docs/protocol.md",
+        "zoo/README.md",
+    ],
+    "How good is the software": [
+        "docs/learning_speed.md",
+        "docs/performance.md",
+        "docs/reliability.md",
+        "docs/validation.md",
+        "docs/distributed.md",
+    ],
+    FIRST_RESULTS: ["results/paper/README.md"],
     "Your own": ["docs/own_study.md", "docs/new_environment.md", "docs/new_algorithm.md"],
     "API": [],
     "More": [],
@@ -227,13 +251,26 @@ def standing(head: Sequence[str], chosen: Callable[[str], list[list[str]]]) -> l
 def logged(algorithm: str) -> list[str]:
     """Metrics that a run of a few steps logs, without those of evaluation and of the task."""
     small = {"n_agents": 6, "capacity": 3, "episode_limit": 3}
-    keys = {"env_args": small, "n_groups": 2, "t_max": 48, "test_nepisode": 2, "log_interval": 48}
+    keys = {"env_args": small, "n_groups": 2, "test_nepisode": 2, "log_interval": 48}
+    if config_of("bar", algorithm, None).t_max > 1:  # else it only plays
+        keys["t_max"] = 48
     with tempfile.TemporaryDirectory() as folder:
         run = hmf.train(
             algorithm, "bar", {**keys, "regime": "replay", "batch_size": 8, "learning_starts": 16}, results=folder
         )
         names = {name.removeprefix("test_") for name in run.curves()}
     return sorted(names - {*build.make_env(config_of("bar", algorithm, None), n_envs=1, test=True).info.stats})
+
+
+def mentions(algorithm: str) -> list[str]:
+    """Links to the pages of results that have the algorithm, or a variant of it, in a table."""
+    cell = re.compile(rf"^\|.* {algorithm}(?: [^|]*)? \|", re.MULTILINE)
+    found = []
+    for page in committed():
+        text = (ROOT / page).read_text()
+        if re.match(r"results/|docs/(credit|printed|learning)", str(page)) and text[:2] == "# " and cell.search(text):
+            found.append(f"[{text[2:].splitlines()[0]}](../{page})")
+    return found
 
 
 def section(algorithm: str) -> str:
@@ -276,6 +313,7 @@ def algorithm_page(algorithm: str, metrics: Sequence[str]) -> str:
             "The task adds its statistics; evaluations log those of episodes with the prefix `test_`.\n",
             table(["metric", ""], [[f"`{name}`", meaning.get(name, "")] for name in metrics]),
             *(standing(["task", "return", "minutes"], compared) or [f"{UNCOMPARED}\n"]),
+            *([f"In tables of: {'; '.join(named)}.\n"] if (named := mentions(algorithm)) else []),
         ]
     )
 
@@ -287,6 +325,12 @@ def statistics() -> dict[str, str]:
     assert listed is not None
     words = [part.strip() for part in " ".join(listed[1].split()).split(";")]
     return {word.removeprefix("the ").split()[0].lower(): word for word in words}
+
+
+def explained_arguments(docstring: str) -> str:
+    """Write a docstring as Markdown, the lines ``name, name: what it is`` as a list."""
+    text = docstring.replace("``", "`")
+    return re.sub(r"^([a-z_]+(?:, [a-z_]+)*):", r"* **\1**:", text, flags=re.MULTILINE)
 
 
 def task_page(task: str) -> str:
@@ -307,7 +351,7 @@ def task_page(task: str) -> str:
     parts = [
         f"# {task}\n",
         f"{head_comment(chosen('envs', task))}\n",
-        f"{inspect.cleandoc(env_class.__doc__ or '').replace('``', '`')}\n",
+        f"{explained_arguments(inspect.cleandoc(env_class.__doc__ or ''))}\n",
         "## Arguments\n",
         arguments(task),
         *(["## Variants\n", table(["file", ""], variants)] if variants else []),
@@ -394,8 +438,8 @@ def settings(made: Mapping[str, str], pages: Sequence[Path]) -> dict[str, Any]:
     others = [path for page in pages if (path := str(page.with_suffix(".md"))) not in listed]
     shown = {str(page) for page in committed()}  # the rest, such as cards of the zoo, is reached from these
     for path in others:
-        if path in shown:
-            nav["Results" if path.startswith(("results/", "zoo/")) else "More"].append(path)
+        if path in shown and (ROOT / path).read_text().startswith("# "):
+            nav[FIRST_RESULTS if path.startswith("results/paper/") else "More"].append(path)
     return {
         "INHERIT": str(ROOT / "mkdocs.yml"),
         "docs_dir": "docs",
