@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # HMF's credit, factor by factor, its number of groups and the appendix's ablations on a task: trains (what is finished is skipped, what
 # was interrupted continues), compares, measures the noise of the updates, and brings docs/credit_TASK.md up to date:
-#   tools/credit.sh TASK [OPTIONS OF src/sweep.py]     (tasks: bar battle spread pursuit; not run yet: groupings)
+#   tools/credit.sh TASK [OPTIONS OF src/sweep.py]     (tasks: bar battle spread pursuit)
 # Example: tools/credit.sh bar --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
@@ -18,17 +18,23 @@ out=docs/credit/$task
 experiments=()
 
 mkdir -p "$out"
-for part in credit sharing groups appendix appendix_ipc grouping; do
+for part in credit sharing groups appendix appendix_ipc grouping longer; do
     [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
     experiments+=(--experiment "${part}_$task")
-    across=()
-    [ "$part" != groups ] || across=(--across n_groups)
+    options=()
+    [ "$part" != groups ] || options=(--across n_groups)
+    # beside the final runs: tools/final.sh, or their records by src/runs.py unpack
+    [ "$part" != longer ] || options=(--experiment "final_$task" --score tail --reference "hmf td_level=agent")
     "$python" src/sweep.py "${part}_$task" "$@"
-    "$python" src/report.py --experiment "${part}_$task" "${across[@]}" --out "results/tmp/${part}_$task"
+    "$python" src/report.py --experiment "${part}_$task" "${options[@]}" --out "results/tmp/${part}_$task"
     cp "results/tmp/${part}_$task/results.md" "$out/$part.md"
     cp "results/tmp/${part}_$task/runs.md" "$out/${part}_runs.md"
     [ "$part" != groups ] || cp "results/tmp/groups_$task/across.png" "$out/groups.png"
     [ "$part" != credit ] || cp "results/tmp/credit_$task/curves_$task.png" "$out/curves.png"
+    if [ "$part" = longer ]; then
+        cp "results/tmp/longer_$task/curves_$task.png" "$out/longer.png"
+        cp "results/tmp/longer_$task/ablation.md" "$out/longer_differences.md"
+    fi
     if [ "$part" = credit ]; then # needs policies, which the archive of records below does not hold
         id=$("$python" src/sweep.py "credit_$task" --dry-run | sed -n 's/^finished as run \([0-9]*\).*/\1/p' | head -n 1)
         if [ -d "results/sacred/$id/checkpoints" ]; then
