@@ -18,23 +18,24 @@ out=docs/credit/$task
 experiments=()
 
 mkdir -p "$out"
-for part in credit sharing groups appendix appendix_ipc grouping longer; do
+for part in credit sizes sharing groups appendix appendix_ipc grouping longer; do
     [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
     experiments+=(--experiment "${part}_$task")
-    options=()
-    [ "$part" != groups ] || options=(--across n_groups)
-    # beside the final runs: tools/final.sh, or their records by src/runs.py unpack
-    [ "$part" != longer ] || options=(--experiment "final_$task" --score tail --reference "hmf td_level=agent")
+    case $part in
+        groups) options=(--across n_groups) ;;
+        grouping) options=(--score tail --reference "hmf fixed") ;;
+        # beside the final runs: tools/final.sh, or their records by src/runs.py unpack
+        longer) options=(--experiment "final_$task" --score tail --reference "hmf td_level=agent") ;;
+        *) options=() ;;
+    esac
     "$python" src/sweep.py "${part}_$task" "$@"
     "$python" src/report.py --experiment "${part}_$task" "${options[@]}" --out "results/tmp/${part}_$task"
     cp "results/tmp/${part}_$task/results.md" "$out/$part.md"
     cp "results/tmp/${part}_$task/runs.md" "$out/${part}_runs.md"
     [ "$part" != groups ] || cp "results/tmp/groups_$task/across.png" "$out/groups.png"
     [ "$part" != credit ] || cp "results/tmp/credit_$task/curves_$task.png" "$out/curves.png"
-    if [ "$part" = longer ]; then
-        cp "results/tmp/longer_$task/curves_$task.png" "$out/longer.png"
-        cp "results/tmp/longer_$task/ablation.md" "$out/longer_differences.md"
-    fi
+    [ "$part" != longer ] || cp "results/tmp/longer_$task/curves_$task.png" "$out/longer.png"
+    case $part in grouping | longer) cp "results/tmp/${part}_$task/ablation.md" "$out/${part}_differences.md" ;; esac
     if [ "$part" = credit ]; then # needs policies, which the archive of records below does not hold
         id=$("$python" src/sweep.py "credit_$task" --dry-run | sed -n 's/^finished as run \([0-9]*\).*/\1/p' | head -n 1)
         if [ -d "results/sacred/$id/checkpoints" ]; then

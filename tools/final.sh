@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 python=.venv/bin/python
 out=results/final
 declare -A metrics=([bar]=exploitability [battle]="kills deaths" [spread]="collisions distance" [pursuit]="capture min_distance")  # beside the return
+declare -A every=([battle]=25 [pursuit]=128)  # steps between the pictures of IPC's groups, which these tasks' policies of the zoo form
 
 tasks=()
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do
@@ -34,6 +35,13 @@ for task in "${tasks[@]}"; do
         "$python" src/report.py --experiment "final_$task" --metric "test_$metric" --out "results/tmp/$metric"
         cp "results/tmp/$metric/results.md" "$out/$task/$metric.md"
     done
+    if [ -n "${every[$task]:-}" ]; then
+        for metric in group_rand_index group_size_max; do
+            "$python" src/report.py --experiment "final_$task" name=hmf_ipc --metric "$metric" --out "results/tmp/$metric"
+            cp "results/tmp/$metric/results.md" "$out/$task/$metric.md"
+        done
+        "$python" src/zoo.py play "$task/hmf_ipc_s1" --episodes 1 --video "$out/$task/groups.png" --colour group --every "${every[$task]}"
+    fi
     pages=()
     [ ! -f "results/final/$task.md" ] || pages+=(--page "results/final/$task.md")
     "$python" src/report.py --experiment "final_$task" --score tail --reference hmf --claims "$out/claims_$task.yaml" \
