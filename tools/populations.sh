@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Battle's final policies, from the zoo, with other numbers of agents, and what one agent of each population gains by leaving its
-# policy (docs/protocol.md): tables in results/final/battle. The same command continues; what is finished is not repeated.
+# Battle's final policies, from the zoo, with other numbers of agents, what one agent of each population gains by leaving its policy,
+# and policies trained with other numbers (docs/protocol.md): tables in results/final/battle. The same command continues; what is
+# finished is not repeated.
 #   tools/populations.sh [--workers N]
 # Example: tools/populations.sh --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
@@ -20,6 +21,12 @@ done
 "$python" src/transfer.py "${all[@]}" --at battle_100v50 --at battle_400v200 --at battle_667v333
 for table in exploit transfer; do
     cp "results/tmp/$table/$table".{md,csv} "$out/"
+done
+"$python" src/sweep.py transfer_battle --results results/transfer "$@"
+"$python" src/transfer.py --results results/transfer --experiment transfer_battle --episodes 8 --out results/tmp/sizes \
+    --at battle_100v50 --at battle --at battle_667v333
+for kind in md csv; do
+    cp "results/tmp/sizes/transfer.$kind" "$out/transfer_sizes.$kind"
 done
 "$python" src/runs.py pack "$out/exploit_records.tar.xz" env=battle_deviator t_max=40000
 PYTHONPATH=src "$python" -c 'from pathlib import Path; from analysis.page import fill; fill(Path("results/final/battle.md"))'
