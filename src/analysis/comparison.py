@@ -77,6 +77,29 @@ def exploit_table(found: Mapping[str, Mapping[int, tuple[float, float]]], learne
     return Table(caption, ["population", "own policy", "deviator", "gain"], rows)
 
 
+def invasion_table(found: Mapping[str, Mapping[str, Mapping[int, tuple[float, float]]]]) -> Table:
+    """Tabulate what policies gain in seats of others: ``found`` is population -> method -> seed -> both returns.
+
+    These are that of the method's policy and that of the population, in the same seats.
+    """
+    methods = list(dict.fromkeys(method for of_one in found.values() for method in of_one))
+    rows: list[list[Cell]] = []
+    for name, of_one in found.items():
+        own = {seed: pair[1] for pairs in of_one.values() for seed, pair in pairs.items()}
+        gains = [
+            paired_difference({seed: pair[0] for seed, pair in of_one.get(method, {}).items()}, own)
+            for method in methods
+        ]
+        rows.append([name, estimate([np.array(list(own.values()))]), *gains])
+    caption = (
+        "own policy: return_mean of one agent of Battle, greedy, in seats drawn for each episode, of the population's "
+        "own policy. The other columns: what a trained policy of that method earns more in the same seats, among "
+        "teammates and enemies that keep to theirs; above 0, the population is at no equilibrium. n counts policies of "
+        f"the method, each of which plays episodes of its own. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+    )
+    return Table(caption, ["population", "own policy", *methods], rows)
+
+
 def transfer_table(played: Mapping[str, Sequence[Task]]) -> Table:
     """Tabulate the returns of every method, trained on a task, in each setting: ``played`` is setting -> tasks."""
     caption = (

@@ -55,7 +55,7 @@ class Evaluation:
         config = run_config(run_dir, overrides, trust)
         folder = checkpoint.exact_folder(run_dir, step)
         mac = build.load_policy(folder / checkpoint.POLICY, CPU, trust)
-        return cls._of_folder(folder, config, mac, run_dir / "evaluations", episodes, seed)
+        return cls.of_folder(folder, config, mac, run_dir / "evaluations", episodes, seed)
 
     @classmethod
     def of_policy(
@@ -65,12 +65,13 @@ class Evaluation:
         path = folder / checkpoint.POLICY
         state, mac = build.read_policy(path, CPU, trust)
         config = played_config(config_from_dict(state["config"], state, trust), overrides, f"{path}", trust)
-        return cls._of_folder(folder, config, mac, results, episodes, seed)
+        return cls.of_folder(folder, config, mac, results, episodes, seed)
 
     @classmethod
-    def _of_folder(
+    def of_folder(
         cls, folder: Path, config: Config, mac: BasicMAC, results: Path, episodes: int, seed: int
     ) -> Evaluation:
+        """The policy ``mac``, read from ``folder``, in the game of ``config``."""
         torch.set_num_threads(config.threads)
         if config.env_args.get("opponent") == LEARNER:  # as it was at that step
             there = folder.resolve()
