@@ -11,6 +11,7 @@ python=.venv/bin/python
 out=results/final/battle
 first=()
 all=()
+invaders=()
 for method in hmf hmf_ipc hmf_literal iql mfq mfvfd vdn; do
     first+=("battle/${method}_s1")
     for seed in 1 2 3 4; do
@@ -18,9 +19,13 @@ for method in hmf hmf_ipc hmf_literal iql mfq mfvfd vdn; do
     done
 done
 "$python" src/exploit.py "${first[@]}" --seeds 1 2 3 4 --steps 40000 --episodes 64 "$@"
+for method in hmf hmf_ipc iql mfvfd; do
+    invaders+=("battle/${method}_s1" "battle/${method}_s2" "battle/${method}_s3" "battle/${method}_s4")
+done
+"$python" src/exploit.py "${first[@]}" --invaders "${invaders[@]}" --episodes 16
 "$python" src/transfer.py "${all[@]}" --at battle_100v50 --at battle_400v200 --at battle_667v333
-for table in exploit transfer; do
-    cp "results/tmp/$table/$table".{md,csv} "$out/"
+for kind in md csv; do
+    cp "results/tmp/exploit/exploit.$kind" "results/tmp/exploit/invasion.$kind" "results/tmp/transfer/transfer.$kind" "$out/"
 done
 "$python" src/sweep.py transfer_battle --results results/transfer "$@"
 "$python" src/transfer.py --results results/transfer --experiment transfer_battle --episodes 8 --out results/tmp/sizes \
