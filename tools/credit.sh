@@ -36,6 +36,10 @@ for part in credit sizes sharing groups appendix appendix_ipc grouping longer; d
     [ "$part" != credit ] || cp "results/tmp/credit_$task/curves_$task.png" "$out/curves.png"
     [ "$part" != longer ] || cp "results/tmp/longer_$task/curves_$task.png" "$out/longer.png"
     case $part in grouping | longer) cp "results/tmp/${part}_$task/ablation.md" "$out/${part}_differences.md" ;; esac
+    case $task-$part in battle-credit | battle-sharing | battle-appendix_ipc)
+        "$python" src/report.py --experiment "${part}_$task" --metric test_kills --out "results/tmp/${part}_kills"
+        cp "results/tmp/${part}_kills/results.md" "$out/${part}_kills.md" ;;
+    esac
     if [ "$part" = credit ]; then # needs policies, which the archive of records below does not hold
         id=$("$python" src/sweep.py "credit_$task" --dry-run | sed -n 's/^finished as run \([0-9]*\).*/\1/p' | head -n 1)
         if [ -d "results/sacred/$id/checkpoints" ]; then
