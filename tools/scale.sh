@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Score and cost over the size of the population (the paper's Figure 4; docs/protocol.md), one task a time: the runs, then a table, a
 # figure and the archive of records in results/final/TASK. The same command continues; runs that are finished are not run again.
-#   tools/scale.sh TASK [OPTIONS OF src/sweep.py]     (tasks: battle spread pursuit; pursuit is not run yet)
+#   tools/scale.sh TASK [OPTIONS OF src/sweep.py]     (tasks: battle spread pursuit)
 # Example: tools/scale.sh spread --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
