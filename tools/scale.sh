@@ -23,4 +23,14 @@ for kind in md csv tex png svg; do
 done
 cp "results/tmp/scale_$task/results.md" "$out/scale_scores.md"
 cp "results/tmp/scale_$task/runs.md" "$out/scale_runs.md"
-"$python" src/runs.py pack "$out/scale_records.tar.xz" --experiment "scale_$task"
+"$python" src/report.py --experiment "scale_$task" name=hmf --metric attention_entropy --out "results/tmp/scale_attention"
+cp results/tmp/scale_attention/results.md "$out/scale_attention.md"
+experiments=(--experiment "scale_$task")
+for part in sharing parts slower; do # what was asked when the first had been seen
+    [ -f "src/config/experiments/scale_${task}_$part.yaml" ] || continue
+    experiments+=(--experiment "scale_${task}_$part")
+    "$python" src/sweep.py "scale_${task}_$part" "$@"
+    "$python" src/report.py --experiment "scale_${task}_$part" --out "results/tmp/scale_$part"
+    cp "results/tmp/scale_$part/results.md" "$out/scale_$part.md"
+done
+"$python" src/runs.py pack "$out/scale_records.tar.xz" "${experiments[@]}"
