@@ -26,7 +26,7 @@ cp "results/tmp/scale_$task/runs.md" "$out/scale_runs.md"
 "$python" src/report.py --experiment "scale_$task" name=hmf --metric attention_entropy --out "results/tmp/scale_attention"
 cp results/tmp/scale_attention/results.md "$out/scale_attention.md"
 experiments=(--experiment "scale_$task")
-for part in sharing parts slower; do # what was asked when the first had been seen
+for part in sharing parts slower longer; do # what was asked when the first had been seen
     [ -f "src/config/experiments/scale_${task}_$part.yaml" ] || continue
     experiments+=(--experiment "scale_${task}_$part")
     "$python" src/sweep.py "scale_${task}_$part" "$@"
