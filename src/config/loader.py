@@ -76,8 +76,8 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
         known = re.findall(r"--[\w-]+", parser.format_help()) if option.startswith("--") else [PRINT_CONFIG]
         hint = nearest(option, known)
         if value:
-            cure = "" if hint else f" Write: with {option.lstrip('-')}={value}"
-            raise ConfigError(f"command line: '{word}' is not an option.{hint}{cure}")
+            cure = f"{'Or write' if hint else 'Write'}: with {option.lstrip('-')}={value}"
+            raise ConfigError(f"command line: '{word}' is not an option.{hint} {cure}")
         raise ConfigError(f"command line: do not know '{word}'. Overrides follow the word with: with key=value.{hint}")
     place = [] if arguments.results is None else [f"local_results_path={arguments.results}"]
     arguments.overrides = [*overrides, *place]

@@ -156,7 +156,11 @@ def test_a_component_without_its_key_says_which() -> None:
             ["--config=hmf", "--env-config=bar", "--dryrun"],
             "do not know '--dryrun'.*with key=value. Did you mean '--dry-run'",
         ),
-        (["--confg=hmf", "--env-config=bar"], "'--confg=hmf' is not an option. Did you mean '--config'"),
+        (
+            ["--confg=hmf", "--env-config=bar"],
+            "'--confg=hmf' is not an option. Did you mean '--config'. Or write: with",
+        ),
+        (["--config=hmf", "--env-config=bar", "--threads=2"], "rite: with threads=2"),
         (["print-config", "--config=hmf", "--env-config=bar"], "do not know 'print-config'.* Did you mean 'print_con"),
         (["--config=hfm", "--env-config=bar"], "no algs configuration 'hfm'. Did you mean 'hmf'"),
         (["--config=hmf", "--env-config=batle"], "no envs configuration 'batle'. Did you mean 'battle'"),
