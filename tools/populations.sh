@@ -23,13 +23,13 @@ for method in hmf hmf_ipc iql mfvfd; do
     invaders+=("battle/${method}_s1" "battle/${method}_s2" "battle/${method}_s3" "battle/${method}_s4")
 done
 "$python" src/exploit.py "${first[@]}" --invaders "${invaders[@]}" --episodes 16
-"$python" src/transfer.py "${all[@]}" --at battle_100v50 --at battle_400v200 --at battle_667v333
+"$python" src/transfer.py "${all[@]}" --at battle_64v32 --at battle_100v50 --at battle_400v200 --at battle_667v333
 for kind in md csv; do
     cp "results/tmp/exploit/exploit.$kind" "results/tmp/exploit/invasion.$kind" "results/tmp/transfer/transfer.$kind" "$out/"
 done
 "$python" src/sweep.py transfer_battle --results results/transfer "$@"
 "$python" src/transfer.py --results results/transfer --experiment transfer_battle --episodes 8 --out results/tmp/sizes \
-    --at battle_100v50 --at battle --at battle_667v333
+    --at battle_64v32 --at battle_100v50 --at battle --at battle_667v333
 for kind in md csv; do
     cp "results/tmp/sizes/transfer.$kind" "$out/transfer_sizes.$kind"
 done
