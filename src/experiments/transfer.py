@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from experiments.playing import playground
 from policies.zoo import Entry
 from records import checkpoint
 from records.files import Curve
-from records.query import flatten
+from records.query import env_title, flatten
 from records.store import FileStore, RunRecord
 from utils.cli import say
 from utils.words import word
@@ -99,4 +99,15 @@ def play(
             say(f"{population.name} at {setting}: {mean:.3f}")
             curves[population.record.id] = Curve([0], [mean], [""])
         found[setting] = arrange([population.record for population in populations], curves, names)
-    return found
+    return called_by_file(found)
+
+
+def called_by_file(found: Mapping[str, Sequence[Task]]) -> dict[str, list[Task]]:
+    """Return the tasks called by their environment files, as the settings are, where these tell all of them apart."""
+    titles = {task.label: env_title(task.config) for tasks in found.values() for task in tasks}
+    if len(set(titles.values())) < len(titles):
+        titles = {}
+    return {
+        setting: [replace(task, label=titles.get(task.label, task.label)) for task in tasks]
+        for setting, tasks in found.items()
+    }

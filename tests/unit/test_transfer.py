@@ -13,7 +13,9 @@ from tests.support.small_runs import run
 
 import transfer
 import zoo
+from analysis.collect import Task
 from experiments.evaluation import Evaluation
+from experiments.transfer import called_by_file
 
 OTHER = {"base": "battle", "env_args": {"n_agents": 4, "n_enemies": 9, "map_size": 20, "episode_limit": 8}}
 
@@ -60,6 +62,22 @@ def test_policies_of_the_zoo_are_methods_too(results: Path, capsys: pytest.Captu
     assert "battle/mfq_s1 at as trained: " in capsys.readouterr().out
     both = transferred(results, "name=iql", "battle/mfq_s1", f"--zoo={kept}")
     assert [row[1] for row in both[1:]] == ["iql", "mfq"]
+
+
+def test_tasks_are_called_by_their_files_where_these_tell_them_apart() -> None:
+    def task(label: str, **arguments: int) -> Task:
+        return Task("battle", label, [], {"env": "battle", **{f"env_args.{key}": arguments[key] for key in arguments}})
+
+    few = task("battle env_args.n_agents=64", n_agents=64, n_enemies=32, map_size=35)
+    many = task("battle env_args.n_agents=200", n_agents=200, n_enemies=100, map_size=62)
+    named = called_by_file({"as trained": [few, many], "battle_64v32": [many]})
+    assert {key: [task.label for task in tasks] for key, tasks in named.items()} == {
+        "as trained": ["battle_64v32", "battle"],
+        "battle_64v32": ["battle"],
+    }
+    own = task("battle env_args.n_agents=201", n_agents=201, n_enemies=100, map_size=62)
+    alike = {"as trained": [many], "battle_64v32": [own]}
+    assert called_by_file(alike) == alike, "both are nearest to battle.yaml"
 
 
 def test_enemies_that_cannot_play_a_setting_are_left_out_with_their_run(
