@@ -18,7 +18,7 @@ out=docs/credit/$task
 experiments=()
 
 mkdir -p "$out"
-for part in credit sizes sharing groups appendix appendix_ipc grouping longer; do
+for part in credit sizes sharing sharing_methods groups appendix appendix_ipc grouping longer; do
     [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
     experiments+=(--experiment "${part}_$task")
     case $part in

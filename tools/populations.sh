@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Battle's final policies, from the zoo, with other numbers of agents, what one agent of each population gains by leaving its policy,
-# and policies trained with other numbers (docs/protocol.md): tables in results/final/battle. The same command continues; what is
-# finished is not repeated.
+# and policies trained with other numbers (docs/protocol.md): tables in results/final/battle, and in results/final/bar those of Bar with
+# one network for all. The same command continues; what is finished is not repeated.
 #   tools/populations.sh [--workers N]
 # Example: tools/populations.sh --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
@@ -33,5 +33,10 @@ done
 for kind in md csv; do
     cp "results/tmp/sizes/transfer.$kind" "$out/transfer_sizes.$kind"
 done
+"$python" src/sweep.py transfer_bar --results results/transfer "$@"
+"$python" src/transfer.py --results results/transfer --experiment transfer_bar --out results/tmp/bar --at bar_50_agents --at bar_400_agents
+for kind in md csv; do
+    cp "results/tmp/bar/transfer.$kind" "results/final/bar/transfer.$kind"
+done
 "$python" src/runs.py pack "$out/exploit_records.tar.xz" env=battle_deviator t_max=40000
-PYTHONPATH=src "$python" -c 'from pathlib import Path; from analysis.page import fill; fill(Path("results/final/battle.md"))'
+PYTHONPATH=src "$python" -c 'from pathlib import Path; from analysis.page import fill; [fill(Path(f"results/final/{task}.md")) for task in ("bar", "battle")]'
