@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Literal
 import yaml
 
 from analysis.collect import Method, Task
-from analysis.statistics import Estimate, differences, holm, paired_difference, sign_flip_p
-from analysis.tables import Cell, Table
+from analysis.statistics import LEVEL, Estimate, differences, holm, paired_difference, sign_flip_p
+from analysis.tables import Cell, Table, bounds
 from config.schema import ConfigError, from_values
 from records.files import RecordError
 from utils.words import from_yaml
@@ -100,22 +101,36 @@ def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
 
     Raises RecordError for an ambiguous task.
     """
+    plain = (
+        " reproduced: all of it above 0; opposite: all below; not reproduced: it contains 0. With four seeds "
+        "that interval reaches from the smallest to the largest difference: it excludes 0 when all four have one sign, "
+        "which between equal methods happens once in eight claims."
+    )
+    strict = (
+        " corrected: the interval that holds for all claims of a family together (Bonferroni), of the same draws. "
+        f"holds: all of the gain's interval above 0, and p below {SIGNIFICANT}; opposite: all below, and p as well; "
+        "else not decided."
+    )
     caption = (
         "Each claim: the first ends above the second. Gain: interquartile mean over seeds of the difference in the "
         "final evaluation (tail: in the mean of the last five; auc: in the mean height of the curve) between runs of "
-        "the same seed, with its bootstrap "
-        "interval. reproduced: all of it above 0; opposite: all below; not reproduced: it contains 0. With four seeds "
-        "that interval reaches from the smallest to the largest difference: it excludes 0 when all four have one sign, "
-        "which between equal methods happens once in eight claims. p: two-sided, of flipped signs of the differences, "
-        "corrected (Holm) for the number of claims in this table, or of its family. holds, opposite, not decided: "
-        f"verdicts that ask for a p below {SIGNIFICANT} beside the interval."
+        "the same seed, with its bootstrap interval."
+        f"{plain if any(not claim.corrected for claim in claims) else ''} p: two-sided, of flipped signs of the "
+        "differences, corrected (Holm) for the number of claims in this table, or of its family."
+        f"{strict if any(claim.corrected for claim in claims) else ''}"
     )
     compared = [sides(claim, methods_on(claim.task, tasks)) for claim in claims]
-    p = corrected(claims, compared)
+    p, strictly = corrected(claims, compared), any(claim.corrected for claim in claims)
+    sizes = Counter(claim.family for claim, chance in zip(claims, p, strict=True) if chance is not None)
     rows: list[list[Cell]] = []
     for claim, both, chance in zip(claims, compared, p, strict=True):
         found = paired_difference(*both)
         who = f"{claim.better} > {claim.worse}" + (f" ({claim.by})" if claim.by != "final" else "")
         said = verdict(found, chance if claim.corrected else None)
-        rows.append([claim.claim, claim.task, who, found, "" if chance is None else f"{chance:.2g}", said])
-    return Table(caption, ["claim", "task", "who", "gain", "p", "verdict"], rows)
+        row: list[Cell] = [claim.claim, claim.task, who, found]
+        if strictly:
+            together = paired_difference(*both, level=1 - (1 - LEVEL) / max(1, sizes[claim.family]))
+            row.append(together and bounds(together))
+        rows.append([*row, "" if chance is None else f"{chance:.2g}", said])
+    head = ["claim", "task", "who", "gain", *(["corrected"] if strictly else []), "p", "verdict"]
+    return Table(caption, head, rows)

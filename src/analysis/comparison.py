@@ -15,6 +15,7 @@ from utils.words import by_numbers, nearest
 
 RETURN = "test_return_mean"
 ONLINE = "test_online_return_mean"
+EXPLOITABILITY = "test_exploitability"
 MEANT = {"final": "the last evaluation", "tail": f"the mean of the last {TAIL} evaluations"}
 CONVENTIONS = {
     "return_mean": "an episode's summed rewards, mean over the initial agents",
@@ -35,10 +36,14 @@ def described(metric: str) -> str:
 
 
 def results_table(tasks: Sequence[Task], metric: str) -> Table:
-    """Tabulate the final and best evaluation and the mean height of the curve of every method on every task."""
+    """Tabulate the final and highest evaluation and the mean height of the curve of every method on every task.
+
+    The highest return is the best; of another metric, such as collisions, it may be the worst.
+    """
+    best = "best" if described(metric) != metric else "highest"
     caption = (
-        f"{described(metric)}. t_env: step of the last evaluation; final: that evaluation; best: highest evaluation of "
-        "a run, optimistic; auc: area under the curve over its span of steps. "
+        f"{described(metric)}. t_env: step of the last evaluation; final: that evaluation; {best}: highest evaluation "
+        f"of a run{', optimistic' if best == 'best' else ''}; auc: area under the curve over its span of steps. "
         f"{IQM} with {INTERVAL}. {FEW_SEEDS}"
     )
     rows: list[list[Cell]] = [
@@ -46,7 +51,8 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
         for task in tasks
         for method in task.methods
     ]
-    return Table(caption, ["task", "method", "t_env", *SCORES], rows)
+    scores = [best if kind == "best" else kind for kind in SCORES]
+    return Table(caption, ["task", "method", "t_env", *scores], rows)
 
 
 def cost_table(columns: Mapping[str, Sequence[Task]]) -> Table:
@@ -132,13 +138,23 @@ def side_by_side(columns: Mapping[str, Sequence[Task]]) -> list[list[Cell]]:
     return [[task, method, *(cells.get((task, method, name)) for name in columns)] for task, method in pairs]
 
 
-def overview_table(tasks: Sequence[Task], metric: str, score: str) -> Table:
-    """Tabulate ``score`` of every method, a row, on every task, a column; None where it did not run."""
-    columns = [{method.label: estimate([method.array(score)]) for method in task.methods} for task in tasks]
+def overview_table(tasks: Sequence[Task], metric: str, score: str, exploited: Sequence[Task] = ()) -> Table:
+    """Tabulate ``score`` of every method, a row, on every task, a column; None where it did not run.
+
+    ``exploited``: the tasks again with EXPLOITABILITY of the same runs, where that is logged; more columns.
+    """
+    titles = [*(task.label for task in tasks), *(f"{task.label}: exploitability" for task in exploited)]
+    columns = [
+        {method.label: estimate([method.array(score)]) for method in task.methods} for task in (*tasks, *exploited)
+    ]
     names = sorted({name for column in columns for name in column}, key=by_numbers)
     rows: list[list[Cell]] = [[name, *(column.get(name) for column in columns)] for name in names]
-    caption = f"{described(metric)}: {MEANT[score]}. {IQM} with {INTERVAL}. {FEW_SEEDS}"
-    return Table(caption, ["method", *(task.label for task in tasks)], rows)
+    meant = (
+        f" {EXPLOITABILITY.removeprefix('test_')}: what an agent's best other action would have paid it more, "
+        "the others as they are (0: a pure equilibrium)."
+    )
+    caption = f"{described(metric)}: {MEANT[score]}.{meant if exploited else ''} {IQM} with {INTERVAL}. {FEW_SEEDS}"
+    return Table(caption, ["method", *titles], rows)
 
 
 def against(tasks: Sequence[Task], reference: str) -> list[tuple[Task, Method, Method]]:

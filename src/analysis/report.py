@@ -16,6 +16,7 @@ from analysis.across import Panel, across_table, panels
 from analysis.claims import Claim, load_claims, verdicts
 from analysis.collect import Task, arrange, collect, cpu_curves, curves_of, wall_minutes
 from analysis.comparison import (
+    EXPLOITABILITY,
     FEW_SEEDS,
     INTERVAL,
     IQM,
@@ -77,10 +78,13 @@ def write(
     claimed = [claim for path in claims for claim in load_claims(path)]
     for page in pages:
         check(page)
-    tables = make_tables(tasks, metric, score, reference, claimed) | {"runs": runs_table(records)}
+    kept, exploited = {task.label for task in tasks}, list[Task]()
+    if metric == RETURN:
+        found = arrange(records, curves_of(store, records, EXPLOITABILITY)[0], names)
+        exploited = [task for task in found if task.label in kept]
+    tables = make_tables(tasks, metric, score, reference, claimed, exploited) | {"runs": runs_table(records)}
     speeds, series = list[Speed](), list[Panel]()
     costs = arrange(records, cpu_curves(store, records), names)
-    kept = {task.label for task in tasks}
     columns = {"minutes": arrange(records, wall_minutes(records), names), "CPU s": costs}
     tables["cost"] = cost_table(
         {name: [task for task in found if task.label in kept] for name, found in columns.items()}
@@ -104,10 +108,18 @@ def write(
 
 
 def make_tables(
-    tasks: Sequence[Task], metric: str, score: str, reference: str | None, claims: Sequence[Claim]
+    tasks: Sequence[Task],
+    metric: str,
+    score: str,
+    reference: str | None,
+    claims: Sequence[Claim],
+    exploited: Sequence[Task],
 ) -> dict[str, Table]:
-    """Make the report's tables, by name. Raises RecordError for a claim about an ambiguous task."""
-    tables = {"results": results_table(tasks, metric), "overview": overview_table(tasks, metric, score)}
+    """Make the report's tables, by name. Raises RecordError for a claim about an ambiguous task.
+
+    ``exploited``: see `overview_table`.
+    """
+    tables = {"results": results_table(tasks, metric), "overview": overview_table(tasks, metric, score, exploited)}
     if same_methods(tasks):
         tables["over_tasks"] = over_tasks_table(tasks, metric)
     if reference is not None:

@@ -53,18 +53,18 @@ def resampled(strata: Sequence[Array], statistic: Statistic) -> Array:
     return statistic([values[rng.integers(len(values), size=(len(values), RESAMPLES))] for values in strata])
 
 
-def interval(draws: Array) -> tuple[Any, Any]:
-    """Return the ends of the central 95 % of bootstrap draws (percentile method) along axis 0."""
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+def interval(draws: Array, level: float = LEVEL) -> tuple[Any, Any]:
+    """Return the ends of the central ``level`` of bootstrap draws (percentile method) along axis 0."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 
 
-def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm) -> Estimate:
-    """Estimate ``statistic`` of strata of shape (n_seeds,) with its stratified bootstrap 95 % interval."""
+def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm, level: float = LEVEL) -> Estimate:
+    """Estimate ``statistic`` of strata of shape (n_seeds,) with its stratified bootstrap interval."""
     value, n = float(statistic(strata)), sum(map(len, strata))
     if any(len(values) < 2 for values in strata):
         return Estimate(value, None, None, n)
-    low, high = interval(resampled(strata, statistic))
+    low, high = interval(resampled(strata, statistic), level)
     return Estimate(value, float(low), float(high), n)
 
 
@@ -83,10 +83,10 @@ def differences(x: dict[int, float], y: dict[int, float]) -> list[float]:
     return [x[seed] - y[seed] for seed in sorted(x.keys() & y.keys())]
 
 
-def paired_difference(x: dict[int, float], y: dict[int, float]) -> Estimate | None:
+def paired_difference(x: dict[int, float], y: dict[int, float], *, level: float = LEVEL) -> Estimate | None:
     """Estimate the IQM of `differences`, with its interval; None without a common seed."""
     found = differences(x, y)
-    return estimate([np.array(found)]) if found else None
+    return estimate([np.array(found)], level=level) if found else None
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:

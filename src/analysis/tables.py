@@ -76,8 +76,14 @@ def text(cell: Cell) -> str:
         return "–"
     if not isinstance(cell, Estimate):
         return str(cell)
-    bounds = "[no interval]" if cell.low is None or cell.high is None else f"[{cell.low:.4g}, {cell.high:.4g}]"
-    return f"{cell.value:.4g} {bounds} (n={cell.n})"
+    return f"{cell.value:.4g} {bounds(cell)} (n={cell.n})"
+
+
+def bounds(estimate: Estimate) -> str:
+    """Return an estimate's interval in brackets."""
+    if estimate.low is None or estimate.high is None:
+        return "[no interval]"
+    return f"[{estimate.low:.4g}, {estimate.high:.4g}]"
 
 
 def numbers(cell: Cell) -> list[float | str]:

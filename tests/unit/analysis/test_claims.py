@@ -16,6 +16,7 @@ from analysis.claims import Claim, load_claims, verdict, verdicts
 from analysis.collect import Task
 from analysis.page import fill
 from analysis.statistics import Estimate
+from analysis.tables import bounds
 from config.loader import available
 from config.schema import ConfigError
 from experiments.plan import load_experiment, plan
@@ -70,6 +71,28 @@ def test_a_corrected_claim_asks_for_its_p_too(tmp_path: Path) -> None:
     others = [replace(claims[0], family="another")] * 5
     assert said(*others) == ["holds", "opposite", *["holds"] * 5], "corrected within a family"
     assert said(Claim("...", "bar", "hmf", 5.0, corrected=True))[2] == "not decided"
+
+
+def test_intervals_of_claims_made_together_are_wider(tmp_path: Path) -> None:
+    """The one of the gain does not depend on the others."""
+    store = FileStore(tmp_path / "sacred")
+    for seed in range(1, 9):
+        recorded.put(store, seed, config("iql", "bar", seed), values=[10, 0])
+        recorded.put(store, 10 + seed, config("hmf", "bar", seed), values=[0, seed**2])
+    claim = Claim("...", "bar", "hmf", "iql", corrected=True)
+    alone, many = (verdicts([claim] * n, tasks_of(store)) for n in (1, 5))
+    assert alone.head == ["claim", "task", "who", "gain", "corrected", "p", "verdict"]
+    assert alone.rows[0][3] == many.rows[0][3]
+    gain = alone.rows[0][3]
+    assert isinstance(gain, Estimate)
+    assert alone.rows[0][4] == bounds(gain)
+    low, high = map(float, str(many.rows[0][4]).strip("[]").split(", "))
+    assert gain.low is not None
+    assert gain.high is not None
+    assert low < gain.low
+    assert gain.high < high
+    without = verdicts([claim, replace(claim, worse="maddpg")], tasks_of(store))
+    assert without.rows[1][4] is None
 
 
 def test_differences_are_paired_by_seed(store: FileStore) -> None:

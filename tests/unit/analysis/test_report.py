@@ -112,6 +112,33 @@ def test_the_overview_has_methods_in_rows_and_tasks_in_columns(store: FileStore)
     assert "last evaluation" in table.caption
 
 
+def test_the_overview_says_who_is_at_an_equilibrium_where_that_was_measured(tmp_path: Path) -> None:
+    """Tails of both, beside each other; reports on another metric have no such column."""
+    store = FileStore(tmp_path / "sacred")
+    recorded.put(store, 1, config("iql", "bar", 1), values=[1, 3], test_exploitability=[0.5, 0.25])
+    recorded.put(store, 2, config("iql", "battle", 1), values=[5, 5])
+    out = tmp_path / "out"
+    for metric in ((), ("--metric", "test_exploitability")):
+        assert main([f"--results={tmp_path}", f"--out={out}", "--score=tail", *metric]) == 0
+        head, row = csv.reader((out / "overview.csv").open())
+        found = dict(zip(head, row, strict=True))
+        if metric:
+            assert "bar: exploitability" not in found
+            assert found["bar"] == "0.375"
+        else:
+            assert (found["bar"], found["battle"], found["bar: exploitability"]) == ("2.0", "5.0", "0.375")
+            assert "0: a pure equilibrium" in (out / "overview.md").read_text()
+
+
+def test_only_of_returns_the_highest_is_called_the_best(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "sacred")
+    recorded.put(store, 1, config("iql", "spread", 1), values=[1, 3], test_collisions=[0.5, 0.25])
+    for metric, name in ((METRIC, "best"), ("test_collisions", "highest")):
+        table = results_table(collect(store, store.list(), metric), metric)
+        assert table.head[5] == name
+        assert f"{name}: highest evaluation of a run" in table.caption
+
+
 def test_ablation_is_paired_by_seed(store: FileStore) -> None:
     """Means of 4 and 3 overlap, but every seed gains exactly 1."""
     rows = ablation_table(tasks_of(store), "iql", METRIC, "final").rows
