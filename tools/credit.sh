@@ -16,6 +16,7 @@ fi
 shift
 out=docs/credit/$task
 experiments=()
+declare -A longer=([pursuit]="hmf td_level=agent" [bar]="hmf agents and field")
 
 mkdir -p "$out"
 for part in credit sizes sharing sharing_methods groups appendix appendix_ipc grouping longer; do
@@ -25,7 +26,7 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
         groups) options=(--across n_groups) ;;
         grouping) options=(--score tail --reference "hmf fixed") ;;
         # beside the final runs: tools/final.sh, or their records by src/runs.py unpack
-        longer) options=(--experiment "final_$task" --score tail --reference "hmf td_level=agent") ;;
+        longer) options=(--experiment "final_$task" --score tail --reference "${longer[$task]}") ;;
         *) options=() ;;
     esac
     "$python" src/sweep.py "${part}_$task" "$@"

@@ -225,7 +225,7 @@ def results(folder: str) -> list[tuple[str, str, str, str]]:
         minutes = {(row["method"], row["task"]): float(row["minutes"]) for row in csv.DictReader(file)}
     with (ROOT / folder / "overview.csv").open() as file:
         rows = list(csv.DictReader(file))
-    tasks = [name for name in rows[0] if f"{name}_low" in rows[0]]
+    timed = dict.fromkeys(task for _, task in minutes)  # other columns, such as exploitability, are no tasks
     return [
         (
             row["method"],
@@ -234,7 +234,7 @@ def results(folder: str) -> list[tuple[str, str, str, str]]:
             f"{minutes[row['method'], task]:.1f}",
         )
         for row in rows
-        for task in tasks
+        for task in timed
         if row[task]
     ]
 

@@ -30,6 +30,8 @@ done
 "$python" src/sweep.py transfer_battle --results results/transfer "$@"
 "$python" src/transfer.py --results results/transfer --experiment transfer_battle --episodes 8 --out results/tmp/sizes \
     --at battle_64v32 --at battle_100v50 --at battle --at battle_667v333
+"$python" src/report.py --results results/transfer --experiment transfer_battle --score tail --across env_args.n_agents --out results/tmp/sizes_cost
+cp results/tmp/sizes_cost/across.md "$out/transfer_cost.md"
 for kind in md csv; do
     cp "results/tmp/sizes/transfer.$kind" "$out/transfer_sizes.$kind"
 done
