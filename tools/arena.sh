@@ -17,6 +17,7 @@ cp results/tmp/arena/crossplay.csv "$out/arena.csv"
 cp results/tmp/arena/elo.md "$out/arena_policies.md"
 cp results/tmp/arena/methods.md "$out/arena.md"
 cp results/tmp/arena/sides.md "$out/arena_sides.md"
+cp results/tmp/arena/alone.md "$out/arena_alone.md"
 cp results/tmp/arena/methods.png "$out/arena.png"
 "$python" src/report.py --experiment arena_battle --out results/tmp/arena_runs --page results/final/arena.md >/dev/null
 "$python" src/runs.py pack "$out/arena_records.tar.xz" --experiment arena_battle

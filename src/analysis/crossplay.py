@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,13 @@ import numpy as np
 
 from analysis import figures
 from analysis.elo import MEAN, Games, method_ratings, ratings
-from analysis.statistics import Array, Estimate
+from analysis.statistics import Array, Estimate, estimate
 from analysis.tables import Cell, Table
 
 RATED = f"Elo (Bradley-Terry, mean {MEAN:.0f}, one draw added per pair)"
 POINTS = "A point: more kills than deaths; as many: half a point."
 APART = (0.25, 0.5, 0.75)  # differences of mean scores
+ALONE = ("score", "kills", "deaths")
 STATS = ("win", "annihilation", "kills", "deaths", "survivors", "enemy_survivors", "return_mean")
 
 
@@ -96,6 +97,36 @@ def side_table(results: Sequence[Result]) -> Table:
     return Table(caption, ["scores apart by more than", "pairings"], rows)
 
 
+def alone_table(results: Sequence[Result], methods: Mapping[str, str]) -> Table:
+    """Tabulate how the policies of methods that have several fare against those that stand alone, from either side."""
+    found: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
+    policies = Counter(methods.values())
+    for result in (part for one in results for part in (one, from_the_other_side(one))):
+        method, other = (methods.get(label, label) for label in (result.row, result.column))
+        if policies[method] > 1 and policies[other] <= 1:
+            found[method, other, result.side].append(result)
+    rows: list[list[Cell]] = [
+        [*who, *(estimate([np.array([result.values[name].mean() for result in of])]) for name in ALONE)]
+        for who, of in sorted(found.items())
+    ]
+    caption = (
+        "Policies of methods against single ones, such as a committed opponent or random play; side: of the method. "
+        f"{POINTS} Interquartile mean over policies with bootstrap interval; of two to four the range from the worst "
+        "to the best."
+    )
+    return Table(caption, ["method", "against", "side", *ALONE], rows)
+
+
+def from_the_other_side(result: Result) -> Result:
+    """Return the same games as the column saw them: its points, kills and deaths alone."""
+    values = {
+        "score": 1 - result.scores,
+        "kills": result.values["deaths"],
+        "deaths": result.values["kills"],
+    }
+    return Result(result.column, result.row, "right" if result.side == "left" else "left", values)
+
+
 def write(results: Sequence[Result], methods: Mapping[str, str], out: Path) -> list[Table]:
     """Write matrices as CSV and PNG, ratings, and what sides matter, into the folder ``out``; return the tables.
 
@@ -114,6 +145,8 @@ def write(results: Sequence[Result], methods: Mapping[str, str], out: Path) -> l
     tables = {"elo": elo_table(results), "sides": side_table(results)}
     if len(set(methods.values())) < len(methods):
         tables["methods"] = method_table(results, methods)
+        alone = alone_table(results, methods)
+        tables |= {"alone": alone} if alone.rows else {}
         _draw([_of_methods(result, methods) for result in results], "methods", out / "methods")
     for name, table in tables.items():
         table.write(out / name)

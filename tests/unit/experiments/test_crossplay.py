@@ -12,7 +12,7 @@ import torch
 import build
 import experiments.crossplay
 import sweep
-from analysis.crossplay import Result, elo_table, score_matrix, side_table
+from analysis.crossplay import Result, alone_table, elo_table, score_matrix, side_table
 from analysis.figures import shortened
 from config.loader import layers
 from config.resolve import make_config
@@ -154,6 +154,25 @@ def test_pairings_that_depend_on_the_side_are_counted() -> None:
     assert side_table(results).rows == [["0.25", "1 of 2"], ["0.5", "1 of 2"], ["0.75", "0 of 2"]]
 
 
+def test_methods_against_those_that_stand_alone_are_told_by_side() -> None:
+    """Whoever is the row: the method's own points, kills and side."""
+
+    def result(row: str, column: str, side: str, score: float, kills: float, deaths: float) -> Result:
+        values = {"score": score, "kills": kills, "deaths": deaths}
+        return Result(row, column, side, {key: np.full(4, value) for key, value in values.items()})
+
+    methods = {"a:1": "a", "a:2": "a", "alone": "alone", "random": "random"}
+    results = [result("a:1", "alone", "left", 1.0, 6.0, 2.0), result("alone", "a:2", "right", 0.75, 5.0, 1.0)]
+    results += [result("a:1", "a:2", "left", 1.0, 6.0, 2.0), result("alone", "random", "left", 1.0, 6.0, 0.0)]
+    (row,) = alone_table(results, methods).rows
+    assert row[:3] == ["a", "alone", "left"]
+    assert [(cell.value, cell.low, cell.high) for cell in row[3:]] == [  # type: ignore[union-attr]
+        (0.625, 0.25, 1.0),
+        (3.5, 1.0, 6.0),
+        (3.5, 2.0, 5.0),
+    ]
+
+
 def test_crossplay_writes_matrix_and_ratings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [policy_file(config(name, "battle_symmetric"), tmp_path / f"{name}.pt") for name in ("iql", "hmf")]
     assert load_player(files[0], Path(files[0]), NOTHING).label == f"iql:{files[0]}"
@@ -222,6 +241,20 @@ overrides:
     policies = {row["method"]: row["elo_n"] for row in rows}
     assert policies == {"iql": "2", "vdn": "2", "iql:opponents/battle.pt": "1", "random": "1"}
     assert (tmp_path / "out" / "methods.png").exists()
+
+    against = list(csv.DictReader((tmp_path / "out" / "alone.csv").open()))
+    assert [tuple(row[key] for key in ("method", "against", "side")) for row in against] == [
+        (method, other, side)
+        for method in ("iql", "vdn")
+        for other in ("iql:opponents/battle.pt", "random")
+        for side in ("left", "right")
+    ]
+    assert {row["score_n"] for row in against} == {"2"}
+    played = list(csv.DictReader((tmp_path / "out" / "crossplay.csv").open()))
+    theirs = [row for row in played if row["row"] == "iql:opponents/battle.pt" and row["column"][:4] == "iql:"]
+    theirs += [row for row in played if row["column"] == "iql:opponents/battle.pt" and row["row"][:4] == "iql:"]
+    kills = sum(float(row["deaths" if "opponents" in row["row"] else "kills"]) for row in theirs) / 2
+    assert sum(float(row["kills"]) for row in against[:2]) == pytest.approx(kills)
 
 
 def test_long_labels_lose_their_middle() -> None:
