@@ -50,6 +50,11 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
     fi
     "$python" src/runs.py pack "$out/records.tar.xz" "${experiments[@]}"
 done
+if [ "$task" = bar ]; then # who goes, at all three capacities
+    "$python" src/report.py --experiment credit_bar --experiment sizes_bar mean_field_action=none --metric test_attendance --out results/tmp/attendance
+    cp results/tmp/attendance/results.md "$out/attendance.md"
+    cp results/tmp/attendance/curves.png "$out/attendance.png"
+fi
 if [ -f "docs/credit_$task.md" ]; then
     "$python" src/report.py --experiment "credit_$task" --out "results/tmp/credit_$task" --page "docs/credit_$task.md" >/dev/null
 fi
