@@ -25,6 +25,13 @@ cp "results/tmp/scale_$task/results.md" "$out/scale_scores.md"
 cp "results/tmp/scale_$task/runs.md" "$out/scale_runs.md"
 "$python" src/report.py --experiment "scale_$task" name=hmf --metric attention_entropy --out "results/tmp/scale_attention"
 cp results/tmp/scale_attention/results.md "$out/scale_attention.md"
+if [ "$task" = spread ]; then # what 48 agents do
+    for metric in collisions distance; do
+        "$python" src/report.py --experiment scale_spread env_args.n_agents=48 --metric "test_$metric" --out "results/tmp/scale_$metric"
+        cp "results/tmp/scale_$metric/results.md" "$out/scale_$metric.md"
+        cp "results/tmp/scale_$metric/curves_spread.png" "$out/scale_$metric.png"
+    done
+fi
 experiments=(--experiment "scale_$task")
 for part in sharing parts slower longer; do # what was asked when the first had been seen
     [ -f "src/config/experiments/scale_${task}_$part.yaml" ] || continue
