@@ -32,6 +32,9 @@ done
     --at battle_64v32 --at battle_100v50 --at battle --at battle_667v333
 "$python" src/report.py --results results/transfer --experiment transfer_battle --score tail --across env_args.n_agents --out results/tmp/sizes_cost
 cp results/tmp/sizes_cost/across.md "$out/transfer_cost.md"
+cp results/tmp/sizes_cost/runs.md "$out/transfer_runs.md"
+"$python" src/report.py env=battle_deviator t_max=40000 --out results/tmp/deviators
+cp results/tmp/deviators/runs.md "$out/exploit_runs.md"
 for kind in md csv; do
     cp "results/tmp/sizes/transfer.$kind" "$out/transfer_sizes.$kind"
 done

@@ -22,7 +22,6 @@ for kind in md csv tex png svg; do
     cp "results/tmp/scale_$task/across.$kind" "$out/scale.$kind"
 done
 cp "results/tmp/scale_$task/results.md" "$out/scale_scores.md"
-cp "results/tmp/scale_$task/runs.md" "$out/scale_runs.md"
 "$python" src/report.py --experiment "scale_$task" name=hmf --metric attention_entropy --out "results/tmp/scale_attention"
 cp results/tmp/scale_attention/results.md "$out/scale_attention.md"
 if [ "$task" = spread ]; then # what 48 agents do
@@ -40,4 +39,6 @@ for part in sharing parts slower longer; do # what was asked when the first had 
     "$python" src/report.py --experiment "scale_${task}_$part" --out "results/tmp/scale_$part"
     cp "results/tmp/scale_$part/results.md" "$out/scale_$part.md"
 done
+"$python" src/report.py "${experiments[@]}" --out results/tmp/scale_all
+cp results/tmp/scale_all/runs.md "$out/scale_runs.md"
 "$python" src/runs.py pack "$out/scale_records.tar.xz" "${experiments[@]}"
