@@ -120,7 +120,8 @@ def noise_table(measured: Mapping[str, Sequence[Task]], n_batches: int) -> Table
     caption = (
         f"How noisy updates are at a checkpoint, over {n_batches} batches from fresh play. signal: squared norm of the "
         "mean gradient of the acting network over the gradient's variance (trace of its covariance), for the batch of "
-        "one update. target_std: standard deviation of the targets of the first TD problem; td_error: their mean "
+        "one update. agent_signal: the same ratio of what single agents add to that gradient. "
+        "target_std: standard deviation of the targets of the first TD problem; td_error: their mean "
         f"absolute distance from the predictions. {IQM} with {INTERVAL}. {FEW_SEEDS}"
     )
     return Table(caption, ["task", "method", *measured], side_by_side(measured))

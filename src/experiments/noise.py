@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 import build
 from analysis.collect import Task, arrange
+from components.batch import Batch
 from components.returns import weighted_mean
 from config.resolve import config_from_dict
 from config.trust import Trust
+from controllers.basic_controller import BasicMAC
 from learners.base import LearningError
 from records import checkpoint
 from records.files import Curve, RecordError
@@ -22,6 +26,7 @@ from utils.cli import say
 from utils.errors import InputError
 
 SEED = 0  # of the play that batches come from, whatever the run's own was
+AGENTS = 8  # whose parts of the gradient are measured one by one: each takes a pass through the network
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Noise:
     """Of one update's batch, with the networks of a checkpoint, over batches from fresh play."""
 
     signal: float  # signal to noise: squared norm of the mean gradient / its variance (trace of the covariance)
+    agent_signal: float | None  # the same of what single agents add to the gradient; None where no Q-values are learned
     target_std: float  # standard deviation of the first problem's targets, over units and transitions that count
     td_error: float  # mean absolute difference between these and the predictions
 
@@ -49,8 +55,9 @@ def measured(
             noise = measure(store.folder(record.id), step, n_batches, SEED, trust)
         except InputError as error:
             raise RecordError(f"noise: {called}: {error}") from error
-        say(f"{called}: " + ", ".join(f"{k} {v:.3g}" for k, v in asdict(noise).items()))
-        for name, value in asdict(noise).items():
+        known = {name: value for name, value in asdict(noise).items() if value is not None}
+        say(f"{called}: " + ", ".join(f"{name} {value:.3g}" for name, value in known.items()))
+        for name, value in known.items():
             found[name][record.id] = Curve([0], [value], [""])
     return {name: arrange(learning, curves, names) for name, curves in found.items()}
 
@@ -76,6 +83,7 @@ def _measure(system: build.System, t_env: int, n_batches: int) -> Noise:
     learner, regime, rows = system.learner, system.regime, system.rows
     parameters = list(system.mac.parameters())
     gradients, targets, errors, weights = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
+    of_agents = list[list[Tensor]]()  # by batch
     for opponent in system.opponents.values():
         opponent.t_env = t_env  # enemies that learn explore as they did then
     made = 0
@@ -92,25 +100,92 @@ def _measure(system: build.System, t_env: int, n_batches: int) -> Noise:
             targets.append(target[0].flatten())
             errors.append((first.value.detach() - target[0]).abs().flatten())
             learner.optimiser.zero_grad()
-            learner.loss(batch, t_env, target)[0].backward()
-            gradients.append(torch.cat([_gradient(parameter) for parameter in parameters]))
+            with _watched(system.mac) as values:
+                learner.loss(batch, t_env, target)[0].backward(retain_graph=True)
+            gradients.append(_flat(parameters, [parameter.grad for parameter in parameters]))
+            if values:
+                of_agents.append(agent_gradients(values, parameters, AGENTS))
             break
     weight_L, target_L, error_L = torch.cat(weights), torch.cat(targets), torch.cat(errors)
     variance = weighted_mean((target_L - weighted_mean(target_L, weight_L)).square(), weight_L)
-    return Noise(_signal(gradients), float(variance.sqrt()), float(weighted_mean(error_L, weight_L)))
+    return Noise(
+        signal=_signal([gradients]),
+        agent_signal=_signal(list(zip(*of_agents, strict=True))) if of_agents else None,
+        target_std=float(variance.sqrt()),
+        td_error=float(weighted_mean(error_L, weight_L)),
+    )
 
 
-def _gradient(parameter: Tensor) -> Tensor:
-    return torch.zeros_like(parameter).flatten() if parameter.grad is None else parameter.grad.flatten().clone()
+@dataclass
+class Values:
+    """Q-values (B, N, A) that a loss took, and the gradient that it gave them; None before its backward pass."""
+
+    q_BNA: Tensor
+    gradient_BNA: Tensor | None = None
+
+    def keep(self, gradient_BNA: Tensor) -> None:
+        """Take what arrives."""
+        self.gradient_BNA = gradient_BNA
 
 
-def _signal(gradients: Sequence[Tensor]) -> float:
-    """Signal to noise of one gradient; below 0 where the mean is shorter than noise alone would make it.
+@contextmanager
+def _watched(mac: BasicMAC) -> Iterator[list[Values]]:
+    """Collect the Q-values that are taken from ``mac``, with the gradients that they are given meanwhile."""
+    found, hooks, q_values = list[Values](), list[RemovableHandle](), mac.q_values
 
-    Both parts of the ratio are without bias from the number of ``gradients``. Raises LearningError for 0/0.
+    def watched(batch: Batch) -> Tensor:
+        found.append(Values(q_values(batch)))
+        hooks.append(found[-1].q_BNA.register_hook(found[-1].keep))
+        return found[-1].q_BNA
+
+    mac.q_values = watched  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        del mac.q_values
+        for hook in hooks:
+            hook.remove()
+
+
+def agent_gradients(found: Sequence[Values], parameters: Sequence[Tensor], n_agents: int) -> list[Tensor]:
+    """Return what each of up to ``n_agents`` agents, evenly spread over the slots, adds to the parameters' gradient.
+
+    ``found``: after a backward pass that kept its graph. All agents together add up to what it gave the parameters.
     """
-    stacked = torch.stack(list(gradients)).double()
-    variance = stacked.var(dim=0).sum()
+    given = [(values.q_BNA, values.gradient_BNA) for values in found if values.gradient_BNA is not None]
+    outputs = [q_BNA for q_BNA, _ in given]
+    n_slots = outputs[0].shape[1]
+    gradients = []
+    for agent in torch.linspace(0, n_slots - 1, min(n_agents, n_slots)).round().long().tolist():
+        parts = [torch.zeros_like(q_BNA) for q_BNA in outputs]
+        for part_BNA, (_, gradient_BNA) in zip(parts, given, strict=True):
+            part_BNA[:, agent] = gradient_BNA[:, agent]
+        own = torch.autograd.grad(outputs, parameters, parts, retain_graph=True, allow_unused=True)
+        gradients.append(_flat(parameters, own))
+    return gradients
+
+
+def _flat(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> Tensor:
+    return torch.cat(
+        [
+            torch.zeros_like(parameter).flatten() if gradient is None else gradient.flatten().clone()
+            for parameter, gradient in zip(parameters, gradients, strict=True)
+        ]
+    )
+
+
+def _signal(whose: Sequence[Sequence[Tensor]]) -> float:
+    """Signal to noise of gradients of one or of several: their squared means over their variances, both summed.
+
+    ``whose``: gradients by batch, of each. Below 0 where the means are shorter than noise alone would make them. Both
+    parts of the ratio are without bias from the number of batches. Raises LearningError for 0/0.
+    """
+    mean = variance = torch.zeros((), dtype=torch.float64)
+    for gradients in whose:
+        stacked = torch.stack(list(gradients)).double()
+        spread = stacked.var(dim=0).sum()
+        variance = variance + spread
+        mean = mean + stacked.mean(dim=0).square().sum() - spread / len(stacked)
     if not variance > 0:
         raise LearningError("noise: expected gradients that differ from batch to batch, all are the same.")
-    return float((stacked.mean(dim=0).square().sum() - variance / len(stacked)) / variance)
+    return float(mean / variance)

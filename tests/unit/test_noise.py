@@ -9,10 +9,13 @@ import pytest
 import torch
 from tests.support.small_runs import run
 
+import build
 import noise
 from build import System
+from config.loader import layers
+from config.resolve import make_config
 from config.trust import NOTHING
-from experiments.noise import Noise, _measure, _signal, measure
+from experiments.noise import Noise, _measure, _signal, _watched, agent_gradients, measure
 from learners.base import LearningError
 from records import checkpoint
 
@@ -21,14 +24,16 @@ def test_the_ratio_is_that_of_the_distribution() -> None:
     """Gradients of mean (3, 4) and variance 2 in each of two directions: 25 / 4, whatever their number."""
     rng = torch.Generator().manual_seed(0)
     drawn = torch.tensor([3.0, 4.0]) + 2**0.5 * torch.randn(20_000, 2, generator=rng)
-    assert _signal(list(drawn)) == pytest.approx(25 / 4, rel=0.03)
-    few = [_signal(list(part)) for part in drawn.split(4)]
+    assert _signal([list(drawn)]) == pytest.approx(25 / 4, rel=0.03)
+    few = [_signal([list(part)]) for part in drawn.split(4)]
     pure = torch.randn(2000, 4, 2, generator=rng)
     assert sum(few) / len(few) > 25 / 4, "a ratio of two estimates is high on average for few, never low"
-    mean = sum(_signal(list(part)) for part in pure) / 2000
+    mean = sum(_signal([list(part)]) for part in pure) / 2000
     assert mean == pytest.approx(0.125, abs=0.03), "1/2 E[1 / variance] - 1/4 for four gradients of two numbers"
+    several = [list(drawn), list(3 * drawn)]
+    assert _signal(several) == pytest.approx(25 / 4, rel=0.03), "pooled: 250 over 40"
     with pytest.raises(LearningError, match="expected gradients that differ"):
-        _signal([torch.ones(2)] * 3)
+        _signal([[torch.ones(2)] * 3])
 
 
 @pytest.mark.parametrize("regime", ["replay", "rollout"])
@@ -48,6 +53,7 @@ def test_a_table_of_methods(regime: str, tmp_path: Path, capsys: pytest.CaptureF
     assert head[:3] == ["task", "method", "signal"]
     assert sorted(row[1] for row in rows) == ["hmf", "hmf_agent_credit", "iql"]
     for row in rows:
+        assert float(row[head.index("agent_signal")]) != float(row[head.index("signal")])
         assert float(row[head.index("target_std")]) > 0 < float(row[head.index("td_error")])
     assert noise.main(words) == 0
     again = list(csv.reader((tmp_path / "out" / "noise.csv").read_text().splitlines()))
@@ -55,6 +61,41 @@ def test_a_table_of_methods(regime: str, tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert noise.main([*words, "--step", "3"]) == 2
     assert "noise: run 1 (iql): --step: expected best, newest or a step that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("td_level", ["group", "agent"])
+def test_what_agents_add_adds_up_to_the_gradient(td_level: str) -> None:
+    """Of HMF, whose bottom level learns groups' values or agents'; slots that are left out are missing."""
+    config = make_config(
+        layers(
+            "hmf",
+            "bar",
+            [f"td_level={td_level}", "env_args.n_agents=6", "env_args.capacity=4", "n_groups=2", "share_params=true"],
+        ),
+        build.REGISTRIES,
+    )[0]
+    system = build.build(config)
+    try:
+        parameters = list(system.mac.parameters())
+        pair = None
+        while pair is None:
+            system.runner.collect(0, system.rows)
+            pair = next(iter(system.regime.batches(system.learner, system.rows, 0)), None)
+        batch, target = pair
+        system.learner.optimiser.zero_grad()
+        with _watched(system.mac) as values:
+            system.learner.loss(batch, 0, target)[0].backward(retain_graph=True)
+        assert "q_values" not in vars(system.mac)
+        whole = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
+        everybody = agent_gradients(values, parameters, 8)
+        assert len(everybody) == 6
+        assert torch.allclose(torch.stack(everybody).sum(0), whole, atol=1e-6)
+        assert all(float(own.abs().sum()) > 0 for own in everybody)
+        first, last = agent_gradients(values, parameters, 2)
+        assert torch.equal(first, everybody[0])
+        assert torch.equal(last, everybody[5])
+    finally:
+        system.close()
 
 
 def test_it_plays_on_from_the_step_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +106,7 @@ def test_it_plays_on_from_the_step_that_is_named(tmp_path: Path, monkeypatch: py
 
     def watched(system: System, *_: int) -> Noise:
         found.append(system)
-        return Noise(1, 1, 1)
+        return Noise(1, 1, 1, 1)
 
     monkeypatch.setattr("experiments.noise._measure", watched)
     steps = checkpoint.steps(tmp_path / "sacred" / "1" / "checkpoints")
