@@ -18,6 +18,12 @@ out=docs/credit/$task
 experiments=()
 declare -A longer=([pursuit]="hmf td_level=agent" [bar]="hmf agents and field")
 
+has_policies() { # of the credit of a task, which the archive of records below does not hold
+    local id
+    id=$("$python" src/sweep.py "credit_$1" --dry-run | sed -n 's/^finished as run \([0-9]*\).*/\1/p' | head -n 1)
+    [ -d "results/sacred/$id/checkpoints" ]
+}
+
 mkdir -p "$out"
 for part in credit sizes sharing sharing_methods groups appendix appendix_ipc grouping longer; do
     [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
@@ -41,12 +47,9 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
         "$python" src/report.py --experiment "${part}_$task" --metric test_kills --out "results/tmp/${part}_kills"
         cp "results/tmp/${part}_kills/results.md" "$out/${part}_kills.md" ;;
     esac
-    if [ "$part" = credit ]; then # needs policies, which the archive of records below does not hold
-        id=$("$python" src/sweep.py "credit_$task" --dry-run | sed -n 's/^finished as run \([0-9]*\).*/\1/p' | head -n 1)
-        if [ -d "results/sacred/$id/checkpoints" ]; then
-            "$python" src/noise.py --experiment "credit_$task" --out results/tmp/noise
-            cp results/tmp/noise/noise.md "$out/noise.md"
-        fi
+    if [ "$part" = credit ] && has_policies "$task"; then
+        "$python" src/noise.py --experiment "credit_$task" --out results/tmp/noise
+        cp results/tmp/noise/noise.md "$out/noise.md"
     fi
     "$python" src/runs.py pack "$out/records.tar.xz" "${experiments[@]}"
 done
@@ -55,6 +58,11 @@ if [ "$task" = bar ]; then # who goes, at all three capacities
     cp results/tmp/attendance/results.md "$out/attendance.md"
     cp results/tmp/attendance/curves.png "$out/attendance.png"
 fi
+if has_policies bar && has_policies battle && has_policies pursuit && has_policies spread; then # what single agents add
+    "$python" src/noise.py --experiment credit_bar --experiment credit_battle --experiment credit_pursuit \
+        --experiment credit_spread gmf_coef=0.0 mean_field_action=none --out results/tmp/noise_agents
+    cp results/tmp/noise_agents/noise.md docs/credit/noise_agents.md
+fi
 if [ -f "docs/credit_$task.md" ]; then
-    "$python" src/report.py --experiment "credit_$task" --out "results/tmp/credit_$task" --page "docs/credit_$task.md" >/dev/null
+    "$python" src/report.py --experiment "credit_$task" --out "results/tmp/credit_$task" --page "docs/credit_$task.md" --page docs/credit.md >/dev/null
 fi
