@@ -54,9 +54,16 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
     "$python" src/runs.py pack "$out/records.tar.xz" "${experiments[@]}"
 done
 if [ "$task" = bar ]; then # who goes, at all three capacities
-    "$python" src/report.py --experiment credit_bar --experiment sizes_bar mean_field_action=none --metric test_attendance --out results/tmp/attendance
-    cp results/tmp/attendance/results.md "$out/attendance.md"
+    for metric in attendance attendance_std; do
+        "$python" src/report.py --experiment credit_bar --experiment sizes_bar mean_field_action=none --metric "test_$metric" --out "results/tmp/$metric"
+        cp "results/tmp/$metric/results.md" "$out/$metric.md"
+    done
     cp results/tmp/attendance/curves.png "$out/attendance.png"
+elif [ "$task" = spread ]; then # what sharing changes for 24 agents
+    for metric in collisions distance; do
+        "$python" src/report.py --experiment sharing_methods_spread env_args.n_agents=24 --metric "test_$metric" --out "results/tmp/sharing_$metric"
+        cp "results/tmp/sharing_$metric/results.md" "$out/sharing_$metric.md"
+    done
 fi
 if has_policies bar && has_policies battle && has_policies pursuit && has_policies spread; then # what single agents add
     "$python" src/noise.py --experiment credit_bar --experiment credit_battle --experiment credit_pursuit \
