@@ -43,7 +43,7 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
     [ "$part" != credit ] || cp "results/tmp/credit_$task/curves_$task.png" "$out/curves.png"
     [ "$part" != longer ] || cp "results/tmp/longer_$task/curves_$task.png" "$out/longer.png"
     case $part in grouping | longer) cp "results/tmp/${part}_$task/ablation.md" "$out/${part}_differences.md" ;; esac
-    case $task-$part in battle-credit | battle-sharing | battle-appendix_ipc)
+    case $task-$part in battle-credit | battle-sharing | battle-sharing_methods | battle-appendix_ipc)
         "$python" src/report.py --experiment "${part}_$task" --metric test_kills --out "results/tmp/${part}_kills"
         cp "results/tmp/${part}_kills/results.md" "$out/${part}_kills.md" ;;
     esac
