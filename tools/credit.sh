@@ -59,6 +59,8 @@ if [ "$task" = bar ]; then # who goes, at all three capacities
         cp "results/tmp/$metric/results.md" "$out/$metric.md"
     done
     cp results/tmp/attendance/curves.png "$out/attendance.png"
+    "$python" src/report.py --experiment sharing_methods_bar --metric test_attendance --out results/tmp/sharing_attendance
+    cp results/tmp/sharing_attendance/results.md "$out/sharing_attendance.md"
     "$python" src/report.py --experiment longer_bar --metric test_attendance --out results/tmp/longer_attendance
     cp results/tmp/longer_attendance/results.md "$out/longer_attendance.md"
 elif [ "$task" = spread ]; then # what sharing changes for 24 agents
