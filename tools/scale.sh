@@ -32,7 +32,7 @@ if [ "$task" = spread ]; then # what 48 agents do
     done
 fi
 experiments=(--experiment "scale_$task")
-for part in sharing parts slower longer; do # what was asked when the first had been seen
+for part in sharing parts slower longer full; do # what was asked when the first had been seen
     [ -f "src/config/experiments/scale_${task}_$part.yaml" ] || continue
     experiments+=(--experiment "scale_${task}_$part")
     "$python" src/sweep.py "scale_${task}_$part" "$@"
