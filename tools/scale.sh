@@ -39,6 +39,11 @@ for part in sharing parts slower longer full; do # what was asked when the first
     "$python" src/report.py --experiment "scale_${task}_$part" --out "results/tmp/scale_$part"
     cp "results/tmp/scale_$part/results.md" "$out/scale_$part.md"
 done
+if [ "$task" = spread ]; then
+    "$python" src/report.py --experiment scale_spread_full --score tail --reference hmf --out results/tmp/scale_full
+    cp results/tmp/scale_full/curves_spread.png "$out/scale_full.png"
+    cp results/tmp/scale_full/ablation.md "$out/scale_full_differences.md"
+fi
 "$python" src/report.py "${experiments[@]}" --out results/tmp/scale_all
 cp results/tmp/scale_all/runs.md "$out/scale_runs.md"
 "$python" src/runs.py pack "$out/scale_records.tar.xz" "${experiments[@]}"
