@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Against published numbers: Spread with three agents, in mpe2's sums (docs/validation.md). Trains with the tuned keys, and from a replay as
-# long as the published runs; then tables, figures and the archive of records in results/final/spread. The same command continues.
+# Against published numbers: Spread with three agents, in mpe2's sums (docs/validation.md). Trains with the tuned keys, and from a replay for
+# longer; then tables, figures and the archive of records in results/final/spread. The same command continues.
 #   tools/anchors.sh [OPTIONS OF src/sweep.py]
 # Example: tools/anchors.sh --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac

@@ -40,7 +40,7 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
 
     The highest return is the best; of another metric, such as collisions, it may be the worst.
     """
-    best = "best" if described(metric) != metric else "highest"
+    best = "best" if metric.endswith(tuple(CONVENTIONS)) else "highest"
     caption = (
         f"{described(metric)}. t_env: step of the last evaluation; final: that evaluation; {best}: highest evaluation "
         f"of a run{', optimistic' if best == 'best' else ''}; auc: area under the curve over its span of steps. "

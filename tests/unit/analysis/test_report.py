@@ -132,8 +132,10 @@ def test_the_overview_says_who_is_at_an_equilibrium_where_that_was_measured(tmp_
 
 def test_only_of_returns_the_highest_is_called_the_best(tmp_path: Path) -> None:
     store = FileStore(tmp_path / "sacred")
-    recorded.put(store, 1, config("iql", "spread", 1), values=[1, 3], test_collisions=[0.5, 0.25])
-    for metric, name in ((METRIC, "best"), ("test_collisions", "highest")):
+    recorded.put(
+        store, 1, config("iql", "spread", 1), values=[1, 3], test_collisions=[1, 0], test_online_return_mean=[1, 2]
+    )
+    for metric, name in ((METRIC, "best"), ("test_online_return_mean", "best"), ("test_collisions", "highest")):
         table = results_table(collect(store, store.list(), metric), metric)
         assert table.head[5] == name
         assert f"{name}: highest evaluation of a run" in table.caption
