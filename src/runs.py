@@ -49,7 +49,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "export 3 --to onnx",
         "track 3 5 --to tensorboard",
         "pack records.tar.xz --experiment final_bar",
-        "unpack results/final/bar/records.tar.xz results/final/spread/records.tar.xz",
+        "unpack results/paper/bar/records.tar.xz results/paper/spread/records.tar.xz",
         "push --mongo-url mongodb://127.0.0.1:27017/sacred",
         "pull 7 --mongo-url mongodb://127.0.0.1:27017/sacred",
         "rm 4",

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Against published numbers: Spread with three agents, in mpe2's sums (docs/validation.md). Trains with the tuned keys, and from a replay for
-# longer; then tables, figures and the archive of records in results/final/spread. The same command continues.
+# longer; then tables, figures and the archive of records in results/paper/spread. The same command continues.
 #   tools/anchors.sh [OPTIONS OF src/sweep.py]
 # Example: tools/anchors.sh --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
-out=results/final/spread
+out=results/paper/spread
 for name in anchors_spread anchors_replay; do
     stem=${name%_spread}
     "$python" src/sweep.py "$name" "$@"

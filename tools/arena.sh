@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Every method of Battle against every other (docs/protocol.md): self-play with equal sides, then games between all policies, the
-# ratings, and the archive of records in results/final/battle. The same command continues; what is finished is not repeated.
+# ratings, and the archive of records in results/paper/battle. The same command continues; what is finished is not repeated.
 #   tools/arena.sh [OPTIONS OF src/sweep.py]
 # Example: tools/arena.sh --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
-out=results/final/battle
+out=results/paper/battle
 "$python" src/sweep.py arena_battle "$@"
 "$python" src/report.py --experiment arena_battle --score tail --out results/tmp/arena_runs # against the committed opponent
 cp results/tmp/arena_runs/results.md "$out/arena_opponent.md"
@@ -19,5 +19,5 @@ cp results/tmp/arena/methods.md "$out/arena.md"
 cp results/tmp/arena/sides.md "$out/arena_sides.md"
 cp results/tmp/arena/alone.md "$out/arena_alone.md"
 cp results/tmp/arena/methods.png "$out/arena.png"
-"$python" src/report.py --experiment arena_battle --out results/tmp/arena_runs --page results/final/arena.md >/dev/null
+"$python" src/report.py --experiment arena_battle --out results/tmp/arena_runs --page results/paper/arena.md >/dev/null
 "$python" src/runs.py pack "$out/arena_records.tar.xz" --experiment arena_battle

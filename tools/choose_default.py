@@ -17,7 +17,7 @@ from scipy.stats import rankdata
 from analysis.tables import Table
 
 ROOT = Path(__file__).parents[1]
-FINAL = ROOT / "results/final"
+FINAL = ROOT / "results/paper"
 LEVELS, ACTIONS = ("group", "agent"), ("expected", "softmax", "none")
 TASKS = ("bar", "battle", "spread", "pursuit")
 Pair = tuple[str, str]

@@ -30,15 +30,15 @@ from utils.words import to_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 HYPERPARAMETERS = ROOT / "docs" / "hyperparameters.md"
-FIRST = "results/paper/comparison"
+FIRST = "results/first/comparison"
 COMPARISONS = {  # folder of its tables -> what it is, the newest first
-    "results/final/all": "In the [second comparison](../results/final/README.md), equally tuned (interquartile mean "
+    "results/paper/all": "In the [comparison](../results/paper/README.md), equally tuned (interquartile mean "
     "over eight seeds of the last five evaluations of a run, with its interval):\n",
-    FIRST: "In the [first comparison](../results/paper/README.md), smaller and tuned by nobody, "
+    FIRST: "In the [first comparison](../results/first/README.md), smaller and tuned by nobody, "
     "whose `hmf` is `hmf_expected` now (interquartile mean over four seeds of the last evaluation, "
     "from the worst seed to the best):\n",
 }
-UNCOMPARED = "It is in none of the [comparisons](../results/final/README.md)."
+UNCOMPARED = "It is in none of the [comparisons](../results/paper/README.md)."
 STAND = "Minutes: of a run, on a machine of two cores that it shared. Budgets, curves and limits are on those pages.\n"
 REGIMES = ("replay", "rollout")
 NO_HYPERPARAMETERS = {  # keys that every run reads and that change nothing learned, or are a task's own
@@ -64,13 +64,13 @@ CONTENTS: dict[str, list[str]] = {
     "Algorithms": ["docs/algorithms.md", "docs/equations.md", "docs/printed_losses.md", "docs/default_choice.md"],
     "Tasks": ["docs/hyperparameters.md", "docs/pettingzoo.md"],
     "Results": [
-        "results/final/README.md",
-        "results/final/verdicts.md",
-        "results/final/bar.md",
-        "results/final/battle.md",
-        "results/final/pursuit.md",
-        "results/final/spread.md",
-        "results/final/arena.md",
+        "results/paper/README.md",
+        "results/paper/verdicts.md",
+        "results/paper/bar.md",
+        "results/paper/battle.md",
+        "results/paper/pursuit.md",
+        "results/paper/spread.md",
+        "results/paper/arena.md",
         "docs/credit.md",
         "docs/credit_bar.md",
         "docs/credit_battle.md",
@@ -86,7 +86,7 @@ CONTENTS: dict[str, list[str]] = {
         "docs/validation.md",
         "docs/distributed.md",
     ],
-    FIRST_RESULTS: ["results/paper/README.md"],
+    FIRST_RESULTS: ["results/first/README.md"],
     "Your own": ["docs/own_study.md", "docs/new_environment.md", "docs/new_algorithm.md"],
     "API": [],
     "More": [],
@@ -378,7 +378,7 @@ def notebook(text: str) -> str:
 
 def committed() -> list[Path]:
     """Pages of the project, relative to it."""
-    folders = ("", "docs/", "opponents/", "results/paper/", "results/final/", "zoo/")
+    folders = ("", "docs/", "opponents/", "results/first/", "results/paper/", "zoo/")
     return [path.relative_to(ROOT) for folder in folders for path in sorted(ROOT.glob(f"{folder}*.md"))]
 
 
@@ -439,7 +439,7 @@ def settings(made: Mapping[str, str], pages: Sequence[Path]) -> dict[str, Any]:
     shown = {str(page) for page in committed()}  # the rest, such as cards of the zoo, is reached from these
     for path in others:
         if path in shown and (ROOT / path).read_text().startswith("# "):
-            nav[FIRST_RESULTS if path.startswith("results/paper/") else "More"].append(path)
+            nav[FIRST_RESULTS if path.startswith("results/first/") else "More"].append(path)
     return {
         "INHERIT": str(ROOT / "mkdocs.yml"),
         "docs_dir": "docs",

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The second comparison (docs/protocol.md), task by task: equal tuning, final runs, then tables, figures and the page
-# results/final. The same command continues; runs that are finished are not run again.
+# The comparison (docs/protocol.md), task by task: equal tuning, final runs, then tables, figures and the page
+# results/paper. The same command continues; runs that are finished are not run again.
 #   tools/final.sh [TASK ...] [-- OPTIONS OF src/sweep.py]     (tasks: bar battle spread pursuit)
 # Example: tools/final.sh spread -- --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
-out=results/final
+out=results/paper
 declare -A metrics=([bar]=exploitability [battle]="kills deaths" [spread]="collisions distance" [pursuit]="capture min_distance")  # beside the return
 declare -A every=([battle]=25 [pursuit]=128)  # steps between the pictures of IPC's groups, which these tasks' policies of the zoo form
 
@@ -43,7 +43,7 @@ for task in "${tasks[@]}"; do
         "$python" src/zoo.py play "$task/hmf_ipc_s1" --episodes 1 --video "$out/$task/groups.png" --colour group --every "${every[$task]}"
     fi
     pages=()
-    [ ! -f "results/final/$task.md" ] || pages+=(--page "results/final/$task.md")
+    [ ! -f "results/paper/$task.md" ] || pages+=(--page "results/paper/$task.md")
     "$python" src/report.py --experiment "final_$task" --score tail --reference hmf --claims "$out/claims_$task.yaml" \
         --out "$out/$task" "${pages[@]}"
     "$python" src/runs.py pack "$out/$task/records.tar.xz" --experiment "final_$task"
@@ -56,5 +56,5 @@ for task in bar battle spread pursuit; do
     "$python" src/runs.py unpack "$out/$task/records.tar.xz"
     finished+=(--experiment "final_$task" --claims "$out/claims_$task.yaml")
 done
-"$python" src/report.py "${finished[@]}" --score tail --reference hmf --out "$out/all" --page results/final/README.md \
-    --page results/final/verdicts.md --page README.md
+"$python" src/report.py "${finished[@]}" --score tail --reference hmf --out "$out/all" --page results/paper/README.md \
+    --page results/paper/verdicts.md --page README.md

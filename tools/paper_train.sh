@@ -1,12 +1,20 @@
 #!/usr/bin/env bash
-# Every run behind results/paper; finished ones are skipped, interrupted ones continue.
+# Every run behind results/paper and docs/credit.md, in the order that makes the first table first; finished ones are skipped,
+# interrupted ones continue. Some forty core-hours (docs/protocol.md).
 # Example: tools/paper_train.sh --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail
 cd "$(dirname "$0")/.."
+python=.venv/bin/python
 
-for experiment in choose_default_game choose_default choose_attention printed_losses \
-    paper_lines paper_battle paper_bar paper_spread diagnose_ipc paper_pursuit pursuit_long paper_mfvfd \
-    paper_bar_capacities paper_crossplay; do
-    .venv/bin/python src/sweep.py "$experiment" "$@"
+for task in bar battle spread pursuit; do
+    "$python" src/search.py "tune_$task" --trials 12 --compare "src/config/experiments/final_$task.yaml" "$@"
+done
+for part in final scale groups appendix appendix_ipc credit sizes sharing sharing_methods grouping longer arena; do
+    for task in bar battle spread pursuit; do
+        [ ! -f "src/config/experiments/${part}_$task.yaml" ] || "$python" src/sweep.py "${part}_$task" "$@"
+    done
+done
+for experiment in scale_spread_{sharing,parts,slower,longer,full} anchors_spread anchors_replay; do
+    "$python" src/sweep.py "$experiment" "$@"
 done

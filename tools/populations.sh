@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Battle's final policies, from the zoo, with other numbers of agents, what one agent of each population gains by leaving its policy,
-# and policies trained with other numbers (docs/protocol.md): tables in results/final/battle, and in results/final/bar those of Bar with
+# and policies trained with other numbers (docs/protocol.md): tables in results/paper/battle, and in results/paper/bar those of Bar with
 # one network for all. The same command continues; what is finished is not repeated.
 #   tools/populations.sh [--workers N]
 # Example: tools/populations.sh --workers 2
@@ -8,7 +8,7 @@ case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; es
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
-out=results/final/battle
+out=results/paper/battle
 first=()
 all=()
 invaders=()
@@ -41,7 +41,7 @@ done
 "$python" src/sweep.py transfer_bar --results results/transfer "$@"
 "$python" src/transfer.py --results results/transfer --experiment transfer_bar --out results/tmp/bar --at bar_50_agents --at bar_400_agents
 for kind in md csv; do
-    cp "results/tmp/bar/transfer.$kind" "results/final/bar/transfer.$kind"
+    cp "results/tmp/bar/transfer.$kind" "results/paper/bar/transfer.$kind"
 done
 "$python" src/runs.py pack "$out/exploit_records.tar.xz" env=battle_deviator t_max=40000
-PYTHONPATH=src "$python" -c 'from pathlib import Path; from analysis.page import fill; [fill(Path(f"results/final/{task}.md")) for task in ("bar", "battle")]'
+PYTHONPATH=src "$python" -c 'from pathlib import Path; from analysis.page import fill; [fill(Path(f"results/paper/{task}.md")) for task in ("bar", "battle")]'

@@ -7,5 +7,5 @@ cd "$(dirname "$0")/.."
 python=.venv/bin/python
 
 "$python" src/sweep.py printed_losses
-"$python" src/report.py --experiment printed_losses --reference hmf --out results/paper/printed_losses \
+"$python" src/report.py --experiment printed_losses --reference hmf --out results/first/printed_losses \
     --page docs/printed_losses.md

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Score and cost over the size of the population (the paper's Figure 4; docs/protocol.md), one task a time: the runs, then a table, a
-# figure and the archive of records in results/final/TASK. The same command continues; runs that are finished are not run again.
+# figure and the archive of records in results/paper/TASK. The same command continues; runs that are finished are not run again.
 #   tools/scale.sh TASK [OPTIONS OF src/sweep.py]     (tasks: battle spread pursuit)
 # Example: tools/scale.sh spread --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
@@ -14,7 +14,7 @@ if [ ! -f "src/config/experiments/scale_$task.yaml" ]; then
     exit 2
 fi
 shift
-out=results/final/$task
+out=results/paper/$task
 mkdir -p "$out"
 "$python" src/sweep.py "scale_$task" "$@"
 "$python" src/report.py --experiment "scale_$task" --score tail --reference hmf --across env_args.n_agents --out "results/tmp/scale_$task"

@@ -18,7 +18,7 @@ from analysis.page import MARK, fill
 from config.loader import layers, parse_command_line
 from config.resolve import make_config
 
-FOLDERS = ("", "docs/", "opponents/", "results/paper/", "results/final/", "zoo/")
+FOLDERS = ("", "docs/", "opponents/", "results/first/", "results/paper/", "zoo/")
 PAGES = [path.relative_to(ROOT) for folder in FOLDERS for path in sorted(ROOT.glob(f"{folder}*.md"))]
 GENERATED = [page for page in PAGES if f"\n{MARK}" in (ROOT / page).read_text()]
 COMMANDS = "".join(path.read_text() for path in [*ROOT.glob("tools/*.sh"), *ROOT.glob("docs/*.md")])
@@ -54,7 +54,7 @@ def test_generated_tables_are_those_of_their_files(page: Path, monkeypatch: pyte
 @pytest.mark.parametrize("page", [page for page in GENERATED if page.parent.name != "zoo"], ids=str)  # zoo.py's own
 def test_a_command_refreshes_every_generated_page(page: Path) -> None:
     of_any_task = re.sub(r"(bar|battle|pursuit|spread)\.md$", "$task.md", str(page))
-    commands = COMMANDS.replace("$out/", "results/paper/")
+    commands = COMMANDS.replace("$out/", "results/first/")
     assert any(f"--page {quote}{name}" in commands for quote in ("", '"') for name in (page, of_any_task))
 
 

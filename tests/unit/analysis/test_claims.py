@@ -157,7 +157,7 @@ def test_the_papers_claims_are_about_planned_runs() -> None:
                 capacity = run.config.env_args.get("capacity")
                 task = run.config.env if capacity is None else f"{run.config.env} env_args.capacity={capacity}"
                 planned.add((task, run.config.name))
-    claims = load_claims(ROOT / "results" / "paper" / "claims.yaml")
+    claims = load_claims(ROOT / "results" / "first" / "claims.yaml")
     wanted = {(claim.task, side) for claim in claims for side in (claim.better, claim.worse) if isinstance(side, str)}
     assert wanted - planned == set()
 

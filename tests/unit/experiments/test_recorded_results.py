@@ -15,11 +15,11 @@ from records.store import FileStore
 
 EXPERIMENTS = re.findall(
     r"\b(?:choose|printed|paper|diagnose|pursuit)_\w+\b",
-    (ROOT / "tools" / "paper_train.sh").read_text().partition("for experiment in")[2].partition("; do")[0],
+    (ROOT / "tools" / "first_train.sh").read_text().partition("for experiment in")[2].partition("; do")[0],
 )
 
 
-FINAL = sorted(path.parent.name for path in ROOT.glob("results/final/*/records.tar.xz"))
+FINAL = sorted(path.parent.name for path in ROOT.glob("results/paper/*/records.tar.xz"))
 
 
 def unpacked(archive: Path, folder: Path) -> RunIndex:
@@ -30,7 +30,7 @@ def unpacked(archive: Path, folder: Path) -> RunIndex:
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> RunIndex:
-    return unpacked(ROOT / "results" / "paper" / "records.tar.xz", tmp_path_factory.mktemp("records"))
+    return unpacked(ROOT / "results" / "first" / "records.tar.xz", tmp_path_factory.mktemp("records"))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_every_run_of_an_experiment_is_recorded(name: str, index: RunIndex, tmp_
 
 @pytest.mark.parametrize("task", FINAL)
 def test_every_run_of_the_second_comparison_is_recorded(task: str, tmp_path: Path) -> None:
-    found = unpacked(ROOT / "results" / "final" / task / "records.tar.xz", tmp_path / "records")
+    found = unpacked(ROOT / "results" / "paper" / task / "records.tar.xz", tmp_path / "records")
     experiment, where = load_experiment(f"final_{task}")
     assert [run.label for run in plan(experiment, where, tmp_path) if found.finished(run.identity) is None] == []
 
