@@ -141,4 +141,5 @@ def row_spec(config: Config, env: Env, mac: BasicMAC, learner: Learner, enemies:
         with_position=learner.needs_position,
         window=mac.agent.window,
         observations=observations if mac.info.compact_dim else None,
+        bootstrap_at_limit=config.bootstrap_at_limit,
     )

@@ -110,7 +110,7 @@ class Batch:
     alive: Tensor  # (B, N) bool, may act
     next_alive: Tensor  # (B, N) bool, may act at t + 1
     group: Tensor  # (B, N) int64 in [0, m), -1 for the dead and for controllers without groups
-    terminated: Tensor  # (B,) bool, no bootstrap; a truncated transition is stored with False
+    terminated: Tensor  # (B,) bool, no bootstrap; a time limit counts only without `RowSpec.bootstrap_at_limit`
     weight: Tensor  # (B,) float32, 0 removes a transition from every loss
     avail: Tensor | None = None  # (B, N, A) bool
     next_avail: Tensor | None = None  # (B, N, A) bool

@@ -38,6 +38,7 @@ class RowSpec:
     with_position: bool = False
     window: tuple[int, int] | None = None  # (burn-in rows, learned transitions) of sequences, for recurrent agents
     observations: Callable[[Tensor], Tensor] | None = None  # `Env.observations`, of environments with compact rows
+    bootstrap_at_limit: bool = True  # False: a time limit is an end, after which nothing is worth anything
 
     def __post_init__(self) -> None:
         """Raise ReplayError for more actions than a row can number."""
@@ -147,7 +148,7 @@ class Rows:
             "action": action,
             "group": group,
             "alive": step.alive,
-            "terminated": step.terminated,
+            "terminated": step.terminated if self.spec.bootstrap_at_limit else step.done,
             "avail": step.avail,
             "position": step.position,
         }

@@ -45,6 +45,7 @@ class Config:
     test_interval: int  # environment steps between evaluations
     test_nepisode: int  # greedy episodes per evaluation
     log_interval: int  # environment steps between logged training metrics
+    bootstrap_at_limit: bool  # value what would follow a time limit; False: nothing does, as after a true end
     save_model: bool
     save_model_interval: int  # environment steps between checkpoints
     keep_checkpoints: int  # newest checkpoints kept, besides the best

@@ -13,6 +13,7 @@ _WITHOUT: dict[str, Any] = {
     "average_decay": 0.0,
     "reward_sharing": 0.0,
     "normalise": "none",
+    "bootstrap_at_limit": True,
     "tensorboard": False,
     "tracker": "none",
     "opponent_config": "",

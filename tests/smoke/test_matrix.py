@@ -14,6 +14,7 @@ from tests.support.small_runs import ENVIRONMENTS, run
 from config.loader import available, named_layer
 from envs import REGISTRY
 from records import checkpoint
+from records.store import FileStore
 
 
 def check_recorded(folder: Path) -> None:
@@ -95,3 +96,21 @@ def test_refused_with_the_reason_before_anything_is_written(
     assert run(tmp_path, algorithm, environment, **overrides) == 2
     assert reason in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("regime", ["replay", "rollout"])
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_what_follows_a_time_limit_counts_unless_told(bootstrap: bool, regime: str, tmp_path: Path) -> None:
+    """In episodes of one step the discount matters to what follows a limit alone."""
+    learned = []
+    for run_id, gamma in enumerate((0.5, 0.9), start=1):
+        args = {
+            "gamma": gamma,
+            "regime": regime,
+            "rollout_length": 2,
+            "minibatches": 1,
+            "env_args": {"episode_limit": 1},
+        }
+        assert run(tmp_path, "iql", "spread", bootstrap_at_limit=bootstrap, **args) == 0
+        learned.append(FileStore(tmp_path / "sacred").metrics(run_id)["target_mean"].values)
+    assert (learned[0] == learned[1]) == (not bootstrap)

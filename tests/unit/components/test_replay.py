@@ -50,6 +50,21 @@ def filled(rows: int, buffer_size: int, n_envs: int = 2, **options: object) -> t
     return replay, history
 
 
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_a_time_limit_ends_as_death_does_when_asked(bootstrap: bool) -> None:
+    replay, history = filled(60, 200, bootstrap_at_limit=bootstrap)
+    batch = replay.sample(400)
+    seen = set()
+    for b in range(400):
+        t, env = divmod(int(batch.reward[b, 0]), 2)  # the reward names the row it arrived in
+        step = history[t][0]
+        cut = bool(step.truncated[env])
+        assert batch.terminated[b] == bool(step.terminated[env]) or (cut and not bootstrap)
+        assert not cut or batch.terminated[b] == (not bootstrap)
+        seen.add(cut)
+    assert seen == {True, False}
+
+
 @pytest.mark.parametrize(("rows", "buffer_size"), [(30, 100), (50, 100), (51, 100), (173, 60)])
 def test_every_sampled_transition_is_one_that_was_played(rows: int, buffer_size: int) -> None:
     """Before the ring is full, exactly full, and wrapped: compare with the plain history."""
