@@ -35,10 +35,13 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
         longer) options=(--experiment "final_$task" --score tail --reference "${longer[$task]}") ;;
         *) options=() ;;
     esac
+    claims=$out/claims_$part.yaml
+    [ ! -f "$claims" ] || options+=(--score tail --claims "$claims")
     "$python" src/sweep.py "${part}_$task" "$@"
     "$python" src/report.py --experiment "${part}_$task" "${options[@]}" --out "results/tmp/${part}_$task"
     cp "results/tmp/${part}_$task/results.md" "$out/$part.md"
     cp "results/tmp/${part}_$task/runs.md" "$out/${part}_runs.md"
+    [ ! -f "$claims" ] || cp "results/tmp/${part}_$task/verdicts.md" "$out/${part}_verdicts.md"
     [ "$part" != groups ] || cp "results/tmp/groups_$task/across.png" "$out/groups.png"
     [ "$part" != credit ] || cp "results/tmp/credit_$task/curves_$task.png" "$out/curves.png"
     [ "$part" != longer ] || cp "results/tmp/longer_$task/curves_$task.png" "$out/longer.png"

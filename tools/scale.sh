@@ -17,11 +17,13 @@ shift
 out=results/paper/$task
 mkdir -p "$out"
 "$python" src/sweep.py "scale_$task" "$@"
-"$python" src/report.py --experiment "scale_$task" --score tail --reference hmf --across env_args.n_agents --out "results/tmp/scale_$task"
+"$python" src/report.py --experiment "scale_$task" --score tail --reference hmf --across env_args.n_agents \
+    --claims "results/paper/claims_scale_$task.yaml" --out "results/tmp/scale_$task"
 for kind in md csv tex png svg; do
     cp "results/tmp/scale_$task/across.$kind" "$out/scale.$kind"
 done
 cp "results/tmp/scale_$task/results.md" "$out/scale_scores.md"
+cp "results/tmp/scale_$task/verdicts.md" "$out/scale_verdicts.md"
 "$python" src/report.py --experiment "scale_$task" name=hmf --metric attention_entropy --out "results/tmp/scale_attention"
 cp results/tmp/scale_attention/results.md "$out/scale_attention.md"
 if [ "$task" = spread ]; then # what 48 agents do

@@ -23,13 +23,17 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Claim:
-    """``better`` ends above ``worse`` on ``task``: methods, compared by runs of the same seed; one may be a level."""
+    """``better`` ends above ``worse`` on ``task``: methods, compared by runs of the same seed; one may be a level.
+
+    With ``beyond``: by more than on that task.
+    """
 
     claim: str
     task: str  # see `Task.fits`
     better: str | float
     worse: str | float
     by: Literal["final", "tail", "auc"] = "final"
+    beyond: str = ""  # the task whose gain is subtracted, as for a gain that grows with the population
     family: str = ""  # p is corrected for the number of claims of one family
     corrected: bool = False  # the verdict also asks for a corrected p below SIGNIFICANT (docs/protocol.md)
 
@@ -66,8 +70,23 @@ def scores(side: str | float, methods: Mapping[str, Method], kind: str, seeds: S
     return methods[side].scores(kind) if side in methods else {}
 
 
-def sides(claim: Claim, methods: Mapping[str, Method]) -> tuple[dict[int, float], dict[int, float]]:
-    """Return `scores` of ``better`` and of ``worse``."""
+def sides(claim: Claim, tasks: Sequence[Task]) -> tuple[dict[int, float], dict[int, float]]:
+    """Return `scores` of ``better`` and of ``worse``; with ``beyond``, less those there, of seeds that have both.
+
+    Raises RecordError for an ambiguous task.
+    """
+    both = _on(claim.task, claim, tasks)
+    if not claim.beyond:
+        return both
+    better, worse = (
+        {seed: score - less[seed] for seed, score in here.items() if seed in less}
+        for here, less in zip(both, _on(claim.beyond, claim, tasks), strict=True)
+    )
+    return better, worse
+
+
+def _on(described: str, claim: Claim, tasks: Sequence[Task]) -> tuple[dict[int, float], dict[int, float]]:
+    methods = methods_on(described, tasks)
     seeds = sorted({seed for method in methods.values() for seed in method.curves})
     return scores(claim.better, methods, claim.by, seeds), scores(claim.worse, methods, claim.by, seeds)
 
@@ -111,6 +130,7 @@ def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
         f"holds: all of the gain's interval above 0, and p below {SIGNIFICANT}; opposite: all below, and p as well; "
         "else not decided."
     )
+    further = " beyond: the gain on the first task less that on the second."
     caption = (
         "Each claim: the first ends above the second. Gain: interquartile mean over seeds of the difference in the "
         "final evaluation (tail: in the mean of the last five; auc: in the mean height of the curve) between runs of "
@@ -118,16 +138,18 @@ def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
         f"{plain if any(not claim.corrected for claim in claims) else ''} p: two-sided, of flipped signs of the "
         "differences, corrected (Holm) for the number of claims in this table, or of its family."
         f"{strict if any(claim.corrected for claim in claims) else ''}"
+        f"{further if any(claim.beyond for claim in claims) else ''}"
     )
-    compared = [sides(claim, methods_on(claim.task, tasks)) for claim in claims]
+    compared = [sides(claim, tasks) for claim in claims]
     p, strictly = corrected(claims, compared), any(claim.corrected for claim in claims)
     sizes = Counter(claim.family for claim, chance in zip(claims, p, strict=True) if chance is not None)
     rows: list[list[Cell]] = []
     for claim, both, chance in zip(claims, compared, p, strict=True):
         found = paired_difference(*both)
         who = f"{claim.better} > {claim.worse}" + (f" ({claim.by})" if claim.by != "final" else "")
+        where = f"{claim.task} beyond {claim.beyond}" if claim.beyond else claim.task
         said = verdict(found, chance if claim.corrected else None)
-        row: list[Cell] = [claim.claim, claim.task, who, found]
+        row: list[Cell] = [claim.claim, where, who, found]
         if strictly:
             together = paired_difference(*both, level=1 - (1 - LEVEL) / max(1, sizes[claim.family]))
             row.append(together and bounds(together))

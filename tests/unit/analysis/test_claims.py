@@ -104,6 +104,20 @@ def test_the_mean_height_of_the_curve_decides_where_a_claim_says_so(store: FileS
     assert row[2:] == ["iql > hmf (auc)", Estimate(4.5, 4.5, 4.5, 4), "0.12", "reproduced"]
 
 
+def test_a_gain_beyond_that_on_another_task_is_what_is_more(store: FileStore) -> None:
+    """HMF ends 1 above IQL with room for 60, and 0, 1, 2 with room for 30: the fourth seed was not run there."""
+    for seed in (1, 2, 3):
+        recorded.put(store, 40 + seed, config("iql", "bar_30", seed), values=[seed])
+        recorded.put(store, 50 + seed, config("hmf", "bar_30", seed), values=[2 * seed - 1])
+    claim = Claim("...", "bar env_args.capacity=60", "hmf", "iql", beyond="bar env_args.capacity=30")
+    table = verdicts([claim, replace(claim, beyond="spread")], tasks_of(store))
+    where = "bar env_args.capacity=60 beyond bar env_args.capacity=30"
+    gain = Estimate(0, -1, 1, 3)
+    assert table.rows[0][1:4] == [where, "hmf > iql", gain]
+    assert table.rows[1][-1] == "not decided: no seed has runs of both"
+    assert "beyond: the gain on the first task less that on the second" in table.caption
+
+
 def test_an_interval_that_touches_0_decides_nothing() -> None:
     assert verdict(Estimate(1, 0, 2, 4)) == verdict(Estimate(-1, -2, 0, 4)) == "not reproduced"
 
