@@ -42,9 +42,11 @@ for part in sharing parts slower longer full; do # what was asked when the first
     cp "results/tmp/scale_$part/results.md" "$out/scale_$part.md"
 done
 if [ "$task" = spread ]; then
-    "$python" src/report.py --experiment scale_spread_full --score tail --reference hmf --out results/tmp/scale_full
+    "$python" src/report.py --experiment scale_spread_full --score tail --reference hmf \
+        --claims results/paper/claims_scale_spread_full.yaml --out results/tmp/scale_full
     cp results/tmp/scale_full/curves_spread.png "$out/scale_full.png"
     cp results/tmp/scale_full/ablation.md "$out/scale_full_differences.md"
+    cp results/tmp/scale_full/verdicts.md "$out/scale_full_verdicts.md"
 fi
 "$python" src/report.py "${experiments[@]}" --out results/tmp/scale_all
 cp results/tmp/scale_all/runs.md "$out/scale_runs.md"
