@@ -40,6 +40,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--across", metavar="KEY", help="scores and costs over a number that differs: env_args.n_agents, n_groups, ..."
     )
     parser.add_argument(
+        "--factors", action="store_true", help="of crossed factors: each one's means over all others, and its share"
+    )
+    parser.add_argument(
         "--claims",
         action="append",
         default=[],
@@ -94,6 +97,7 @@ def report(argv: Sequence[str]) -> None:
         reference=reference,
         reach=arguments.reach,
         across=arguments.across,
+        factors=arguments.factors,
         claims=arguments.claims,
         pages=arguments.page,
         out=arguments.out,

@@ -36,6 +36,7 @@ from analysis.comparison import (
     swing_table,
     with_reference,
 )
+from analysis.factors import factors_table
 from analysis.page import check, fill
 from analysis.speed import Speed, measured, speed_table
 from analysis.tables import Cell, Table
@@ -46,7 +47,7 @@ from records.store import RunRecord, RunStore
 RAW = "marl_eval.json"
 # What reports write, but for the data that every report writes: of an earlier one with other tasks it would stay.
 OURS = re.compile(
-    r"(results|overview|over_tasks|(over_tasks_)?ablation|verdicts|cost|runs|speed|across|swing)\.(md|csv|tex|png|svg)"
+    r"(results|overview|over_tasks|(over_tasks_)?ablation|verdicts|cost|runs|speed|across|swing|factors)\.(md|csv|tex|png|svg)"
     r"|(curves|speed)(_.+)?\.(png|svg)"
 )
 
@@ -61,6 +62,7 @@ def write(
     reference: str | None,
     reach: str | None,
     across: str | None,
+    factors: bool,
     claims: Sequence[Path],
     pages: Sequence[Path],
     out: Path,
@@ -68,8 +70,9 @@ def write(
     """Write the report on ``records`` into the folder ``out`` and bring ``pages`` up to date.
 
     ``names``: see `arrange`; ``score``: by which methods are compared, of MEANT; ``reach``: see `measured`, needs a
-    reference; ``across``: see `panels`. Returns its tables by name, and the tasks that were left out because they have
-    no run of ``reference``. Raises RecordError or ConfigError for what does not fit, before anything is written.
+    reference; ``across``: see `panels`; ``factors``: see `factors_table`. Returns its tables by name, and the tasks
+    that were left out because they have no run of ``reference``. Raises RecordError or ConfigError for what does not
+    fit, before anything is written.
     """
     tasks = collect(store, records, metric, names)
     if not tasks:
@@ -92,6 +95,8 @@ def write(
     if reference and reach:
         speeds = measured(tasks, costs, reference, reach)
         tables["speed"] = speed_table(speeds, metric)
+    if factors:
+        tables["factors"] = factors_table(tasks, metric, score)
     if across:
         series = panels(tasks, columns["CPU s"], across)
         tables["across"] = across_table(series, across, metric, reference)
