@@ -15,6 +15,6 @@ for part in final scale groups appendix appendix_ipc credit sizes sharing sharin
         [ ! -f "src/config/experiments/${part}_$task.yaml" ] || "$python" src/sweep.py "${part}_$task" "$@"
     done
 done
-for experiment in scale_spread_{sharing,parts,slower,longer,full} anchors_spread anchors_replay; do
+for experiment in scale_spread_{sharing,parts,slower,longer,full} anchors_{spread,replay,ends,parts}; do
     "$python" src/sweep.py "$experiment" "$@"
 done

@@ -19,6 +19,13 @@ EXPERIMENTS = re.findall(
 )
 
 
+FIGURES = {  # archive -> the experiments of the paper's Figures 4 and 5 and its appendix in it
+    **{
+        Path("docs/credit") / task / "records.tar.xz": [f"groups_{task}", f"appendix_{task}", f"appendix_ipc_{task}"]
+        for task in ("bar", "spread")
+    },
+    **{Path("results/paper") / task / "scale_records.tar.xz": [f"scale_{task}"] for task in ("spread",)},
+}
 FINAL = sorted(path.parent.name for path in ROOT.glob("results/paper/*/records.tar.xz"))
 
 
@@ -46,6 +53,16 @@ def test_every_run_of_the_second_comparison_is_recorded(task: str, tmp_path: Pat
     found = unpacked(ROOT / "results" / "paper" / task / "records.tar.xz", tmp_path / "records")
     experiment, where = load_experiment(f"final_{task}")
     assert [run.label for run in plan(experiment, where, tmp_path) if found.finished(run.identity) is None] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("archive", FIGURES, ids=str)
+def test_every_run_of_the_figures_is_recorded(archive: Path, tmp_path: Path) -> None:
+    found = unpacked(ROOT / archive, tmp_path / "records")
+    for name in FIGURES[archive]:
+        experiment, where = load_experiment(name)
+        missing = [run.label for run in plan(experiment, where, tmp_path) if found.finished(run.identity) is None]
+        assert missing == [], name
 
 
 def test_all_experiments_of_the_page_are_meant() -> None:
