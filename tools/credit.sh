@@ -25,11 +25,12 @@ has_policies() { # of the credit of a task, which the archive of records below d
 }
 
 mkdir -p "$out"
-for part in credit sizes sharing sharing_methods groups appendix appendix_ipc grouping longer; do
+for part in credit sizes sharing sharing_methods groups appendix appendix_ipc grouping crossed longer; do
     [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
     experiments+=(--experiment "${part}_$task")
     case $part in
         groups) options=(--across n_groups) ;;
+        crossed) options=(--score tail --factors) ;;
         grouping) options=(--score tail --reference "hmf fixed") ;;
         # beside the final runs: tools/final.sh, or their records by src/runs.py unpack
         longer) options=(--experiment "final_$task" --score tail --reference "${longer[$task]}") ;;
@@ -42,6 +43,10 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
     cp "results/tmp/${part}_$task/results.md" "$out/$part.md"
     cp "results/tmp/${part}_$task/runs.md" "$out/${part}_runs.md"
     [ ! -f "$claims" ] || cp "results/tmp/${part}_$task/verdicts.md" "$out/${part}_verdicts.md"
+    if [ "$part" = crossed ]; then # of so many forms the page shows what each factor does
+        mv "$out/crossed.md" "$out/crossed_forms.md"
+        cp "results/tmp/crossed_$task/factors.md" "$out/crossed.md"
+    fi
     [ "$part" != groups ] || cp "results/tmp/groups_$task/across.png" "$out/groups.png"
     [ "$part" != credit ] || cp "results/tmp/credit_$task/curves_$task.png" "$out/curves.png"
     [ "$part" != longer ] || cp "results/tmp/longer_$task/curves_$task.png" "$out/longer.png"

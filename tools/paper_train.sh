@@ -10,7 +10,7 @@ python=.venv/bin/python
 for task in bar battle spread pursuit; do
     "$python" src/search.py "tune_$task" --trials 12 --compare "src/config/experiments/final_$task.yaml" "$@"
 done
-for part in final scale groups appendix appendix_ipc credit sizes sharing sharing_methods grouping longer arena; do
+for part in final scale groups appendix appendix_ipc credit sizes sharing sharing_methods grouping crossed longer arena; do
     for task in bar battle spread pursuit; do
         [ ! -f "src/config/experiments/${part}_$task.yaml" ] || "$python" src/sweep.py "${part}_$task" "$@"
     done
