@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 out=results/paper
-declare -A metrics=([bar]=exploitability [battle]="kills deaths" [spread]="collisions distance" [pursuit]="capture min_distance")  # beside the return
+declare -A metrics=([bar]=exploitability [battle]="kills deaths return_std" [spread]="collisions distance" [pursuit]="capture min_distance")  # beside the return
 declare -A every=([battle]=25 [pursuit]=128)  # steps between the pictures of IPC's groups, which these tasks' policies of the zoo form
 
 tasks=()
