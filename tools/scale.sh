@@ -24,9 +24,9 @@ for kind in md csv tex png svg; do
 done
 cp "results/tmp/scale_$task/results.md" "$out/scale_scores.md"
 cp "results/tmp/scale_$task/verdicts.md" "$out/scale_verdicts.md"
-"$python" src/report.py --experiment "scale_$task" name=hmf --metric attention_entropy --out "results/tmp/scale_attention"
-cp results/tmp/scale_attention/results.md "$out/scale_attention.md"
-if [ "$task" = spread ]; then # what 48 agents do
+if [ "$task" = spread ]; then # what attention picks, and what 48 agents do
+    "$python" src/report.py --experiment scale_spread name=hmf --metric attention_entropy --out results/tmp/scale_attention
+    cp results/tmp/scale_attention/results.md "$out/scale_attention.md"
     for metric in collisions distance; do
         "$python" src/report.py --experiment scale_spread env_args.n_agents=48 --metric "test_$metric" --out "results/tmp/scale_$metric"
         cp "results/tmp/scale_$metric/results.md" "$out/scale_$metric.md"
