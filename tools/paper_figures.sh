@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every table and figure of results/paper, docs/credit.md and docs/validation.md, from recorded runs (tools/paper_train.sh); what
-# plays trained policies trains those that are missing.
+# Every table and figure of results/paper, of docs/credit.md and its pages, and of the published levels, from recorded runs
+# (tools/paper_train.sh). Runs and policies that are missing are trained first.
 # Example: tools/paper_figures.sh
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
 set -euo pipefail

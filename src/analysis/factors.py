@@ -113,5 +113,5 @@ def factors_table(tasks: Sequence[Task], metric: str, score: str) -> Table:
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage."""
-    return f"{100 * share:.1f} %"
+    """Write a share as a percentage; what rounding left of nothing, of either sign, is 0."""
+    return f"{100 * max(share, 0.0):.1f} %"

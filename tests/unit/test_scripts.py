@@ -12,6 +12,7 @@ from tests.support.paths import ROOT
 
 import runs
 import zoo
+from config.loader import available
 
 SCRIPTS = sorted([*ROOT.glob("*.sh"), *(ROOT / "tools").glob("*.sh")])
 
@@ -31,6 +32,21 @@ def test_an_unknown_task_shows_the_usage(name: str) -> None:
     done = subprocess.run([ROOT / f"tools/{name}.sh", "atlantis"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert f"error: no task 'atlantis'. Usage:\n tools/{name}.sh " in done.stderr.replace("\n  ", "\n ")
+
+
+def test_the_paper_is_trained_from_every_experiment_of_its_figures() -> None:
+    """What the script would call, said instead of done."""
+    script = ROOT / "tools" / "paper_train.sh"
+    said = subprocess.run(
+        ["bash", "-c", script.read_text().replace('"$python"', "echo"), script],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    trained = set(re.findall(r"src/sweep\.py (\w+)", said))
+    assert trained <= set(available("experiments"))
+    parts = "final|scale|groups|appendix|credit|sizes|sharing|grouping|crossed|longer|arena|anchors"
+    assert {name for name in available("experiments") if re.match(rf"({parts})_", name)} == trained
 
 
 @pytest.mark.parametrize("parse", [runs.parse, zoo.parse], ids=["runs", "zoo"])
