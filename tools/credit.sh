@@ -40,13 +40,15 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
     [ ! -f "$claims" ] || options+=(--score tail --claims "$claims")
     "$python" src/sweep.py "${part}_$task" "$@"
     "$python" src/report.py --experiment "${part}_$task" "${options[@]}" --out "results/tmp/${part}_$task"
-    cp "results/tmp/${part}_$task/results.md" "$out/$part.md"
+    table=results
+    [ "$part" != crossed ] || table=factors # of so many forms the page shows what each factor does
+    cp "results/tmp/${part}_$task/$table.md" "$out/$part.md"
+    if [ "$part" = crossed ]; then
+        cp "results/tmp/crossed_$task/results.csv" "$out/crossed_forms.csv"
+        cp "results/tmp/crossed_$task/factors_$task.png" "$out/crossed.png"
+    fi
     cp "results/tmp/${part}_$task/runs.md" "$out/${part}_runs.md"
     [ ! -f "$claims" ] || cp "results/tmp/${part}_$task/verdicts.md" "$out/${part}_verdicts.md"
-    if [ "$part" = crossed ]; then # of so many forms the page shows what each factor does
-        mv "$out/crossed.md" "$out/crossed_forms.md"
-        cp "results/tmp/crossed_$task/factors.md" "$out/crossed.md"
-    fi
     [ "$part" != groups ] || cp "results/tmp/groups_$task/across.png" "$out/groups.png"
     [ "$part" != credit ] || cp "results/tmp/credit_$task/curves_$task.png" "$out/curves.png"
     [ "$part" != longer ] || cp "results/tmp/longer_$task/curves_$task.png" "$out/longer.png"

@@ -26,6 +26,11 @@ class Grid:
     levels: Mapping[str, Sequence[str]]  # factor -> its levels, for the axes of ``scores``
     scores: Array  # (levels of each factor ..., seeds)
 
+    def mean(self, axes: Sequence[int]) -> Array:
+        """Return the scores averaged over all factors but these, in order: (levels of each ..., seeds)."""
+        first: Array = np.moveaxis(self.scores, axes, range(len(axes)))
+        return first.mean(axis=tuple(range(len(axes), first.ndim - 1)))
+
     def effect(self, axes: Sequence[int]) -> Array:
         """Return what the factors of these axes do together, beyond what fewer of them do; other axes have size 1.
 
@@ -85,24 +90,27 @@ def _has(method: Method, seeds: Sequence[int]) -> bool:
     return sorted(method.curves) == list(seeds)
 
 
-def factors_table(tasks: Sequence[Task], metric: str, score: str) -> Table:
-    """Tabulate every level's mean over all other factors, and shares of variance. Raises RecordError: see `grid`."""
+def grids(tasks: Sequence[Task], score: str) -> dict[str, Grid]:
+    """Arrange every task, by its label. Raises RecordError: see `grid`."""
+    return {task.label: grid(task, score) for task in tasks}
+
+
+def factors_table(found: Mapping[str, Grid], metric: str, score: str) -> Table:
+    """Tabulate every level's mean over all other factors, and shares of variance, of each task's grid."""
     rows: list[list[Cell]] = []
-    for task in tasks:
-        found = grid(task, score)
-        names = [*found.levels, SEED]
-        shares = {axes: found.share(axes) for size in (1, 2) for axes in combinations(range(len(names)), size)}
-        for axis, (factor, levels) in enumerate(found.levels.items()):
-            others = tuple(other for other in range(len(found.levels)) if other != axis)
-            by_level = found.scores.mean(axis=others)  # (levels, seeds)
+    for label, one in found.items():
+        names = [*one.levels, SEED]
+        shares = {axes: one.share(axes) for size in (1, 2) for axes in combinations(range(len(names)), size)}
+        for axis, (factor, levels) in enumerate(one.levels.items()):
+            by_level = one.mean([axis])
             for number, level in enumerate(levels):
                 share = percent(shares[axis,]) if number == 0 else ""
-                rows.append([task.label, factor, level, estimate([by_level[number]]), share])
+                rows.append([label, factor, level, estimate([by_level[number]]), share])
         for axes, share_of in shares.items():
             if len(axes) == 2:
-                rows.append([task.label, " x ".join(names[axis] for axis in axes), "", None, percent(share_of)])
-        rows.append([task.label, SEED, "", None, percent(shares[len(names) - 1,])])
-        rows.append([task.label, "all else", "", None, percent(1 - sum(shares.values()))])
+                rows.append([label, " x ".join(names[axis] for axis in axes), "", None, percent(share_of)])
+        rows.append([label, SEED, "", None, percent(shares[len(names) - 1,])])
+        rows.append([label, "all else", "", None, percent(1 - sum(shares.values()))])
     caption = (
         f"{described(metric)}: {MEANT[score]}, in every combination of the factors. {score}: of all runs with that "
         f"level, averaged over the other factors seed by seed; {IQM} with {INTERVAL}. share: of the variance between "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from matplotlib.ticker import EngFormatter
 
 from analysis.across import SCORE, Panel
 from analysis.collect import Task
+from analysis.factors import Grid
 from analysis.speed import Speed
 from analysis.statistics import Array, Estimate, curve_band, estimate, on_common_steps
 from records.files import RecordError
@@ -114,6 +116,36 @@ def across_lines(panels: Sequence[Panel], key: str, metric: str, caption: str) -
             axis.minorticks_off()
     figure.legend([handles[name] for name in names], names, loc="outside right upper", fontsize="small")
     return captioned(figure, caption)
+
+
+def factor_lines(grid: Grid, label: str, metric: str, caption: str) -> Figure:
+    """Draw what crossed factors do: by themselves on the diagonal, two at a time elsewhere, with intervals.
+
+    A panel has the levels of its column's factor along the x-axis, and a line for each level of its row's.
+    """
+    factors = list(grid.levels)
+    n = len(factors)
+    figure = Figure(figsize=(3.6 * n + 2.5, 3.0 * n + 1), layout="constrained")
+    panels = figure.subplots(n, n, sharex="col", sharey=True, squeeze=False)
+    for row, column in product(range(n), repeat=2):
+        axis, alone = panels[row][column], row == column
+        names = [""] if alone else grid.levels[factors[row]]
+        scores = grid.mean([column])[None] if alone else grid.mean([row, column])
+        shift = 0.06 * (np.arange(len(names)) - (len(names) - 1) / 2)  # intervals beside one another
+        for index, line in enumerate(scores):
+            points = {place + shift[index]: estimate([score]) for place, score in enumerate(line)}
+            error_bars(axis, points, "black" if alone else DISTINCT[index]).set_label(names[index])
+        levels = [textwrap.fill(level, 12) for level in grid.levels[factors[column]]]
+        axis.set_xticks(range(len(levels)), levels, fontsize="x-small")
+        share = 100 * grid.share([row] if alone else sorted([row, column]))
+        axis.set_title(f"{factors[column]}{'' if alone else f' x {factors[row]}'}: {share:.1f} %", fontsize="small")
+    for row in range(n):
+        lines = panels[row][0 if row > 0 else 1].get_legend_handles_labels()  # not of the diagonal
+        panels[row][-1].legend(*lines, title=factors[row], loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+        panels[row][0].set_ylabel(metric, fontsize="small")
+    figure.suptitle(label)
+    how = "Columns: the factor along the x-axis; rows: the factor of the lines; on the diagonal each by itself."
+    return captioned(figure, f"{caption} {how}")
 
 
 def ratings_over_time(lines: Mapping[str, Mapping[int, Estimate]], caption: str) -> Figure:

@@ -36,7 +36,7 @@ from analysis.comparison import (
     swing_table,
     with_reference,
 )
-from analysis.factors import factors_table
+from analysis.factors import factors_table, grids
 from analysis.page import check, fill
 from analysis.speed import Speed, measured, speed_table
 from analysis.tables import Cell, Table
@@ -48,7 +48,7 @@ RAW = "marl_eval.json"
 # What reports write, but for the data that every report writes: of an earlier one with other tasks it would stay.
 OURS = re.compile(
     r"(results|overview|over_tasks|(over_tasks_)?ablation|verdicts|cost|runs|speed|across|swing|factors)\.(md|csv|tex|png|svg)"
-    r"|(curves|speed)(_.+)?\.(png|svg)"
+    r"|(curves|speed|factors)(_.+)?\.(png|svg)"
 )
 
 
@@ -86,7 +86,7 @@ def write(
         found = arrange(records, curves_of(store, records, EXPLOITABILITY)[0], names)
         exploited = [task for task in found if task.label in kept]
     tables = make_tables(tasks, metric, score, reference, claimed, exploited) | {"runs": runs_table(records)}
-    speeds, series = list[Speed](), list[Panel]()
+    speeds, series, crossed = list[Speed](), list[Panel](), grids(tasks, score) if factors else {}
     costs = arrange(records, cpu_curves(store, records), names)
     columns = {"minutes": arrange(records, wall_minutes(records), names), "CPU s": costs}
     tables["cost"] = cost_table(
@@ -96,7 +96,7 @@ def write(
         speeds = measured(tasks, costs, reference, reach)
         tables["speed"] = speed_table(speeds, metric)
     if factors:
-        tables["factors"] = factors_table(tasks, metric, score)
+        tables["factors"] = factors_table(crossed, metric, score)
     if across:
         series = panels(tasks, columns["CPU s"], across)
         tables["across"] = across_table(series, across, metric, reference)
@@ -107,6 +107,9 @@ def write(
     if series:
         caption = tables["across"].caption
         figures.write(figures.across_lines(series, str(across), metric, caption), out / "across")
+    for label, found_there in crossed.items():
+        one = figures.factor_lines(found_there, label, f"{score} of {metric}", tables["factors"].caption)
+        figures.write(one, out / f"factors_{slug(label)}")
     for page in pages:
         fill(page)
     return tables, left_out

@@ -10,7 +10,8 @@ import pytest
 from tests.support.recorded import METRIC, config, put
 
 from analysis.collect import Method, Task
-from analysis.factors import Grid, factors_table, grid, split
+from analysis.factors import Grid, factors_table, grid, grids, split
+from analysis.figures import factor_lines
 from analysis.statistics import Estimate
 from records.files import Curve, RecordError
 from records.store import FileStore
@@ -43,7 +44,7 @@ def test_a_label_is_its_name_and_keys() -> None:
 
 
 def test_every_level_is_averaged_over_all_others_seed_by_seed() -> None:
-    rows = {(row[1], row[2]): row[3:] for row in factors_table([crossed()], METRIC, "final").rows}
+    rows = {(row[1], row[2]): row[3:] for row in factors_table(grids([crossed()], "final"), METRIC, "final").rows}
     found = rows["method", "hmf other"]
     assert isinstance(found[0], Estimate)
     assert (found[0].value, found[0].n) == (pytest.approx(12.15), 2)
@@ -55,6 +56,30 @@ def test_every_level_is_averaged_over_all_others_seed_by_seed() -> None:
     assert rows["n_groups", "1"][1] == f"{100 * 2 / 3 / total:.1f} %"
     assert rows["lr", "0.1"][1] == rows["method x lr", ""][1] == "0.0 %"
     assert rows["all else", ""][1] == "0.0 %"
+
+
+def test_means_over_all_others_keep_the_order_asked_for() -> None:
+    scores = np.random.default_rng(1).normal(size=(2, 3, 4, 5))
+    found = Grid({"a": ["0"] * 2, "b": ["0"] * 3, "c": ["0"] * 4}, scores)
+    assert np.allclose(found.mean([1]), scores.mean((0, 2)))
+    assert np.allclose(found.mean([2, 0]), scores.mean(1).transpose(1, 0, 2))
+
+
+def test_the_figure_crosses_every_two_factors() -> None:
+    found = grid(crossed(), "final")
+    figure = factor_lines(found, "bar", METRIC, "words")
+    panels = {axis.get_title(): axis for axis in figure.axes}
+    assert len(panels) == 9
+    widths = panels["n_groups x method: 0.0 %"]
+    assert [np.asarray(line.get_ydata())[0] for line in widths.get_lines()[::3]] == pytest.approx([1.15, 11.15])
+    assert panels["lr: 0.0 %"].get_lines()[0].get_color() == "black"
+    assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["1", "2", "3"]
+    legends = [axis.get_legend() for axis in figure.axes[2::3]]
+    assert [[text.get_text() for text in legend.get_texts()] for legend in legends if legend] == [
+        ["hmf as is", "hmf other"],
+        ["0.1", "0.01"],
+        ["1", "2", "3"],
+    ]
 
 
 def test_effects_of_all_sets_of_axes_add_up() -> None:
@@ -71,7 +96,7 @@ def test_effects_of_all_sets_of_axes_add_up() -> None:
 
 def test_equal_scores_have_no_shares() -> None:
     task = Task("bar", "bar", [method(f"hmf a={a} b={b}", {1: 1.0}) for a in (1, 2) for b in (1, 2)])
-    assert {row[-1] for row in factors_table([task], METRIC, "final").rows} == {"0.0 %", "", "100.0 %"}
+    assert {row[-1] for row in factors_table(grids([task], "final"), METRIC, "final").rows} == {"0.0 %", "", "100.0 %"}
 
 
 @pytest.mark.parametrize(
@@ -100,4 +125,5 @@ def test_the_command_writes_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
         put(store, run_id, config("iql", "bar", seed, f"lr={lr}", f"gamma={gamma}"), values=[lr])
     assert main(["--factors", "--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     assert "| bar | lr | 0.1 | 0.1 [0.1, 0.1] (n=2) | 100.0 % |" in (tmp_path / "out" / "factors.md").read_text()
+    assert {"factors_bar.png", "factors_bar.svg"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert "share: of the variance" in capsys.readouterr().out
