@@ -7,5 +7,5 @@ cd "$(dirname "$0")"
 ./install_dependencies.sh --dev
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check .
-.venv/bin/python -m mypy src tests
+.venv/bin/python -m mypy src tests tools
 exec .venv/bin/python -m pytest --numprocesses auto --dist worksteal "$@"

@@ -97,7 +97,7 @@ def crossplay(argv: Sequence[str]) -> None:
         )
     entrants = named(arguments)
     from analysis.crossplay import write  # these take seconds
-    from analysis.figures import make_folder
+    from analysis.tables import make_folder
     from experiments.crossplay import meetings, play
 
     loaders = [entrant.load for entrant in entrants]
@@ -154,7 +154,7 @@ def both_sides(arguments: argparse.Namespace) -> None:
 
     run_dir = find_run(arguments.sides, arguments.results)
     from analysis.both_sides import Meeting, write  # these take seconds
-    from analysis.figures import make_folder
+    from analysis.tables import make_folder
     from experiments.both_sides import meet
 
     found: list[Meeting] = []

@@ -45,7 +45,7 @@ def noise(argv: Sequence[str]) -> None:
     store = FileStore(arguments.results / "sacred")
     records, names = completed_runs(store, arguments.filters, arguments.experiment, arguments.results)
     from analysis.comparison import noise_table  # these take seconds
-    from analysis.figures import make_folder
+    from analysis.tables import make_folder
     from experiments.noise import measured
 
     make_folder(arguments.out)  # before anything is played

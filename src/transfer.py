@@ -61,7 +61,7 @@ def transfer(argv: Sequence[str]) -> None:
         found, names = completed_runs(store, filters, arguments.experiment, results)
         records += found
     from analysis.comparison import transfer_table  # these take seconds
-    from analysis.figures import make_folder
+    from analysis.tables import make_folder
     from experiments.transfer import of_run, of_zoo, play, settings
 
     populations = [of_run(store, record, *playing) for record in records]

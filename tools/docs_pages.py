@@ -42,7 +42,7 @@ UNCOMPARED = "It is in none of the [comparisons](../results/paper/README.md)."
 STAND = "Minutes: of a run, on a machine of two cores that it shared. Budgets, curves and limits are on those pages.\n"
 REGIMES = ("replay", "rollout")
 NO_HYPERPARAMETERS = {  # keys that every run reads and that change nothing learned, or are a task's own
-    *("env_args", "test_env_args", "seed", "threads", "use_cuda", "local_results_path"),
+    *("env_args", "test_env_args", "opponent_config", "seed", "threads", "use_cuda", "local_results_path"),
     *("log_interval", "evaluate", "tensorboard", "tracker"),
     *("save_model", "save_model_interval", "keep_checkpoints", "save_replay", "checkpoint_path", "load_step"),
 }

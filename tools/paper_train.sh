@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every run behind results/paper and docs/credit.md, in the order that makes the first table first; finished ones are skipped,
+# Every run behind results/paper and docs/credit.md (but what tools/populations.sh trains and plays), in the order that makes the first table first; finished ones are skipped,
 # interrupted ones continue. Days on two cores; src/sweep.py EXPERIMENT --dry-run estimates each part (docs/protocol.md).
 # Example: tools/paper_train.sh --workers 2
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac

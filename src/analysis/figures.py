@@ -20,7 +20,6 @@ from analysis.collect import Task
 from analysis.factors import Grid
 from analysis.speed import Speed
 from analysis.statistics import Array, Estimate, curve_band, estimate, on_common_steps
-from records.files import RecordError
 from utils.words import by_numbers
 
 COLUMNS = 3  # panels side by side
@@ -241,16 +240,6 @@ def matrix(values: Array, rows: Sequence[str], columns: Sequence[str], title: st
 def shortened(label: str) -> str:
     """Cut the middle out of a long label (a path)."""
     return label if len(label) <= LABEL_LENGTH else f"{label[:12]}…{label[13 - LABEL_LENGTH :]}"
-
-
-def make_folder(path: Path) -> None:
-    """Make the folder of a report. Raises RecordError, naming it, when that fails."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecordError(
-            f"--out: expected a folder that can be made, got '{path}' ({error.strerror}). Give another one."
-        ) from error
 
 
 def write(figure: Figure, stem: Path, suffixes: Sequence[str] = (".png", ".svg")) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from analysis import figures
 from analysis.elo import Games, ratings
 from analysis.statistics import Estimate
-from analysis.tables import Cell, Table
+from analysis.tables import Cell, Table, make_folder
 from records.files import RecordError
 
 
@@ -20,7 +20,7 @@ def write(games: Sequence[Sequence[int]], out: Path) -> Table:
     Raises RecordError like `league_table`, before anything is written.
     """
     table, line = league_table(games)
-    figures.make_folder(out)
+    make_folder(out)
     table.write(out / "league")
     figures.write(figures.ratings_over_time({"learner": line}, table.caption), out / "league")
     return table

@@ -39,7 +39,7 @@ from analysis.comparison import (
 from analysis.factors import factors_table, grids
 from analysis.page import check, fill
 from analysis.speed import Speed, measured, speed_table
-from analysis.tables import Cell, Table
+from analysis.tables import Cell, Table, make_folder
 from records.files import RecordError
 from records.query import env_name
 from records.store import RunRecord, RunStore
@@ -152,7 +152,7 @@ def write_files(
 
     Raises RecordError when the folder cannot be made.
     """
-    figures.make_folder(out)
+    make_folder(out)
     if (out / RAW).exists():  # elsewhere these names are of other files
         for path in out.iterdir():
             if OURS.fullmatch(path.name):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.statistics import Estimate
+from records.files import RecordError
 
 LATEX_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX_SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
@@ -96,3 +97,13 @@ def numbers(cell: Cell) -> list[float | str]:
 def escaped(plain: str) -> str:
     """Escape what LaTeX would not print as it stands."""
     return "".join(LATEX_SPECIAL.get(character, character) for character in plain)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a report. Raises RecordError, naming it, when that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"--out: expected a folder that can be made, got '{path}' ({error.strerror}). Give another one."
+        ) from error

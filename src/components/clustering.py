@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.mean_field import group_mean, membership
+from components.mean_field import group_mean, membership, to_members
+from utils.geometry import distances
 
 MIN_VARIANCE = 1e-10  # features that vary less count as constant
 FAR = 1e6  # stands for infinity in a matching, beyond any distance of standardised features
@@ -41,11 +42,6 @@ class RunningMoments(nn.Module):
         variance = self.deviation / self.count.clamp(min=1.0)
         scale = torch.where(variance > MIN_VARIANCE, variance.rsqrt(), torch.ones_like(variance))
         return ((x - self.mean) * scale).to(x.dtype)
-
-
-def distances(x_ENF: Tensor, centre_EmF: Tensor) -> Tensor:
-    """Compute Euclidean distances (E, N, m); exactly zero between equal points."""
-    return torch.cdist(x_ENF, centre_EmF, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def points(x_ENF: Tensor, index_Em: Tensor) -> Tensor:
@@ -93,7 +89,7 @@ def reseeded_means(x_ENF: Tensor, label_EN: Tensor, n_centres: int) -> Tensor:
     member_EmN = membership(label_EN, n_centres, x_ENF.dtype)
     mean_EmF = group_mean(x_ENF, member_EmN)
     alive_EN = label_EN >= 0
-    own_ENF = torch.bmm(member_EmN.transpose(1, 2), mean_EmF)
+    own_ENF = to_members(mean_EmF, member_EmN)
     distance_EN = (x_ENF - own_ENF).square().sum(-1).masked_fill(~alive_EN, -1.0)
     farthest_EN = distance_EN.argsort(dim=-1, descending=True, stable=True)
     empty_Em = ~member_EmN.any(-1)

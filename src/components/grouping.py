@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from components.batch import EnvInfo
 from components.clustering import RunningMoments, farthest_first, lloyd, match_in_turn, points
-from components.mean_field import group_mean, membership
+from components.mean_field import group_mean, membership, to_members
 from utils.errors import InputError
 
 MAX_GROUPS = 2**15  # rows keep groups as int16
@@ -215,7 +215,7 @@ class IPCGrouping(Grouping):
         last_mF = features.centre if features.centre is not None else torch.full_like(centre_EmF[0], torch.inf)
         number_Em, centre_mF = match_in_turn(centre_EmF, size_Em > 0, last_mF)
 
-        offset_ENF = x_ENF - torch.bmm(member_EmN.transpose(1, 2), centre_EmF)
+        offset_ENF = x_ENF - to_members(centre_EmF, member_EmN)
         inertia = (offset_ENF.square().sum(-1) * alive_EN).sum(-1) / alive_EN.sum(-1).clamp(min=1)
         group_EN = number_Em.gather(1, cluster_EN.clamp(min=0)).masked_fill(~alive_EN, -1)
         return Assignment(group_EN, centre_mF, inertia)

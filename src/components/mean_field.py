@@ -37,6 +37,11 @@ def of_own_group(value: Tensor, group: Tensor) -> Tensor:
     return value.gather(1, group.clamp(min=0))
 
 
+def to_members(value: Tensor, member: Tensor) -> Tensor:
+    """Give each agent its group's vector: (B, m, F), W (B, m, N) of zeros and ones -> (B, N, F); zeros in no group."""
+    return torch.bmm(member.transpose(1, 2), value)
+
+
 def uniform_weight(member: Tensor) -> Tensor:
     """Compute lambda = 1 / n_i over members, zero elsewhere: W (B, m, N) -> (B, m, N)."""
     return member / member.sum(-1, keepdim=True).clamp(min=1.0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from components.batch import Batch
-from components.mean_field import group_mean, group_sum
+from components.mean_field import group_mean, group_sum, to_members
 from components.selectors import greedy_action
 
 Aggregation = Literal["sum", "mean"]
@@ -25,22 +25,23 @@ class TDProblem:
 
     name: str
     value: Tensor  # (B, U) with gradient
-    weight: Tensor  # (B, U) >= 0; (B, V) with ``spread``, (B, 1) with ``total``
+    weight: Tensor  # (B, U) >= 0; (B, V) with ``unit_weight``, (B, 1) with ``total``
     coef: float = 1.0  # of its loss in the whole
-    spread: Tensor | None = None  # (B, V, U) gathers the squared errors of units into V sums, as HMF's lambda does
+    unit_weight: Tensor | None = None  # (B, V, U) gathers the squared errors of units into V sums, as HMF's lambda does
     total: bool = False  # only the sum over units is learned, of what each of them returns
 
     def loss(self, target_BU: Tensor) -> Tensor:
         """Weighted mean of squared errors."""
         error_BU = self._learned(self.value - target_BU).square()
-        return weighted_mean(error_BU if self.spread is None else group_sum(error_BU, self.spread), self.weight)
+        gathered = error_BU if self.unit_weight is None else group_sum(error_BU, self.unit_weight)
+        return weighted_mean(gathered, self.weight)
 
     def metrics(self, target_BU: Tensor) -> dict[str, Tensor]:
         """``td_error_abs`` and ``target_mean``, 0-dim, without gradient."""
         error_BU = self._learned(self.value.detach() - target_BU)
         found = {"td_error_abs": error_BU.abs(), "target_mean": self._learned(target_BU)}
-        if self.spread is not None:
-            found = {name: group_sum(value_BU, self.spread) for name, value_BU in found.items()}
+        if self.unit_weight is not None:
+            found = {name: group_sum(value_BU, self.unit_weight) for name, value_BU in found.items()}
         return {name: weighted_mean(value, self.weight) for name, value in found.items()}
 
     def _learned(self, value_BU: Tensor) -> Tensor:
@@ -118,7 +119,7 @@ def shared_reward(reward_BN: Tensor, member_BmN: Tensor, sharing: float) -> Tens
     if sharing == 0.0:
         return reward_BN
     mean_Bm1 = group_mean(reward_BN[..., None], member_BmN)
-    return (1.0 - sharing) * reward_BN + sharing * torch.bmm(member_BmN.transpose(1, 2), mean_Bm1).squeeze(-1)
+    return (1.0 - sharing) * reward_BN + sharing * to_members(mean_Bm1, member_BmN).squeeze(-1)
 
 
 def team_reward(reward: Tensor, aggregation: Aggregation) -> Tensor:

@@ -10,6 +10,7 @@ from components.batch import EnvInfo
 from envs.base import EnvError
 from envs.scenes import SpreadScene
 from envs.torch_env import State, TorchEnv, relative_to_agents
+from utils.geometry import distances
 
 TIME_STEP = 0.1
 DAMPING = 0.25
@@ -136,11 +137,6 @@ class Spread(TorchEnv):
             "covered": (nearest < COVERED).sum(dim=1).to(torch.float32),
             "distance": nearest.mean(dim=1).to(torch.float32),
         }
-
-
-def distances(a: Tensor, b: Tensor) -> Tensor:
-    """Compute distances (E, A, B) of points (E, A, 2) and (E, B, 2), without the matrix-product form's cancellation."""
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def nearest_agent(landmark: Tensor, position: Tensor) -> Tensor:

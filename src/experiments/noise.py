@@ -94,8 +94,8 @@ def _measure(system: build.System, t_env: int, n_batches: int) -> Noise:
         for batch, target in regime.batches(learner, rows, t_env):
             prediction = learner.predict(batch, t_env)
             first = prediction.problems[0]
-            spread = first.spread
-            weight_BU = first.weight if spread is None else torch.einsum("bv,bvu->bu", first.weight, spread)
+            by_unit = first.unit_weight
+            weight_BU = first.weight if by_unit is None else torch.einsum("bv,bvu->bu", first.weight, by_unit)
             weights.append(weight_BU.expand_as(target[0]).flatten())
             targets.append(target[0].flatten())
             errors.append((first.value.detach() - target[0]).abs().flatten())

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, one_hot
 
 from components.batch import Batch
-from components.mean_field import group_mean, group_sum, live_group, membership, of_own_group, weight_entropy
+from components.mean_field import (
+    group_mean,
+    group_sum,
+    live_group,
+    membership,
+    of_own_group,
+    to_members,
+    weight_entropy,
+)
 from components.mean_policy import MeanPolicy, kl_divergence
 from components.returns import (
     Aggregation,
@@ -79,7 +87,7 @@ class HMFLearner(Learner):
         extras: dict[str, Term] = {}
         weight_BN = (batch.group >= 0) * batch.weight[:, None]
         if self.reg_coef > 0.0:
-            extras["regulariser"] = Term.of(self.reg_coef, self._spread(batch, now, q_BNA), weight_BN)
+            extras["regulariser"] = Term.of(self.reg_coef, self._error_reduction(batch, now, q_BNA), weight_BN)
         if self.kl_coef > 0.0:
             extras["policy_kl"] = Term.of(self.kl_coef, self._policy_divergence(batch, now, q_BNA), weight_BN)
         with torch.no_grad():
@@ -97,7 +105,7 @@ class HMFLearner(Learner):
         if self.td_level == "group":
             return TDProblem("group", now.q_group, weight_Bm)
         q_BN = q_taken_BN + self.mixer.gmf_coef * of_own_group(now.q_gmf, batch.group)
-        return TDProblem("agent", q_BN, weight_Bm, spread=now.weight.detach())
+        return TDProblem("agent", q_BN, weight_Bm, unit_weight=now.weight.detach())
 
     def outcomes(self, batch: Batch, t_env: int) -> list[Outcome]:
         member_BmN = membership(batch.group, self.mixer.n_groups, batch.reward.dtype)
@@ -153,8 +161,8 @@ class HMFLearner(Learner):
         group_BN = live_group(batch.group, batch.next_alive)
         return value_BN, self.target_mixer(value_BN, batch.next_obs.flatten(2), action_BNA, group_BN)
 
-    def _spread(self, batch: Batch, now: GroupValues, q_BNA: Tensor) -> Tensor:
-        """|x_k - mu|^2 of groups' members, (B, N) ("Error Reduction").
+    def _error_reduction(self, batch: Batch, now: GroupValues, q_BNA: Tensor) -> Tensor:
+        """|x_k - mu|^2 of groups' members, (B, N) (the paper's "Error Reduction").
 
         With one-hot actions, as printed, it has no gradient into Q_LOC; with policies it does.
         """
@@ -164,7 +172,7 @@ class HMFLearner(Learner):
             action_BNA = one_hot(batch.action, q_BNA.shape[-1]).to(q_BNA.dtype)
         x_BNF = torch.cat((batch.obs.flatten(2), action_BNA), dim=-1)
         centre_BmF = torch.bmm(now.weight, x_BNF)
-        centre_BNF = torch.bmm(now.member.transpose(1, 2), centre_BmF)
+        centre_BNF = to_members(centre_BmF, now.member)
         return (x_BNF - centre_BNF).square().sum(-1)
 
     def _policy(self, q_BNA: Tensor, avail_BNA: Tensor | None) -> Tensor:

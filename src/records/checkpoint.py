@@ -135,11 +135,16 @@ def _nearest(folder: Path, wanted: int | None) -> Path:
     return folder / str(step)
 
 
+def run_folder(run: str, results: Path) -> Path:
+    """Return where a run named by its id or its folder is; a number is an id, also where a folder has that name."""
+    return results / "sacred" / run if run.isdecimal() else Path(run)
+
+
 def find_run(run: str, results: Path) -> Path:
     """Find the folder of a run given by id or path. Raises CheckpointError."""
-    for folder in (results / "sacred" / run, Path(run)):
-        if (folder / "config.json").exists():
-            return folder
+    folder = run_folder(run, results)
+    if (folder / "config.json").exists():
+        return folder
     raise CheckpointError(
         f"run: expected a run's id under {results}/sacred or its folder, got '{run}'. List them: src/runs.py ls"
     )
@@ -147,10 +152,8 @@ def find_run(run: str, results: Path) -> Path:
 
 def resumable_run(run: str, results: Path) -> Path:
     """Find the folder of a run, given by path or id, that can be continued exactly. Raises CheckpointError."""
-    run_dir = Path(run)
-    if not run_dir.is_dir():
-        run_dir = results / "sacred" / run
-    if not run_dir.name.isdigit():
+    run_dir = run_folder(run, results)
+    if not run_dir.name.isdecimal():
         raise CheckpointError(f"--resume: expected a run's id, or its folder, named by the id, got '{run}'.")
     if not run_dir.is_dir():
         raise CheckpointError(

@@ -146,6 +146,19 @@ def test_a_run_by_its_id(bar: Path) -> None:
     assert checkpoint.find_run("1", bar.parents[1]) == bar
 
 
+def test_a_number_is_an_id_also_where_a_folder_has_that_name(
+    bar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(bar, tmp_path / "1")
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint.find_run("1", bar.parents[1]) == bar
+    assert checkpoint.find_run("./1", bar.parents[1]) == Path("1")
+    with pytest.raises(checkpoint.CheckpointError, match="run 1 is complete"):  # not one in the folder at hand
+        checkpoint.resumable_run("1", bar.parents[1])
+    (tmp_path / "1" / "checkpoints" / checkpoint.RESUME).touch()
+    assert checkpoint.resumable_run("./1", bar.parents[1]) == Path("1")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -8,6 +8,7 @@ from torch.nn.functional import one_hot
 
 from components.mean_field import masked_softmax
 from modules.nets import mlp
+from utils.geometry import distances
 
 
 class MFVFDMixer(nn.Module):
@@ -66,7 +67,7 @@ def nearest(position_BN2: Tensor, other_BNJ: Tensor, count: int) -> tuple[Tensor
 
     Their slots (B, N, K) int64 and which of these count (B, N, K) bool, false where there are fewer; K <= count.
     """
-    distance_BNJ = torch.cdist(position_BN2, position_BN2, compute_mode="donot_use_mm_for_euclid_dist")
+    distance_BNJ = distances(position_BN2, position_BN2)
     distance_BNJ = distance_BNJ.masked_fill(~other_BNJ, torch.inf)
     found = distance_BNJ.topk(min(count, distance_BNJ.shape[-1]), largest=False)
     return found.indices, found.values.isfinite()

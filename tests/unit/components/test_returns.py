@@ -81,12 +81,12 @@ def test_nothing_weighs_nothing() -> None:
     assert value.grad.tolist() == [0.0, 0.0]
 
 
-def test_a_problem_gathers_squared_errors_by_its_spread() -> None:
+def test_a_problem_gathers_squared_errors_by_its_unit_weights() -> None:
     """Errors 1, 2, 3 of three agents; one group of the first two at shares 1/4 and 3/4, one of the last that counts
     three times: (13/4 + 3 * 9) / 4.
     """
-    spread = torch.tensor([[[0.25, 0.75, 0.0], [0.0, 0.0, 1.0]]])
-    problem = TDProblem("agent", torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 3.0]]), spread=spread)
+    unit_weight = torch.tensor([[[0.25, 0.75, 0.0], [0.0, 0.0, 1.0]]])
+    problem = TDProblem("agent", torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 3.0]]), unit_weight=unit_weight)
     assert float(problem.loss(torch.zeros(1, 3))) == (13 / 4 + 27) / 4
     metrics = problem.metrics(torch.tensor([[2.0, 0.0, 4.0]]))
     assert float(metrics["td_error_abs"]) == (1.75 + 3 * 1) / 4

@@ -46,13 +46,13 @@ def local_gradient(learner: HMFLearner, penalty: Tensor) -> float:
 def test_printed_error_reduction_does_not_reach_local_values() -> None:
     learner = hmf("hmf_reg_literal")
     now, q_BNA = mixed(learner, BATCH)
-    assert local_gradient(learner, learner._spread(BATCH, now, q_BNA).mean()) == 0.0
+    assert local_gradient(learner, learner._error_reduction(BATCH, now, q_BNA).mean()) == 0.0
 
 
 def test_error_reduction_on_policies_does() -> None:
     learner = hmf("hmf_reg")
     now, q_BNA = mixed(learner, BATCH)
-    assert local_gradient(learner, learner._spread(BATCH, now, q_BNA).mean()) > 0.0
+    assert local_gradient(learner, learner._error_reduction(BATCH, now, q_BNA).mean()) > 0.0
 
 
 def test_error_reduction_by_hand() -> None:
@@ -65,7 +65,9 @@ def test_error_reduction_by_hand() -> None:
         group=torch.tensor([[0, 0, -1, -1, -1, -1]]),
     )
     now, q_BNA = mixed(learner, one)
-    torch.testing.assert_close(learner._spread(one, now, q_BNA)[0, :2].detach(), torch.full((2,), 3.0 + 0.25 + 0.25))
+    torch.testing.assert_close(
+        learner._error_reduction(one, now, q_BNA)[0, :2].detach(), torch.full((2,), 3.0 + 0.25 + 0.25)
+    )
 
 
 # ------------------------------------------------------------------------------------------------- policy consistency
