@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from config.loader import parse_command_line
+from config.command_line import parse_command_line
 from utils.cli import BAD_INPUT, exit_code, missing, refuse
 from utils.errors import InputError
 

@@ -34,7 +34,7 @@ class Request:
 
     @classmethod
     def read(cls, arguments: argparse.Namespace) -> Request:
-        """The request of `config.loader.parse_command_line`. Raises InputError for what cannot be run."""
+        """The request of `config.command_line.parse_command_line`. Raises InputError for what cannot be run."""
         if arguments.resume is None:
             stack = layers(arguments.config, arguments.env_config, arguments.overrides)
             return cls.fresh(stack, arguments.trust, arguments.mongo_url)

@@ -96,7 +96,7 @@ API = {  # page -> modules, in the order in which a reader needs them
     "Environments": ["envs.base", "envs.torch_env", "envs.opponents", "components.batch"],
     "Algorithms": ["learners.base", "learners.regimes", "controllers.basic_controller", "modules.agents.base"],
     "Formulas": ["components.returns", "components.mean_field", "components.grouping", "components.selectors"],
-    "Configuration": ["config.schema", "config.loader", "config.registry", "config.trust"],
+    "Configuration": ["config.schema", "config.loader", "config.command_line", "config.registry", "config.trust"],
 }
 
 

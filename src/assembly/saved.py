@@ -53,8 +53,9 @@ def mac_of_policy(state: Mapping[str, Any], trust: Trust) -> BasicMAC:
     dtype = getattr(torch, state["info"]["obs_dtype"])
     if not isinstance(dtype, torch.dtype):
         raise TypeError(f"obs_dtype is {state['info']['obs_dtype']}")
-    shape = tuple(state["info"]["obs_shape"])  # a list in JSON
-    info = EnvInfo(**{**state["info"], "obs_dtype": dtype, "obs_shape": shape})
+    told: dict[str, Any] = dict(state["info"])
+    lists = {key: tuple(value) for key, value in told.items() if isinstance(value, list)}  # of JSON
+    info = EnvInfo(**{**told, **lists, "obs_dtype": dtype})
     return make_mac(config_from_dict(state["config"], state, trust), info)
 
 

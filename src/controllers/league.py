@@ -12,7 +12,7 @@ from components.batch import Memory, Step, to_device
 from components.sparse import SparseObs
 from components.target_net import frozen_copy
 from controllers.basic_controller import BasicMAC
-from controllers.policy import FULLY_ANNEALED
+from controllers.policy import FULLY_ANNEALED, Playing
 
 LIMIT = 16  # past policies; when there are more, every second leaves, and from then on half as many come
 NOW = -1  # instead of a number: the policy that is learning
@@ -20,7 +20,7 @@ NOW = -1  # instead of a number: the policy that is learning
 Weights = dict[str, Tensor]
 
 
-class League:
+class League(Playing):
     """The `envs.opponents.Policy` of past policies of the run itself (fictitious self-play, Heinrich et al. 2015).
 
     Every copy of the game keeps its opponent for an episode: with probability ``self_play`` the policy as it is now,
@@ -29,12 +29,9 @@ class League:
     """
 
     def __init__(self, mac: BasicMAC, interval: int, self_play: float) -> None:
-        self.mac = mac
+        super().__init__(mac)
         self.interval = interval
         self.self_play = self_play
-        self.obs_shape = mac.info.obs_shape
-        self.n_actions = mac.info.n_actions
-        self.n_agents = mac.agent.n_agents
         self.past: dict[int, Weights] = {0: _weights(mac)}
         self.stride = 1  # between the numbers of past policies that may be chosen
         # Rows of: step of the newest past policy then, the opponent's step (the same: it played itself), games won,

@@ -14,18 +14,27 @@ from controllers.basic_controller import BasicMAC
 FULLY_ANNEALED = 2**62  # environment steps after which every exploration schedule has ended
 
 
-class MACPolicy:
+class Playing:
+    """What a controller that plays as somebody's opponent says of the game that it learned."""
+
+    def __init__(self, mac: BasicMAC) -> None:
+        self.mac = mac
+        self.obs_shape = mac.info.obs_shape
+        self.n_actions = mac.info.n_actions
+        self.n_agents = mac.agent.n_agents
+        self.obs_scale = mac.info.obs_scale
+        self.meaning = mac.info.meaning
+
+
+class MACPolicy(Playing):
     """The `envs.opponents.Policy`, and `TeamPolicy`, of a controller, frozen or still learning.
 
     Greedy, or with the exploration that remains when its schedule has ended.
     """
 
     def __init__(self, mac: BasicMAC, greedy: bool) -> None:
-        self.mac = mac
+        super().__init__(mac)
         self.greedy = greedy
-        self.obs_shape = mac.info.obs_shape
-        self.n_actions = mac.info.n_actions
-        self.n_agents = mac.agent.n_agents
         self.memory: Memory | None = None
 
     def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:

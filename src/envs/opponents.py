@@ -35,6 +35,14 @@ class Policy(Protocol):
     def n_agents(self) -> int | None:
         """Number of agents that it can play; None: any."""
 
+    @property
+    def obs_scale(self) -> float:
+        """EnvInfo.obs_scale of the game that it learned."""
+
+    @property
+    def meaning(self) -> tuple[str, ...]:
+        """EnvInfo.meaning of the game that it learned; (): not known."""
+
     def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:
         """Choose actions (E, N) int64 in [0, n_actions); those of the dead are ignored.
 
@@ -181,7 +189,22 @@ class TwoSidedEnv(Env):
                 "Train it with shared parameters and without ids, or make the numbers equal (Battle: "
                 "env_args.n_enemies)."
             )
+        self._check_meaning(policy, enemies, who)
         self._policies[team] = policy
+
+    @staticmethod
+    def _check_meaning(policy: Policy, enemies: EnvInfo, who: str) -> None:
+        """Raise EnvError where shapes agree, and numbers in them would be read as others."""
+        learned, here = [f"obs_scale = {policy.obs_scale:g}"], [f"obs_scale = {enemies.obs_scale:g}"]
+        if policy.meaning and enemies.meaning:
+            learned += policy.meaning
+            here += enemies.meaning
+        if learned != here:
+            raise EnvError(
+                f"Opponent policy: it learned with {', '.join(learned)}; this environment's {who} have "
+                f"{', '.join(here)}, of the same shapes. Give the enemies what it was trained with (Battle: "
+                "env_args.enemy_view_radius, enemy_speed, enemy_attack_radius), or choose another opponent."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the opponent's stream and memory. Raises EnvError before ``reset``."""

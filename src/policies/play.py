@@ -99,13 +99,17 @@ class Policy:
         observations: Mapping[str, Any],
         agents: Sequence[str],
         infos: Mapping[str, Mapping[str, Any]] | None = None,
+        living: Sequence[str] | None = None,
     ) -> dict[str, int]:
-        """Choose the actions of one PettingZoo step: name -> observation in, name -> action out.
+        """Choose the actions of one PettingZoo step: name -> observation in, name -> action of the living out.
 
-        ``agents``: the environment's ``possible_agents``; who has no observation is dead. An ``action_mask`` counts in
-        ``infos``, and in observations that are dictionaries with ``observation`` and ``action_mask``, as in training.
+        ``agents``: the environment's ``possible_agents``; ``living``: its ``agents``, by default all that have an
+        observation. In the step of its death PettingZoo gives an agent one more, which must not count: MFQ's agents
+        would still see its action. An ``action_mask`` counts in ``infos``, and in observations that are dictionaries
+        with ``observation`` and ``action_mask``, as in training.
         """
-        alive = np.array([agent in observations for agent in agents])
+        lives = {agent for agent in (agents if living is None else living) if agent in observations}
+        alive = np.array([agent in lives for agent in agents])
         empty = np.zeros(self.card["observation"]["shape"], np.float32)
         given = [observations.get(agent, empty) for agent in agents]
         obs_NO = np.stack([one["observation"] if isinstance(one, Mapping) else one for one in given])
@@ -117,7 +121,7 @@ class Policy:
         full = np.ones(self.card["action"]["n"], bool)
         avail_NA = np.stack([full if mask is None else np.asarray(mask, bool) for mask in masks])
         action = self.act(obs_NO[None], alive[None], avail_NA[None])[0]
-        return {agent: int(action[slot]) for slot, agent in enumerate(agents) if agent in observations}
+        return {agent: int(action[slot]) for slot, agent in enumerate(agents) if agent in lives}
 
     def _checked(self, obs: np.ndarray) -> np.ndarray:
         """Return observations as float32. Raises PolicyError for another shape or population."""

@@ -10,21 +10,19 @@ from torch import Tensor
 from components.batch import Memory, Step, to_device
 from components.rows import Rows
 from controllers.basic_controller import BasicMAC
+from controllers.policy import Playing
 from runners.episodes import EpisodeLog, EpisodeStats
 
 
-class LearningOpponent:
+class LearningOpponent(Playing):
     """The `envs.opponents.Policy` that explores, and keeps every row for its learner, as `VectorRunner` does.
 
     Counts environment steps like the run: its exploration ends when its own schedule says so.
     """
 
     def __init__(self, mac: BasicMAC, rows: Rows) -> None:
-        self.mac = mac
+        super().__init__(mac)
         self.rows = rows
-        self.obs_shape = mac.info.obs_shape
-        self.n_actions = mac.info.n_actions
-        self.n_agents = mac.agent.n_agents
         self.t_env = 0
         self.memory: Memory = mac.init_memory(rows.n_envs)
         self.log = EpisodeLog()

@@ -15,7 +15,8 @@ from tests.support.small_runs import command, run
 
 import build
 from components.batch import Batch
-from config.loader import layers, parse_command_line
+from config.command_line import parse_command_line
+from config.loader import layers
 from config.resolve import make_config
 from config.trust import EVERYTHING
 from learners.base import Learner

@@ -15,7 +15,8 @@ from tests.support.paths import ROOT
 
 import build
 from analysis.page import MARK, fill
-from config.loader import layers, parse_command_line
+from config.command_line import parse_command_line
+from config.loader import layers
 from config.resolve import make_config
 
 FOLDERS = ("", "docs/", "opponents/", "results/first/", "results/paper/", "zoo/")

@@ -76,6 +76,11 @@ class BattleDeviator(BattleEnv):
                 f"{members.obs_shape} and {members.n_actions} actions, got one of {policy.n_agents or 'any number of'} "
                 f"agents, {played[0]} and {played[1]}. Give the env_args that it was trained with."
             )
+        if policy.meaning and policy.meaning != members.meaning:
+            raise EnvError(
+                f"env_args.team_checkpoint: expected a policy that learned with {', '.join(members.meaning)}, got one "
+                f"that learned with {', '.join(policy.meaning)}. Give the env_args that it was trained with."
+            )
         self._team_policy = policy
 
     def reset(self, seed: int) -> Step:

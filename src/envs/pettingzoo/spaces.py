@@ -78,7 +78,8 @@ class View:
     def dtype(self) -> np.dtype:
         """The observations' own dtype, but float32 for float64, and uint8 for zeros and ones that were flattened."""
         box = self.box
-        if box is not self.space and np.issubdtype(box.dtype, np.integer) and bool((box.high <= 1).all()):
+        binary = bool((box.low >= 0).all() and (box.high <= 1).all())
+        if box is not self.space and np.issubdtype(box.dtype, np.integer) and binary:
             return np.dtype(np.uint8)
         return np.dtype(np.float32) if box.dtype == np.float64 else np.dtype(box.dtype)
 

@@ -9,7 +9,8 @@ import pytest
 
 import build
 from config import loader
-from config.loader import Layer, layers, parse_command_line, parse_overrides
+from config.command_line import parse_command_line
+from config.loader import Layer, layers, parse_overrides
 from config.ranges import RANGES
 from config.registry import RegistryError, config_keys, resolve
 from config.registry import make as registry_make

@@ -52,6 +52,7 @@ class Idle:
     """Enemies that stay where they are."""
 
     obs_shape, n_actions, n_agents = (7, 7, 5), 9, None
+    obs_scale, meaning = 0.01, ()
 
     def __call__(self, step: Step, first: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return torch.full(step.alive.shape, STAY)

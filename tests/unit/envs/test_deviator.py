@@ -36,6 +36,8 @@ class Turns:
     """Teammates with a memory: agent i takes action 5 k + i in the k-th step of an episode, or what it hears of."""
 
     n_agents: int | None = None
+    obs_scale = 0.01
+    meaning: tuple[str, ...] = ()
 
     def __init__(self, env: BattleEnv, n_envs: int) -> None:
         self.obs_shape, self.n_actions = env.enemies.obs_shape, env.enemies.n_actions
@@ -214,6 +216,12 @@ def test_a_team_must_be_there_and_fit() -> None:
         setattr(policy, name, value)
         with pytest.raises(EnvError, match=r"env_args.team_checkpoint: expected a policy of 9 agents with obs.*, got"):
             env.set_team(policy)
+    policy = Turns(env, 2)
+    policy.meaning = ("view_radius = 6", "speed = 1.5", "attack_radius = 2")
+    with pytest.raises(
+        EnvError, match=r"expected a policy that learned with view_radius = .*, got one that .*speed = 1.5"
+    ):
+        env.set_team(policy)
 
 
 def test_seats_of_another_team_are_refused() -> None:

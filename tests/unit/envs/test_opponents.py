@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from tests.support.factory import config_for
+from tests.support.paths import ROOT
 
+from assembly.saved import frozen_policy
 from build import build as build_system
 from components.batch import Step
 from config.loader import named_layer
+from config.trust import NOTHING
 from controllers.policy import MACPolicy
 from envs.base import Env, EnvError
 from envs.battle.env import BattleEnv
@@ -29,9 +32,11 @@ class Counting:
     """A policy with a memory: in its k-th step of an episode everybody takes action k."""
 
     n_agents: int | None = None
+    obs_scale = 0.01
 
     def __init__(self, obs_shape: tuple[int, ...] = (13, 13, 5), n_actions: int = 21) -> None:
         self.obs_shape, self.n_actions = obs_shape, n_actions
+        self.meaning: tuple[str, ...] = ()
         self.count = torch.zeros(2, dtype=torch.int64)
         self.seen: list[tuple[Step, torch.Tensor]] = []
 
@@ -108,6 +113,29 @@ def test_a_policy_that_does_not_fit_is_refused() -> None:
         build(opponent="self_play").set_opponent(Counting((7, 7, 5), 9))
     with pytest.raises(EnvError, match=r"shape \(13, 13, 5\) with 9 actions"):
         build(opponent="self_play").set_opponent(Counting(n_actions=9))
+
+
+def test_a_policy_that_would_read_the_same_numbers_as_others_is_refused() -> None:
+    """Moves of a circle of 2 and strikes of one of 1.5 are as many as those of 1.5 and 2."""
+    policy = Counting()
+    policy.meaning = ("view_radius = 6", "speed = 1.5", "attack_radius = 2")
+    message = r"it learned with obs_scale = 0.01, .*speed = 1.5.*; this environment's enemies have .*speed = 2, attack"
+    with pytest.raises(EnvError, match=message):
+        build(opponent="self_play").set_opponent(policy)
+    policy.meaning, policy.obs_scale = (), 1.0
+    with pytest.raises(
+        EnvError, match=r"it learned with obs_scale = 1; this environment's enemies have obs_scale = 0\.01"
+    ):
+        build(opponent="self_play").set_opponent(policy)
+
+
+def test_the_committed_opponent_says_what_its_observations_mean() -> None:
+    fast = build(opponent="checkpoint", enemy_speed=1.5, enemy_attack_radius=2.0)
+    assert (fast.enemies.obs_shape, fast.enemies.n_actions) == ((13, 13, 5), 21)
+    policy = frozen_policy(str(ROOT / "opponents" / "battle.pt"), torch.device("cpu"), NOTHING)
+    build(opponent="checkpoint").set_opponent(policy)
+    with pytest.raises(EnvError, match=r"it learned with .*speed = 2, attack_radius = 1.5; .* speed = 1.5, attack"):
+        fast.set_opponent(policy)
 
 
 def test_a_policy_of_another_number_of_agents_is_refused_when_parameters_belong_to_agents() -> None:

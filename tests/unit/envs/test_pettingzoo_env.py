@@ -13,13 +13,14 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, flatten_space
 from pettingzoo import ParallelEnv
 
 from components.batch import Step
 from envs.base import EnvError
 from envs.pettingzoo.env import PettingZooEnv
 from envs.pettingzoo.game import SEED_LIMIT, Game, split_teams
+from envs.pettingzoo.spaces import View
 from utils.seeding import derive_seed
 
 CPU = torch.device("cpu")
@@ -315,6 +316,8 @@ class Follow:
     obs_shape: tuple[int, ...] = (3,)
     n_actions = 3
     n_agents: int | None = None
+    obs_scale = 1.0
+    meaning = ()
 
     def __init__(self) -> None:
         self.first: list[bool] = []
@@ -530,6 +533,17 @@ def test_downscaled_pictures_are_means_of_squares() -> None:
     expected = (pixels[0:2, 2:4].sum(axis=(0, 1)) / 4).round()
     assert row.obs.dtype is torch.uint8
     assert row.obs[0, 0, 0, 1].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(("low", "dtype"), [(0, np.uint8), (-1, np.int64)])
+def test_flattened_integers_are_stored_as_bytes_only_where_they_fit(low: int, dtype: type) -> None:
+    space = Dict(x=Box(low, 1, (3,), np.int8), y=Discrete(2))
+    box = flatten_space(space)
+    assert isinstance(box, Box)
+    view = View(space, box, masked=False, downscale=1)
+    assert view.dtype == dtype
+    seen = view.read({"x": np.array([low, 0, 1], np.int8), "y": 1}).astype(view.dtype)
+    assert seen.tolist() == [low, 0, 1, 0, 1]
 
 
 def test_rock_paper_scissors_observes_a_one_hot_vector() -> None:

@@ -20,7 +20,8 @@ from tests.support import recorded
 from tests.support.paths import SRC
 
 import build
-from config.loader import available, layers, parse_command_line
+from config.command_line import parse_command_line
+from config.loader import available, layers
 from config.resolve import make_config
 from config.schema import Config, ConfigError
 from experiments.plan import PlannedRun, load_experiment, plan

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import zoo
 from components.batch import Step, decode_obs
 from config.trust import NOTHING
 from controllers.basic_controller import BasicMAC
+from export import to_parallel_env
 from policies import KINDS
 from policies.base import PolicyError
 from policies.play import load_policy
@@ -130,6 +132,28 @@ def test_masks_count_wherever_an_environment_of_pettingzoo_gives_them(battle: Pa
     assert policy.act_named({"a": {"observation": obs, "action_mask": mask}}, ["a", "b"]) == {"a": 4}
     policy.reset()
     assert policy.act_named({"a": obs}, ["a", "b"], {"a": {"action_mask": mask}}) == {"a": 4}
+
+
+def test_who_died_in_this_step_is_seen_by_nobody(tmp_path: Path) -> None:
+    """MFQ's agents see what the others did; PettingZoo hands out one more observation of each that has died."""
+    assert run(tmp_path, "mfq", "battle") == 0
+    policy = load_policy(taken(tmp_path, "torchscript"))
+    env = to_parallel_env("battle", n_agents=6, n_enemies=40, map_size=24, hp=1.0, opponent="random")
+    observations, infos = env.reset(seed=1)
+    deaths, seen, values = 0, list[np.ndarray](), policy._values
+
+    def noticed(inputs: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        seen.append(inputs["alive"][0])
+        return values(inputs)
+
+    policy._values = noticed
+    while env.agents:
+        deaths += len(observations) - len(env.agents)
+        actions = policy.act_named(observations, env.possible_agents, infos, living=env.agents)
+        assert list(actions) == env.agents
+        assert seen[-1].tolist() == [agent in env.agents for agent in env.possible_agents]
+        observations, _, _, _, infos = env.step(actions)
+    assert deaths > 0
 
 
 def test_the_page_s_example_plays_an_episode(battle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
