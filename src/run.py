@@ -92,8 +92,8 @@ class Trainer:
             stops, overdue = self.processes.total(self.stop.requested, self._overdue())
             if stops:
                 self._halt()
-            counters.t_env += self._collect()
-            self._learn()
+            counters.t_env += self.collect()
+            self.learn()
             self.progress.draw(counters.t_env, system.learner.n_updates)
             if self._due("logged", config.log_interval):
                 self.write_metrics()
@@ -126,7 +126,7 @@ class Trainer:
         setattr(self.counters, event, passed)
         return due
 
-    def _collect(self) -> int:
+    def collect(self) -> int:
         """One training step of every environment of every process; the number of transitions made.
 
         The first process begins, so that groups have the same numbers everywhere.
@@ -149,7 +149,7 @@ class Trainer:
             if not self.processes.first:
                 runner.memory = mac.adopt(runner.memory, common)
 
-    def _learn(self) -> None:
+    def learn(self) -> None:
         """Every update that is due; now and then the policy becomes a past one that it plays against."""
         counters, system = self.counters, self.system
         for side in system.sides.values():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis import figures
-from analysis.elo import Games, ratings
+from analysis.elo import RATED, Games, ratings
 from analysis.statistics import Array
 from analysis.tables import Cell, Table
 
@@ -44,7 +44,7 @@ def write(meetings: Sequence[Meeting], out: Path) -> Table:
         of_all = np.concatenate([one.scores for one in own]).mean()
         rows.append([str(step), *(lines[side][step] for side in lines), f"{now:.2f}", f"{of_all:.2f}"])
     caption = (
-        "Elo (Bradley-Terry, mean 1000, one draw added per pair) of both sides' policies at every checkpoint, with "
+        f"{RATED} of both sides' policies at every checkpoint, with "
         "bootstrap 95% interval over games; every policy of the learners met every policy of the enemies, "
         f"{len(meetings[0].scores)} greedy games each; n is a policy's number of games. Score: the learners' points, 1 "
         "a game won, 0.5 drawn."

@@ -16,6 +16,7 @@ from analysis.statistics import Array, area_under_curve
 from config.schema import BOOKKEEPING
 from records.files import Curve, RecordError
 from records.identity import identity, since_first
+from records.presets import OPPONENT_CONFIG
 from records.query import env_name, telling_keys
 from records.store import RunRecord, RunStore
 from utils.words import by_numbers, word
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 TASK_KEYS = ("env", "env_args.", "test_env_args.")
 NOT_COMPARED = ("seed", "name", "opponent_args.name", *BOOKKEEPING)
-ENEMIES, ENEMY_KEYS = "opponent_config", "opponent_args."  # the algorithm of those that learn, and its keys
+ENEMY_KEYS = "opponent_args."  # of the algorithm of enemies that learn
 SCORES = ("final", "tail", "best", "auc")
 TAIL = 5  # evaluations
 
@@ -114,7 +115,7 @@ def labels(configs: Sequence[Mapping[str, Any]], names: Sequence[str], keys_of: 
 
 def _enemies(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the algorithms of enemies that learn, of one team or of several."""
-    return {key: value for key, value in config.items() if key.partition(".")[0] == ENEMIES}
+    return {key: value for key, value in config.items() if key.partition(".")[0] == OPPONENT_CONFIG}
 
 
 def collect(

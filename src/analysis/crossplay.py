@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from analysis import figures
-from analysis.elo import MEAN, Games, method_ratings, ratings
+from analysis.elo import RATED, Games, method_ratings, ratings
 from analysis.statistics import Array, Estimate, estimate
 from analysis.tables import Cell, Table
 
-RATED = f"Elo (Bradley-Terry, mean {MEAN:.0f}, one draw added per pair)"
 POINTS = "A point: more kills than deaths; as many: half a point."
 APART = (0.25, 0.5, 0.75)  # differences of mean scores
 ALONE = ("score", "kills", "deaths")

@@ -10,6 +10,7 @@ import numpy as np
 from analysis.statistics import RESAMPLES, Array, Estimate, interval
 
 MEAN = 1000.0
+RATED = f"Elo (Bradley-Terry, mean {MEAN:.0f}, one draw added per pair)"  # for captions
 SCALE = 400.0 / np.log(10.0)  # a difference of 400 points: expected score 10 / 11
 ITERATIONS = 10_000
 TOLERANCE = 1e-9  # in log strength

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis import figures
-from analysis.elo import Games, ratings
+from analysis.elo import RATED, Games, ratings
 from analysis.statistics import Estimate
 from analysis.tables import Cell, Table, make_folder
 from records.files import RecordError
@@ -49,7 +49,7 @@ def league_table(games: Sequence[Sequence[int]]) -> tuple[Table, dict[int, Estim
         results = np.array([row[2:] for row in met if row[0] == step] or [[0, 0, 0]]).sum(axis=0)
         rows.append([str(step), rating, *(str(count) for count in results)])
     caption = (
-        "Elo (Bradley-Terry, mean 1000, one draw added per pair) of a run's policies, with bootstrap 95% interval over "
+        f"{RATED} of a run's policies, with bootstrap 95% interval over "
         "games. The learner counts, from one step to the next, as the policy of the first of the two; it explores, and "
         "so do past policies. Won, drawn and lost: the learner's games against past policies in that time; n: these "
         "and those it played as a past policy."

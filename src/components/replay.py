@@ -38,7 +38,7 @@ class Replay(Rows):
             raise ReplayError(
                 f"replay: nothing to sample yet, no row is followed by {self.length} others. Raise learning_starts."
             )
-        filled = min(self.stored, self.rows) * self.n_envs
+        filled = min(self.stored, self.n_rows) * self.n_envs
 
         def draw(n: int) -> Tensor:
             return torch.randint(filled, (n,), generator=generator)

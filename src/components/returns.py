@@ -95,15 +95,15 @@ def lambda_return(outcome: Outcome, carry: Tensor, td_lambda: float) -> Tensor:
     return torch.stack(target[::-1])
 
 
-def discount(gamma: float, goes_on: Tensor, next_value: Tensor) -> Tensor:
-    """gamma where ``goes_on`` (bool), 0 elsewhere, in the dtype of ``next_value``."""
-    return gamma * goes_on.to(next_value.dtype)
+def discount(gamma: float, goes_on: Tensor, dtype: torch.dtype) -> Tensor:
+    """gamma where ``goes_on`` (bool), 0 elsewhere."""
+    return gamma * goes_on.to(dtype)
 
 
 def agent_outcome(batch: Batch, reward_BN: Tensor, next_value_BN: Tensor, gamma: float) -> Outcome:
     """What follows for each agent by itself: no bootstrap for those dead at t + 1, nor at a true end."""
     goes_on_BN = ~batch.terminated[:, None] & batch.next_alive
-    return Outcome(reward_BN, discount(gamma, goes_on_BN, next_value_BN), next_value_BN)
+    return Outcome(reward_BN, discount(gamma, goes_on_BN, next_value_BN.dtype), next_value_BN)
 
 
 def agent_weight(batch: Batch) -> Tensor:

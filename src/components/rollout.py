@@ -16,7 +16,7 @@ class Rollout(Rows):
     def __init__(self, spec: RowSpec, rollout_length: int, generator: torch.Generator) -> None:
         super().__init__(spec, rollout_length + 2, generator)
         self.rollout_length = rollout_length
-        self._lists: list[SparseObs | None] = [None] * self.rows  # observations of the rows, where they came as lists
+        self._lists: list[SparseObs | None] = [None] * self.n_rows  # observations of the rows, where they came as lists
         self._joined: SparseObs | None = None
 
     def insert(self, step: Step, action: Tensor, group: Tensor) -> None:
@@ -32,7 +32,7 @@ class Rollout(Rows):
         """Decode what was stored, unless the lists that were acted on are still there (they are no part of a state)."""
         if self._joined is None:
             lists = [row_lists for row_lists in self._lists if row_lists is not None]
-            if len(lists) < self.rows:
+            if len(lists) < self.n_rows:
                 return super()._decoded(row, env)
             self._joined = joined(lists)
         return self._joined.pick(self._index(row, env))
@@ -47,7 +47,7 @@ class Rollout(Rows):
 
         Only when ``ready``.
         """
-        row_T = (self.stored - 1 - self.rollout_length + torch.arange(self.rollout_length)) % self.rows
+        row_T = (self.stored - 1 - self.rollout_length + torch.arange(self.rollout_length)) % self.n_rows
         row_TE = row_T[:, None].expand(-1, self.n_envs)
         return row_TE, torch.arange(self.n_envs).expand_as(row_TE)
 
@@ -57,7 +57,7 @@ class Rollout(Rows):
         An agent that dies does not change its group. Only when ``ready``.
         """
         row_TE, env_TE = self.window()
-        next_TE = (row_TE + 1) % self.rows
+        next_TE = (row_TE + 1) % self.n_rows
         group_TEN, next_group_TEN = (self._read("group", row, env_TE) for row in (row_TE, next_TE))
         moved_TE = ((group_TEN != next_group_TEN) & (next_group_TEN >= 0)).any(-1)
         carry_TE = ~self.done[next_TE, env_TE] & ~self.done[row_TE, env_TE]

@@ -97,7 +97,7 @@ class Rows:
         self.spec = spec
         self.info, self.n_envs, self.device = info, spec.n_envs, spec.device
         self.observations = spec.observations
-        self.rows = n_rows
+        self.n_rows = n_rows
         self.burn_in, self.length = spec.window or (1, 1)
         self.recurrent = spec.window is not None
         self.generator = generator
@@ -161,7 +161,7 @@ class Rows:
             else:
                 array[self.head].copy_(value, non_blocking=True)
         self._update_flags(step.done.cpu().numpy())
-        self.head = (self.head + 1) % self.rows
+        self.head = (self.head + 1) % self.n_rows
         self.stored += 1
 
     def _update_flags(self, newest_done: np.ndarray) -> None:
@@ -171,24 +171,24 @@ class Rows:
         valid[self.head] = False
         last_start = self.stored - self.length  # newest row with `length` successors
         if last_start >= 0:
-            row = last_start % self.rows
+            row = last_start % self.n_rows
             valid[row] = ~done[row]
-        if self.stored >= self.rows:
+        if self.stored >= self.n_rows:
             # Rows before a start are read too (the previous action, the burn-in): keep clear of the overwritten tail.
             for distance in range(1, self.burn_in + 1):
-                valid[(self.head + distance) % self.rows] = False
+                valid[(self.head + distance) % self.n_rows] = False
 
     def gather(self, start: Tensor, env: Tensor) -> Batch:
         """Transitions from start rows (S,) of environments (S,)."""
         steps = torch.arange(self.length)
-        row_SL, env_SL = (start[:, None] + steps) % self.rows, env[:, None].expand(-1, self.length)
+        row_SL, env_SL = (start[:, None] + steps) % self.n_rows, env[:, None].expand(-1, self.length)
         # A sequence that runs over an episode's end goes on in the next episode; the junction itself weighs nothing.
         weight = (~self.done[row_SL, env_SL]).to(torch.float32).flatten()
         row, env_B = row_SL.flatten(), env_SL.flatten()
-        previous = (row - 1) % self.rows
+        previous = (row - 1) % self.n_rows
         fresh = self.done[previous, env_B] | self._before_first_row(row)
 
-        nxt = (row + 1) % self.rows
+        nxt = (row + 1) % self.n_rows
         alive = self._read("alive", row, env_B)
         prev_action = self._read("action", previous, env_B).long()
         no_action = ~self._read("alive", previous, env_B) | fresh.to(self.device, non_blocking=True)[:, None]
@@ -211,9 +211,9 @@ class Rows:
         )
 
     def _window(self, start: Tensor, env: Tensor) -> Window:
-        rows = (start[:, None] + torch.arange(-self.burn_in, self.length + 1)) % self.rows  # (S, W)
+        rows = (start[:, None] + torch.arange(-self.burn_in, self.length + 1)) % self.n_rows  # (S, W)
         envs = env[:, None].expand_as(rows)
-        previous = (rows - 1) % self.rows
+        previous = (rows - 1) % self.n_rows
         first = self.done[previous, envs] | self._before_first_row(rows)
         first[:, 0] = True
         prev_action = self._read("action", previous, envs).long()
@@ -228,7 +228,7 @@ class Rows:
 
     def _before_first_row(self, row: Tensor) -> Tensor:
         """Rows whose predecessor was never stored (only until the ring has filled once)."""
-        return (row == 0) if self.stored <= self.rows else torch.zeros_like(row, dtype=torch.bool)
+        return (row == 0) if self.stored <= self.n_rows else torch.zeros_like(row, dtype=torch.bool)
 
     def _flat(self, name: str) -> Tensor:
         """All rows of all environments along one axis, as `_index` counts them."""
@@ -260,7 +260,7 @@ class Rows:
 
     def state_dict(self) -> dict[str, Any]:
         """Filled rows, positions and the random stream."""
-        filled = min(self.stored, self.rows)
+        filled = min(self.stored, self.n_rows)
         return {
             "arrays": {name: array[:filled] for name, array in self.arrays.items()},
             "done": self.done[:filled],
@@ -272,7 +272,7 @@ class Rows:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict`` of a replay of the same arguments."""
-        filled = min(state["stored"], self.rows)
+        filled = min(state["stored"], self.n_rows)
         if state["done"].shape[0] != filled or state["done"].shape[1] != self.n_envs:
             raise ReplayError(
                 f"replay: expected {filled} rows of {self.n_envs} environments, the checkpoint has "

@@ -28,6 +28,7 @@ from controllers.basic_controller import BasicMAC
 from controllers.outside import PlainNetwork, outside_controller
 from controllers.policy import MACPolicy
 from envs.battle.env import BattleEnv
+from experiments.evaluation import SIDES
 from records import checkpoint
 from runners.vector_runner import VectorRunner
 from utils import seeding
@@ -35,7 +36,6 @@ from utils import seeding
 CPU = torch.device("cpu")
 RANDOM = "random"
 ADAPTERS = Kind(nn.Module, {"plain": PlainNetwork})  # that make the networks of others
-SIDES = {"left": "never", "right": "always"}  # where the row plays -> env_args.swap_sides
 
 
 class Role(NamedTuple):

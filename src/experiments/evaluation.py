@@ -34,6 +34,7 @@ from utils import seeding
 from utils.atomic import write_atomic
 
 CPU = torch.device("cpu")
+SIDES = {"left": "never", "right": "always"}  # where the learners play -> env_args.swap_sides
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def sides(config: Config) -> dict[str, Config]:
     """The settings to evaluate: both sides, where an environment has sides."""
     if "swap_sides" not in config.env_args:
         return {"all": config}
-    return {side: with_env_args(config, swap_sides=value) for side, value in (("left", "never"), ("right", "always"))}
+    return {side: with_env_args(config, swap_sides=value) for side, value in SIDES.items()}
 
 
 def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:

@@ -136,7 +136,7 @@ class HMFLearner(Learner):
         That is what one of them earns later, per head of t: without it a mean over the living costs a group nothing
         when a member dies (docs/equations.md, "Deaths"). Sums need none.
         """
-        found = discount(self.gamma, goes_on, size)
+        found = discount(self.gamma, goes_on, size.dtype)
         return found * next_size / size.clamp(min=1.0) if self.death_share and self.group_reward == "mean" else found
 
     def field_action(self, q_BNA: Tensor, action_BN: Tensor, avail_BNA: Tensor | None, t_env: int) -> Tensor:

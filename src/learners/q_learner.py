@@ -69,5 +69,5 @@ class QLearner(Learner):
             return [agent_outcome(batch, self.reward(batch), next_value_BN, self.gamma)]
         next_value_B = self._team_value(self.target_mixer, next_value_BN, batch.next_alive, batch.next_obs)
         reward_B = team_reward(self.reward(batch), self.aggregation)
-        discount_B = discount(self.gamma, ~batch.terminated, next_value_B)
+        discount_B = discount(self.gamma, ~batch.terminated, next_value_B.dtype)
         return [Outcome(reward_B[:, None], discount_B[:, None], next_value_B[:, None])]

@@ -49,9 +49,9 @@ def _trained(values: dict[str, Any], rollouts: int, rank: int, size: int, port: 
         nonlocal learning
         n_updates = learner.n_updates
         while learner.n_updates == n_updates:
-            counters.t_env += trainer._collect()
+            counters.t_env += trainer.collect()
             begun = time.process_time()
-            trainer._learn()
+            trainer.learn()
             learning += time.process_time() - begun
 
     rollout()

@@ -119,7 +119,7 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
         before = learner.n_updates
         while learner.n_updates == before:
             trainer.counters.t_env += runner.collect(0, rows)
-            trainer._learn()
+            trainer.learn()
 
     playing: dict[str, Callable[[], Any]] = {
         "rollout": lambda: runner.collect(0, rows),
@@ -138,7 +138,7 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
     split = sections(system, train, seconds / 2)
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     work = work_of_update(learner, batch)
-    agent_steps = rows.rows * rows.n_envs * system.mac.info.n_agents
+    agent_steps = rows.n_rows * rows.n_envs * system.mac.info.n_agents
     return Measurement(
         algorithm=config.name,
         environment=environment,

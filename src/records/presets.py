@@ -10,7 +10,7 @@ from config.schema import RECORDING
 from records.query import ALWAYS_SHOWN, differing_keys, env_file, flatten, telling_keys, titled
 
 Name = str | None
-ENEMIES = "opponent_config"
+OPPONENT_CONFIG = "opponent_config"
 
 
 def set_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -40,7 +40,7 @@ def set_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 def _of_teams(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """List the differing keys of enemies' algorithms that some lack: runs of several teams have one for each."""
     telling = telling_keys(configs)
-    return [key for key in differing_keys(configs) if key.partition(".")[0] == ENEMIES and key not in telling]
+    return [key for key in differing_keys(configs) if key.partition(".")[0] == OPPONENT_CONFIG and key not in telling]
 
 
 def presets(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _names(config: Mapping[str, Any]) -> tuple[Any, ...]:
     sides = [("", config.get("name"), config.get("regime"))]
     for key, name in config.items():
         chosen, _, team = key.partition(".")
-        if chosen == ENEMIES and name:
+        if chosen == OPPONENT_CONFIG and name:
             start = f"opponent_args.{team}." if team else "opponent_args."
             sides.append((start, name, config.get(f"{start}regime")))
     return (env_file(config) if "env" in config else None), *sides

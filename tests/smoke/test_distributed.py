@@ -90,8 +90,8 @@ def check_trained(algorithm: str) -> None:
     trainer = Trainer(system, Unrecorded(), StopRequest())
     # `train` ends by parting from the others; here they are compared first.
     while trainer.counters.t_env < 120:
-        trainer.counters.t_env += trainer._collect()
-        trainer._learn()
+        trainer.counters.t_env += trainer.collect()
+        trainer.learn()
         trainer._adopt()
     assert system.learner.n_updates > 8
     networks = {name: module.state_dict() for name, module in system.learner._modules().items()}
@@ -122,8 +122,8 @@ def check_updates() -> None:
     system = build.build(config, processes=processes)
     trainer = Trainer(system, Unrecorded(), StopRequest())
     while trainer.counters.t_env < 40:
-        trainer.counters.t_env += trainer._collect()
-        trainer._learn()
+        trainer.counters.t_env += trainer.collect()
+        trainer.learn()
     updates = processes.total(system.learner.n_updates)[0]
     assert updates == SIZE * system.learner.n_updates > 0
     processes.leave()

@@ -330,7 +330,7 @@ def test_batches_hold_what_was_stored(device: str) -> None:
     stored = replay.arrays["obs"]
     stored.copy_(torch.arange(stored.numel()).view_as(stored))
     replay.valid[:-1] = True
-    replay.stored = replay.rows
+    replay.stored = replay.n_rows
     batch = replay.sample(16)
     following = batch.next_obs - batch.obs  # rows are filled with consecutive numbers
     assert (following == stored[0].numel()).all()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from components.batch import EnvInfo, Step
+from components.batch import EnvInfo
 from envs.torch_env import State, TorchEnv
 
 GUARD, LET_DIE = 0, 1
@@ -44,9 +43,6 @@ class Guard(TorchEnv):
 
     def _stats(self, state: State) -> dict[str, Any]:
         return {}
-
-    def _row(self, reward: Tensor, terminated: Tensor, truncated: Tensor) -> Step:
-        return replace(super()._row(reward, terminated, truncated), alive=self._state["alive"])
 
 
 class GuardAmongOthers(Guard):

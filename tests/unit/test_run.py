@@ -199,7 +199,7 @@ def test_a_stopped_process_is_recorded_and_continues(
 def test_a_run_that_saves_nothing_does_not_promise_to_continue(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Trainer, "_learn", lambda trainer: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(Trainer, "learn", lambda trainer: signal.raise_signal(signal.SIGTERM))
     assert run_main(tmp_path, "iql", "bar", save_replay="never") == INTERRUPTED
     assert "interrupted; nothing was saved to continue from." in capsys.readouterr().out
 
@@ -517,7 +517,7 @@ def test_a_second_interrupt_waits_for_the_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Ctrl-C twice at one moment of training, and once more amid the save."""
-    learn, save = Trainer._learn, checkpoint.save
+    learn, save = Trainer.learn, checkpoint.save
 
     def interrupted(trainer: Trainer) -> None:
         learn(trainer)
@@ -529,7 +529,7 @@ def test_a_second_interrupt_waits_for_the_state(
         signal.raise_signal(signal.SIGINT)
         save(path, state)
 
-    monkeypatch.setattr(Trainer, "_learn", interrupted)
+    monkeypatch.setattr(Trainer, "learn", interrupted)
     monkeypatch.setattr(checkpoint, "save", interrupted_save)
     assert run_main(tmp_path, "iql", "bar", t_max=40, save_model=False) == 130
     said = capfd.readouterr().out.splitlines()
@@ -544,13 +544,13 @@ def test_cpu_seconds_of_training_are_recorded_also_of_an_interrupted_run_and_its
 ) -> None:
     """Evaluations at 0, 20 and 40; the first run stops at 32 and saves."""
     Clock(monkeypatch)
-    learn = Trainer._learn
+    learn = Trainer.learn
 
     def stopped_at_32(trainer: Trainer) -> None:
         learn(trainer)
         trainer.stop.requested |= trainer.counters.t_env == 32
 
-    monkeypatch.setattr(Trainer, "_learn", stopped_at_32)
+    monkeypatch.setattr(Trainer, "learn", stopped_at_32)
     assert run_main(tmp_path, "iql", "bar", t_max=40, test_interval=20) == 130
     assert main.main(["--resume=1", "with", f"local_results_path={tmp_path}"]) == 0
     store = FileStore(tmp_path / "sacred")

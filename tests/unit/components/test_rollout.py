@@ -149,7 +149,7 @@ def test_the_lists_that_were_acted_on_are_what_is_decoded_from_storage() -> None
     system = build.build(config_for("iql", "battle", regime="rollout", batch_size_run=2, env_args=small))
     rows = system.rows
     assert isinstance(rows, Rollout)
-    for _ in range(2 * rows.rows):
+    for _ in range(2 * rows.n_rows):
         system.runner.collect(0, rows)
     resumed = Rollout(rows.spec, rows.rollout_length, torch.Generator())
     resumed.load_state_dict(rows.state_dict())
