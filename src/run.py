@@ -200,13 +200,14 @@ class Trainer:
         began = time.process_time()
         acting, *_ = [side.learner.acting() for side in system.sides.values()]  # brings averaged enemies up to date
         means = self._play(acting, stop)
-        online = self._play(system.mac, stop) if system.learner.average is not None and means else means
+        both = config.test_online and system.learner.average is not None
+        online = self._play(system.mac, stop) if both and means else means
         self._cpu_began += time.process_time() - began
         if not means or not online:
             return None
         for name, value in means.items():
             self.record.log_scalar(f"test_{name}", value, counters.t_env)
-        if system.learner.average is not None:
+        if both:
             self.record.log_scalar("test_online_return_mean", online["return_mean"], counters.t_env)
         result = means["return_mean"]
         self.progress.returns["test"] = result

@@ -43,7 +43,7 @@ STAND = "Minutes: of a run, on a machine of two cores that it shared. Budgets, c
 REGIMES = ("replay", "rollout")
 NO_HYPERPARAMETERS = {  # keys that every run reads and that change nothing learned, or are a task's own
     *("env_args", "test_env_args", "opponent_config", "seed", "threads", "use_cuda", "local_results_path"),
-    *("log_interval", "evaluate", "tensorboard", "tracker"),
+    *("log_interval", "evaluate", "tensorboard", "tracker", "test_online"),
     *("save_model", "save_model_interval", "keep_checkpoints", "save_replay", "checkpoint_path", "load_step"),
 }
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")

@@ -44,6 +44,7 @@ class Config:
     batch_size_run: int  # parallel environments
     test_interval: int  # environment steps between evaluations
     test_nepisode: int  # greedy episodes per evaluation
+    test_online: bool  # and as many of the online networks, where averaged ones are evaluated
     log_interval: int  # environment steps between logged training metrics
     bootstrap_at_limit: bool  # value what would follow a time limit; False: nothing does, as after a true end
     save_model: bool
@@ -78,7 +79,8 @@ class Config:
         }
 
 
-RECORDING = ("local_results_path", "tensorboard", "tracker")  # keys that say where a run is recorded, not what it is
+# Keys that say where a run is recorded and what is measured beside its score, not what it is.
+RECORDING = ("local_results_path", "tensorboard", "tracker", "test_online")
 PLACE = (*RECORDING, "use_cuda")  # and where it is computed, which changes its rounding, as another machine does
 # Keys that make no other method: the place of a run, how often and how much of it is recorded.
 BOOKKEEPING = (*PLACE, "log_interval", "save_model", "save_model_interval", "save_replay", "keep_checkpoints")

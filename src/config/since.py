@@ -14,6 +14,7 @@ _WITHOUT: dict[str, Any] = {
     "reward_sharing": 0.0,
     "normalise": "none",
     "bootstrap_at_limit": True,
+    "test_online": True,
     "tensorboard": False,
     "tracker": "none",
     "opponent_config": "",

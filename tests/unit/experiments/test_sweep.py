@@ -192,6 +192,7 @@ def test_identity_is_the_configuration_and_not_its_place(tmp_path: Path) -> None
     run = planned(tmp_path)[0]
     assert identity(replace(run.config, local_results_path="elsewhere").to_dict()) == run.identity
     assert identity(replace(run.config, use_cuda=True).to_dict()) == run.identity
+    assert identity(replace(run.config, test_online=False).to_dict()) == run.identity
     assert identity(replace(run.config, seed=2).to_dict()) != run.identity
 
 

@@ -295,6 +295,18 @@ def test_without_an_average_the_online_network_is_evaluated_and_exported(regime:
     assert "test_online_return_mean" not in {name for name, _, _ in points}
 
 
+@pytest.mark.parametrize("algorithm", ["iql", "hmf_ipc"])
+def test_leaving_the_online_network_out_changes_nothing_else(algorithm: str, tmp_path: Path) -> None:
+    found = []
+    for online in (True, False):
+        _, points = after(tmp_path / str(online), algorithm, average_decay=0.9, test_online=online)
+        timed = ("seconds", "per_second", "test_online")
+        found.append([point for point in points if not any(word in point[0] for word in timed)])
+        assert ("test_online_return_mean" in {name for name, _, _ in points}) == online
+    assert found[0] == found[1]
+    assert len(found[0]) > 10
+
+
 def test_the_average_follows_every_update() -> None:
     config = config_for("iql", "bar", **ROLLOUT, average_decay=0.75)
     learner, regime = learner_for(config, INFO), build.make_regime(config)
