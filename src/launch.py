@@ -18,6 +18,7 @@ from records.index import RunIndex, task_key
 from records.mongo import MongoCopy, MongoStore
 from records.observer import FileObserver, check_writable
 from records.query import env_title, flatten
+from records.sources import changed, digests
 from records.store import FileStore
 from records.tracker import require_trackers
 from records.tracking import Tracking
@@ -121,7 +122,8 @@ def experiment(
                 "n_actions": info.n_actions,
                 "replay_ratio": system.regime.replay_ratio,
                 "processes": system.processes.size,
-            }
+            },
+            sources=digests(config.to_dict()),
         )
         try:
             return work()
@@ -140,6 +142,8 @@ def experiment(
             parent, t_env = resumed.folder, trainer.counters.t_env
             observer.add_info(resumed_from=int(parent.name), resumed_start=resumed.started, resumed_at=t_env)
             say(f"resumed from run {parent.name} at step {t_env:,}")
+            for module in changed(read_json(parent / "info.json"), config.to_dict()):
+                say(f"note: {module} is not what run {parent.name} was made with: its file has changed.")
             if parent.resolve().parent != observer.results_dir.resolve():
                 say(f"note: that run is in {parent.parent}; where both runs are in one folder, their curves are one.")
         return trainer.train()

@@ -34,7 +34,7 @@ def sweep(argv: Sequence[str]) -> int:
     """
     arguments = parse(argv)
     from experiments.plan import load_experiment, plan
-    from experiments.sweep import Sweep, forecast, say
+    from experiments.sweep import Sweep, forecast, say, stale
     from records.index import RunIndex
     from records.store import FileStore
 
@@ -42,6 +42,8 @@ def sweep(argv: Sequence[str]) -> int:
     runs = plan(experiment, where, arguments.results)
     index = RunIndex(FileStore(arguments.results / "sacred"))
     at_once = arguments.workers or max(n_cores() // max(run.config.threads for run in runs), 1)
+    for note in stale(runs, index):
+        print(note)
     if arguments.dry_run:
         for line in forecast(runs, index, at_once):
             print(line)

@@ -16,6 +16,8 @@ from pathlib import Path
 from experiments.plan import PlannedRun
 from experiments.workers import Workers
 from records.index import RunIndex, task_key
+from records.sources import changed
+from records.store import RunRecord
 from utils.cli import COPY_INCOMPLETE
 from utils.lock import Lock
 from utils.progress import clock
@@ -192,6 +194,24 @@ def weights(runs: Sequence[PlannedRun], index: RunIndex) -> list[float]:
     return [seconds.get(task_key(run.config.to_dict()), median) * run.config.t_max for run in runs]
 
 
+def made_with_others(finished: RunRecord) -> str:
+    """Say, in brackets, of which code outside this tree a finished run had another version; nothing where of none."""
+    others = changed(finished.info, finished.config)
+    return f"  (made with another {', '.join(others)}, whose file has changed)" if others else ""
+
+
+def stale(runs: Sequence[PlannedRun], index: RunIndex) -> Iterator[str]:
+    """A note where finished runs were made with other code than there is now; they are kept all the same."""
+    finished = [record for run in runs if (record := index.finished(run.identity)) is not None]
+    ids = [str(record.id) for record in finished if made_with_others(record)]
+    if ids:
+        yield (
+            f"note: {len(ids)} finished runs ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''}) were made with "
+            "other code than there is now (--dry-run says which), and are kept. To make them anew, delete them with "
+            "src/runs.py rm, or give another --results folder."
+        )
+
+
 def forecast(runs: Sequence[PlannedRun], index: RunIndex, n_slots: int) -> Iterator[str]:
     """A line for every run: what would happen to it and what it would cost; then one for all."""
     seconds = index.seconds_per_step()
@@ -200,7 +220,7 @@ def forecast(runs: Sequence[PlannedRun], index: RunIndex, n_slots: int) -> Itera
         finished = index.finished(run.identity)
         folder = index.resumable(run.identity, run.config.use_cuda)
         if finished is not None:
-            yield f"finished as run {finished.id:<8} {run.label}"
+            yield f"finished as run {finished.id:<8} {run.label}{made_with_others(finished)}"
             continue
         if index.running(run.identity):
             yield f"running now             {run.label}"

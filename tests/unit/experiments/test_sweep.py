@@ -26,6 +26,7 @@ from config.resolve import make_config
 from config.schema import Config, ConfigError
 from experiments.plan import PlannedRun, load_experiment, plan
 from experiments.sweep import Sweep, weights
+from main import main as train
 from records.checkpoint import RESUME
 from records.identity import identity
 from records.index import RunIndex
@@ -211,6 +212,36 @@ def test_index_knows_finished_running_and_resumable_runs(tmp_path: Path) -> None
     assert folders == [None, store.folder(2), None, None]
     assert index.resumable(cut.identity, use_cuda=True) is None, "a run goes on where it was computed"
     assert [index.progress(run.identity) for run in (done, cut, live, new)] == [100, 30, 10, 0]
+
+
+OWN_BAR = "from envs.bar import Bar\n\n\nclass Own(Bar):\n    pass\n"
+SMALL_OWN = {**QUICK, "env": "own_bar:Own", "t_max": 80, "env_args.n_agents": 3, "env_args.capacity": 2}
+
+
+def test_a_changed_file_of_one_s_own_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own_bar.py"
+    own.write_text(OWN_BAR)
+    monkeypatch.syspath_prepend(tmp_path)
+    overrides = {**SMALL_OWN, "save_replay": "always"}
+    file = experiment_file(tmp_path, overrides=overrides)
+    (run,) = plan(*load_experiment(file), tmp_path / "results")
+    words = ["seed=1", f"local_results_path={tmp_path / 'results'}"]
+    words += [word(key, value) for key, value in overrides.items()]
+    assert train(["--config=iql", "--env-config=bar", "with", *words]) == 0
+    command = [file, "--dry-run", "--results", str(tmp_path / "results")]
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"finished as run 1        {run.label}"
+    own.write_text(OWN_BAR + "\n\n# pays ten times as much\n")
+    assert main(command) == 0
+    note, line, _ = capsys.readouterr().out.splitlines()
+    assert note.startswith("note: 1 finished runs (1) were made with other code than there is now")
+    assert line == f"finished as run 1        {run.label}  (made with another own_bar, whose file has changed)"
+    resumed = tmp_path / "results/sacred/1"
+    assert train([f"--resume={resumed}", "--trust", "with", "t_max=120", words[1]]) == 0
+    assert "note: own_bar is not what run 1 was made with: its file has changed." in capsys.readouterr().out
 
 
 def test_index_measures_costs_of_uninterrupted_runs(tmp_path: Path) -> None:
