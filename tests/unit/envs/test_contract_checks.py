@@ -222,6 +222,18 @@ def test_broken_environment_is_noticed(check: Callable[[Case], None], broken: ty
         check(Case("broken", broken, ARGS))
 
 
+def test_numbers_that_no_seed_decides_are_called_that_by_every_check() -> None:
+    """And by the one for seeds first, which explains the others."""
+    failed = dict[Callable[[Case], None], str]()
+    for check in CHECKS:
+        try:
+            check(Case("broken", OwnRandomness, ARGS))
+        except AssertionError as error:
+            failed[check] = str(error)
+    assert [*failed] == [checks.same_seed_same_trajectory, checks.ignored_actions, checks.continues_from_its_state]
+    assert all("differs between two runs from reset(seed=1)" in message for message in failed.values())
+
+
 def test_every_check_has_a_broken_environment() -> None:
     marks = [mark for mark in test_broken_environment_is_noticed.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
     assert {row[0] for row in marks[0].args[1]} == set(CHECKS)
