@@ -1,5 +1,5 @@
-"""``pytest tests/contract [--env NAME|module:Class] [--env-args key=value ...] [--device cuda] [--same-start]``,
-``pytest tests/contract --alg NAME|FILE.yaml [--on ENV ...]``.
+"""``pytest tests/contract [--env NAME|FILE.yaml|module:Class] [--env-args key=value ...] [--device cuda]
+[--same-start]``, ``pytest tests/contract --alg NAME|FILE.yaml [--on ENV ...]``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from tests.contract.checks import Case
 from tests.support.small_runs import ENVIRONMENTS
 
 from config.loader import available, named_layer, parse_overrides
-from config.registry import Kind, RegistryError, config_keys, resolve
+from config.registry import Kind, config_keys, resolve
+from config.schema import check_value
 from config.trust import EVERYTHING
 from envs import REGISTRY
 from envs.base import Env
@@ -41,7 +42,7 @@ ALGORITHM_CASES = pytest.StashKey[list[AlgorithmCase]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("environment contract")
-    group.addoption("--env", help="check this environment only: a registered name or module:Class")
+    group.addoption("--env", metavar="NAME|FILE.yaml|module:Class", help="check this environment, and no other")
     group.addoption("--env-args", nargs="+", default=[], metavar="KEY=VALUE", help="laid over its YAML's env_args")
     group.addoption("--device", default="cpu", help="cpu or cuda")
     algorithms = parser.getgroup("algorithm contract")
@@ -53,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[CASES] = _cases(config)
+    config.stash[CASES] = env_cases(config)
     config.stash[ALGORITHM_CASES] = _algorithm_cases(config)
 
 
@@ -84,7 +85,8 @@ def _algorithm_cases(config: pytest.Config) -> list[AlgorithmCase]:
     return [*cases, *(replace(case, regime="rollout") for case in both)]
 
 
-def _cases(config: pytest.Config) -> list[Case]:
+def env_cases(config: pytest.Config) -> list[Case]:
+    """The environment that is asked for, or all registered ones. Raises pytest.UsageError."""
     device = torch.device(config.getoption("--device", default="cpu"))
     name = config.getoption("--env", default=None)
     if name is None:
@@ -97,17 +99,27 @@ def _cases(config: pytest.Config) -> list[Case]:
             ]
         )
     try:
-        cls = resolve(KIND, name, "--env", EVERYTHING)
+        env, args = _named(name)
+        cls = resolve(KIND, env, "--env", EVERYTHING)
         wanted = config_keys(cls)
-    except RegistryError as error:
+        args |= parse_overrides(config.getoption("--env-args")).values
+    except InputError as error:
         raise pytest.UsageError(str(error)) from error
-    args = _yaml_args(name) | parse_overrides(config.getoption("--env-args")).values
     if args.keys() != wanted.keys():
         raise pytest.UsageError(
-            f"{name}: expected the env_args {sorted(wanted)}, got {sorted(args)}. Write them in a file of "
-            f"src/config/envs with 'env: {name}', or give --env-args key=value for each."
+            f"{name}: expected the env_args {sorted(wanted)}, got {sorted(args)}. Write them in a YAML file with "
+            f"'env: {env}' and give it as --env, or give --env-args key=value for each."
         )
-    return [Case(name, cls, args, device, config.getoption("--same-start") or name in SAME_START)]
+    return [Case(Path(name).stem, cls, args, device, config.getoption("--same-start") or env in SAME_START)]
+
+
+def _named(name: str) -> tuple[str, dict[str, Any]]:
+    """The environment and the env_args that --env names, as a configuration or as a class."""
+    if name not in available("envs") and not name.endswith((".yaml", ".yml")):
+        return name, _yaml_args(name)
+    layer = named_layer("envs", name)
+    env = check_value("env", layer.values.get("env"), str, layer.where)
+    return env, check_value("env_args", layer.values.get("env_args", {}), dict, layer.where)
 
 
 def _yaml_args(env: str) -> dict[str, Any]:

@@ -8,18 +8,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from tests.contract import checks
 from tests.contract.checks import CHECKS, Case
+from tests.contract.conftest import env_cases
 from tests.support.paths import ROOT
 from torch import Tensor
 
 from components.batch import Step
 from envs.bar import Bar
 from envs.base import Env
+from envs.matrix_game import MatrixGame
 
 ARGS = {"n_agents": 5, "capacity": 3, "episode_limit": 4}
 
@@ -253,3 +256,37 @@ def test_a_class_that_the_suite_cannot_read_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "ERROR: Mine: the keyword-only parameter size is a configuration key" in done.stderr
     assert "INTERNALERROR" not in done.stdout + done.stderr
+
+
+def asked_for(env: str, *env_args: str) -> list[Case]:
+    """What the suite makes of these options."""
+    options = {"--env": env, "--env-args": list(env_args)}
+    config = SimpleNamespace(getoption=lambda name, default=None: options.get(name, default))
+    return env_cases(cast(pytest.Config, config))
+
+
+def test_the_suite_takes_files_and_names_of_configurations_as_main_does(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"env: {__name__}:NoKindZero\nenv_args: {ARGS}\n")
+    (found,) = asked_for(str(tmp_path / "mine.yaml"), "capacity=2")
+    assert (found.name, found.cls.__name__, found.args) == ("mine", "NoKindZero", ARGS | {"capacity": 2})
+    (found,) = asked_for("hawk_dove")
+    assert (found.cls, found.args["game"], found.same_start) == (MatrixGame, "hawk_dove", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "env_args", "message"),
+    [
+        ("env_args: {}", [], r"mine.yaml: env expects str, got None"),
+        ("env: bar\nenv_args: 3", [], "mine.yaml: env_args expects dict, got 3"),
+        ("env: bar", [], r"mine.yaml: expected the env_args \['capacity', .*\], got \[\]. Write them in a YAML file"),
+        ("env: bar", ["capacity"], "expected key=value after with, got 'capacity'"),
+        (None, [], "expected a file .*mine.yaml, there is none in"),
+    ],
+)
+def test_a_file_that_the_suite_cannot_use_is_one_line(
+    text: str | None, env_args: list[str], message: str, tmp_path: Path
+) -> None:
+    if text is not None:
+        (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(pytest.UsageError, match=message):
+        asked_for(str(tmp_path / "mine.yaml"), *env_args)
