@@ -15,8 +15,10 @@ from tests.contract.checks import Case
 from tests.support.small_runs import ENVIRONMENTS
 
 from config.loader import available, named_layer, parse_overrides
-from config.registry import Kind, config_keys, resolve
+from config.registry import Kind, resolve
+from config.resolve import check_env_args
 from config.schema import check_value
+from config.schemas import Schema
 from config.trust import EVERYTHING
 from envs import REGISTRY
 from envs.base import Env
@@ -101,13 +103,13 @@ def env_cases(config: pytest.Config) -> list[Case]:
     try:
         env, args = _named(name)
         cls = resolve(KIND, env, "--env", EVERYTHING)
-        wanted = config_keys(cls)
-        args |= parse_overrides(config.getoption("--env-args")).values
+        wanted = Schema.of(cls)
+        args = check_env_args(wanted, args | parse_overrides(config.getoption("--env-args")).values, name, "env_args")
     except InputError as error:
         raise pytest.UsageError(str(error)) from error
-    if args.keys() != wanted.keys():
+    if args.keys() != wanted.keys.keys():
         raise pytest.UsageError(
-            f"{name}: expected the env_args {sorted(wanted)}, got {sorted(args)}. Write them in a YAML file with "
+            f"{name}: expected the env_args {sorted(wanted.keys)}, got {sorted(args)}. Write them in a YAML file with "
             f"'env: {env}' and give it as --env, or give --env-args key=value for each."
         )
     return [Case(Path(name).stem, cls, args, device, config.getoption("--same-start") or env in SAME_START)]
