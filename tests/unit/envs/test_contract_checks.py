@@ -8,14 +8,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 from tests.contract import checks
+from tests.contract.cases import asked_for
 from tests.contract.checks import CHECKS, Case
-from tests.contract.conftest import env_cases
 from tests.support.paths import ROOT
 from torch import Tensor
 
@@ -23,7 +22,9 @@ from components.batch import Step
 from envs.bar import Bar
 from envs.base import Env
 from envs.matrix_game import MatrixGame
+from utils.errors import InputError
 
+CPU = torch.device("cpu")
 ARGS = {"n_agents": 5, "capacity": 3, "episode_limit": 4}
 
 
@@ -258,23 +259,16 @@ def test_a_class_that_the_suite_cannot_read_is_one_line(tmp_path: Path) -> None:
     assert "INTERNALERROR" not in done.stdout + done.stderr
 
 
-def asked_for(env: str, *env_args: str) -> list[Case]:
-    """What the suite makes of these options."""
-    options = {"--env": env, "--env-args": list(env_args)}
-    config = SimpleNamespace(getoption=lambda name, default=None: options.get(name, default))
-    return env_cases(cast(pytest.Config, config))
-
-
 def test_the_suite_takes_files_and_names_of_configurations_as_main_does(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(f"env: {__name__}:NoKindZero\nenv_args: {ARGS}\n")
-    (found,) = asked_for(str(tmp_path / "mine.yaml"), "capacity=2")
+    found = asked_for(str(tmp_path / "mine.yaml"), ["capacity=2"], CPU, False)
     assert (found.name, found.cls.__name__, found.args) == ("mine", "NoKindZero", ARGS | {"capacity": 2})
-    (found,) = asked_for("hawk_dove")
+    found = asked_for("hawk_dove", [], CPU, False)
     assert (found.cls, found.args["game"], found.same_start) == (MatrixGame, "hawk_dove", True)
 
 
 @pytest.mark.parametrize(
-    ("text", "env_args", "message"),
+    ("text", "words", "message"),
     [
         ("env_args: {}", [], r"mine.yaml: env expects str, got None"),
         ("env: bar\nenv_args: 3", [], "mine.yaml: env_args expects dict, got 3"),
@@ -284,9 +278,9 @@ def test_the_suite_takes_files_and_names_of_configurations_as_main_does(tmp_path
     ],
 )
 def test_a_file_that_the_suite_cannot_use_is_one_line(
-    text: str | None, env_args: list[str], message: str, tmp_path: Path
+    text: str | None, words: list[str], message: str, tmp_path: Path
 ) -> None:
     if text is not None:
         (tmp_path / "mine.yaml").write_text(text)
-    with pytest.raises(pytest.UsageError, match=message):
-        asked_for(str(tmp_path / "mine.yaml"), *env_args)
+    with pytest.raises(InputError, match=message):
+        asked_for(str(tmp_path / "mine.yaml"), words, CPU, False)
