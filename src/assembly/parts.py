@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import torch
-from torch import nn
 
 from assembly.registries import REGISTRIES
 from components.batch import EnvInfo
@@ -97,27 +96,28 @@ def make_learner(config: Config, mac: BasicMAC, processes: Processes = ALONE) ->
     _check_parts(config, classes)
     given: dict[str, Any] = {
         "mac": mac,
-        "mixer": None,
         "obs_dim": math.prod(mac.info.obs_shape),
         "n_agents": mac.info.n_agents,
         "n_actions": mac.info.n_actions,
         "setting": Setting(config.t_max, make_regime(config).target_update_tau, processes),
         "generator": seeding.generator(config.seed, "learner", mac.device),
     }
-    if "mixer" in classes:
-        mixer: nn.Module = make(classes["mixer"], config.args, given)
-        given["mixer"] = mixer.to(mac.device)
-    return make(classes["learner"], config.args, given)
+    mixer = make(classes["mixer"], config.args, given).to(mac.device) if "mixer" in classes else None
+    return make(classes["learner"], config.args, {**given, "mixer": mixer})
 
 
 def _check_parts(config: Config, classes: Mapping[str, type]) -> None:
     """The learner's annotations say which controllers and mixers it works with; ConfigError for another."""
-    hints = {"mixer": type(None), **get_type_hints(classes["learner"].__init__)}  # type: ignore[misc]
+    hints = {"mac": BasicMAC, "mixer": type(None), **get_type_hints(classes["learner"].__init__)}  # type: ignore[misc]
     for part in ("mac", "mixer"):
-        if not issubclass(classes.get(part, type(None)), hints[part]):
+        got, bases = getattr(config, part), get_args(hints[part]) or (hints[part],)
+        if not issubclass(classes.get(part, type(None)), bases):
+            named = [f"{base.__module__}.{base.__name__}" for base in bases if base is not type(None)]
+            own = ":" in got and named
+            cure = f"Derive the class from {' or '.join(named)}." if own else "Start from the files of src/config/algs."
             raise ConfigError(
-                f"configuration: learner={config.learner} expects {part}: {type_name(hints[part])}, got "
-                f"{part}={getattr(config, part)}. Start from the files of src/config/algs."
+                f"configuration: learner={config.learner} expects {part}: {type_name(hints[part])}, got {part}={got}. "
+                f"{cure}"
             )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from config.loader import Layer, for_regime, merge, named_layer
 from config.ranges import check_ranges
-from config.registry import Registries, resolve
+from config.registry import Registries, config_keys, resolve
 from config.schema import NESTED, RECORDING, Config, ConfigError, check_value, framework_keys, type_name
 from config.schemas import Schema, schema
 from config.since import without
@@ -23,6 +23,7 @@ from utils.words import nearest, to_yaml
 
 NAME = r"\w[\w .+-]*"  # of an algorithm, in tables, filters and paths
 OPTIONAL = ("mixer", "grouping")  # may be "none"
+CONSTRUCTOR = "the keys of a class are the keyword-only parameters of its constructor, those after a *"
 LEARNER = "learner"  # env_args.opponent: enemies that learn too
 RESUMABLE = (  # keys that may differ in a resumed run, because they do not change what is learned
     "t_max",
@@ -86,8 +87,10 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
     known = {*own, *read, *component_keys(registries), "env_args", "test_env_args", "opponent_args"}
     for key in values:
         if key not in known:
-            inside = key in env.keys
-            hint = f" Write env_args.{key}." if inside else nearest(key, known)
+            if key in env.keys:
+                hint = f" Write env_args.{key}."
+            else:
+                hint = nearest(key, known) + _of_own_classes({part: values[part] for part in parts}, registries, trust)
             raise ConfigError(f"{origin[key]}: unknown key '{key}'.{hint}")
     for key in read:
         if key not in values:
@@ -130,6 +133,17 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
         return config, notes
     enemies, of_theirs = _enemies(config, stack, registries)
     return enemies, notes + of_theirs
+
+
+def _of_own_classes(names: Mapping[str, str], registries: Registries, trust: Trust) -> str:
+    """A clause of messages: where keys come from, if classes from outside this tree add none to their base's."""
+    classes = {kind: resolve(registries[kind], name, kind, trust) for kind, name in names.items() if ":" in name}
+    bare = [
+        f"{kind}={names[kind]}"
+        for kind, found in classes.items()
+        if config_keys(found).keys() <= config_keys(found.__mro__[1]).keys()
+    ]
+    return f" {', '.join(bare)} adds no key: {CONSTRUCTOR}." if bare else ""
 
 
 def _enemies(config: Config, stack: Sequence[Layer], registries: Registries) -> tuple[Config, list[str]]:
@@ -256,7 +270,8 @@ def check_env_args(env: Schema, given: Any, where: str, key: str) -> dict[str, A
     for name in given:
         if name not in keys:
             hint = nearest(name, keys, within=f"{key}.")
-            raise ConfigError(f"{where}: unknown key '{key}.{name}'.{hint} Known: {', '.join(keys)}.")
+            known = ", ".join(keys) or f"none; {CONSTRUCTOR}"
+            raise ConfigError(f"{where}: unknown key '{key}.{name}'.{hint} Known: {known}.")
     return {name: check_value(f"{key}.{name}", value, keys[name], where) for name, value in given.items()}
 
 

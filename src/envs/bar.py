@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,15 +41,23 @@ class Bar(TorchEnv):
         if not 1 <= capacity <= n_agents:
             raise EnvError(f"env_args.capacity: expected 1 to n_agents = {n_agents}, got {capacity}.")
         self.capacity = capacity
+        self._seen: dict[int, list[int]] = {}  # copy -> attendance of the nights that scenes showed
 
     def scene(self, env_index: int) -> BarScene:
+        """Return the nights so far too, if every one was looked at: the state keeps their sum alone."""
         stats = {key: float(value[env_index]) for key, value in self._stats(self._state).items()}
+        night, attendance, total = (int(self._state[key][env_index]) for key in ("nights", "attendance", "sum"))
+        past = [*self._seen.get(env_index, [])[: night - 1], attendance] if night else []
+        if (len(past), sum(past)) != (night, total):  # nights of another episode, or too few
+            past = [attendance]
+        self._seen[env_index] = past
         return BarScene(
-            night=int(self._state["nights"][env_index]),
+            night=night,
             episode_limit=self.info.episode_limit,
             n_agents=self.info.n_agents,
             capacity=self.capacity,
-            attendance=int(self._state["attendance"][env_index]),
+            attendance=attendance,
+            past=np.array(past, dtype=np.int64),
             mean=stats["attendance"],
             deviation=stats["attendance_std"],
             payoff=stats["payoff"],

@@ -54,13 +54,14 @@ class PursuitScene:
 
 @dataclass(frozen=True)
 class BarScene:
-    """Last night's attendance, and the statistics of the nights so far."""
+    """Attendance, and its statistics over the nights so far."""
 
     night: int  # nights so far
     episode_limit: int
     n_agents: int
     capacity: int
-    attendance: int
+    attendance: int  # of the last night
+    past: np.ndarray  # (k,) int64, of the last k nights: all so far, or one where some were not looked at
     mean: float
     deviation: float  # standard deviation
     payoff: float  # mean per agent and night

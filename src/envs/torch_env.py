@@ -22,8 +22,9 @@ class TorchEnv(Env):
     A game defines ``_start``, ``_play``, ``_observe`` and ``_stats`` as functions from tensors to new tensors; never in
     place, so that a returned Step stays what it was. In a game where agents die the state has an entry ``alive`` (E, N)
     bool: ``_play`` then gets action 0 for the dead, their observations and what they would earn from then on become 0,
-    and a copy where all are dead has terminated. Every step draws new episodes for all copies and keeps those of
-    the copies that need one: nothing waits for the device, and the random stream does not depend on which copies end.
+    their masks allow every action, and a copy where all are dead has terminated. Every step draws new episodes for all
+    copies and keeps those of the copies that need one: nothing waits for the device, and the random stream does not
+    depend on which copies end.
     """
 
     def __init__(self, n_envs: int, device: torch.device, info: EnvInfo) -> None:
@@ -58,6 +59,10 @@ class TorchEnv(Env):
 
     def _position(self, state: State) -> Tensor | None:
         """Return positions (E, N, 2) float32 where EnvInfo.has_position."""
+        return None
+
+    def _avail(self, state: State) -> Tensor | None:
+        """Return the actions that may be chosen next, (E, N, A) bool, where EnvInfo.has_avail."""
         return None
 
     def reset(self, seed: int) -> Step:
@@ -101,9 +106,10 @@ class TorchEnv(Env):
 
     def _row(self, reward: Tensor, terminated: Tensor, truncated: Tensor) -> Step:
         state = self._state
-        obs, alive = self._observe(state), self._alive(state)
+        obs, alive, avail = self._observe(state), self._alive(state), self._avail(state)
         if "alive" in state:
             obs = obs.masked_fill(~alive.view(*alive.shape, *[1] * len(self.info.obs_shape)), 0)
+            avail = None if avail is None else avail.masked_fill(~alive.unsqueeze(2), True)
         return Step(
             obs=obs,
             alive=alive,
@@ -111,6 +117,7 @@ class TorchEnv(Env):
             terminated=terminated,
             truncated=truncated,
             info=self._stats(state),
+            avail=avail,
             position=self._position(state),
         )
 

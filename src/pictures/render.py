@@ -149,33 +149,34 @@ def _pursuit(scene: PursuitScene, group: PerAgent = None, weight: PerAgent = Non
 @draw.register
 def _bar(scene: BarScene, group: PerAgent = None, weight: PerAgent = None) -> np.ndarray:
     night, n, limit = scene.night, scene.n_agents, scene.episode_limit
-    left, top, width, height = 46, 14, ARENA - 60, 380
+    left, top, width, height = 46, 14, ARENA - 90, 380
     arena = blank(height + 44, ARENA)
-    bottom = top + height
+    bottom, beside, column = top + height, left + width + 22, width / limit
 
     def row(attendance: float) -> float:
-        return bottom - height * attendance / n
-
-    def level(attendance: float, colour: Colour) -> None:
-        box(arena, left, row(attendance) - 1, left + width, row(attendance) + 1, colour)
+        return bottom - height * min(max(attendance, 0), n) / n
 
     for tick in sorted({round(n * share / 4) for share in range(5)}):
         box(arena, left, row(tick), left + width, row(tick) + 1, GRID)
         write(arena, 8, round(row(tick)), str(tick), MUTED, 13)
     for tick in range(0, limit + 1, max(1, limit // 5)):
-        write(arena, round(left + width * tick / limit) - 6, bottom + 16, str(tick), MUTED, 13)
+        write(arena, round(left + column * tick) - 6, bottom + 16, str(tick), MUTED, 13)
+    for index, attendance in enumerate(scene.past, start=night - len(scene.past)):
+        x = left + column * index
+        colour = RED if attendance > scene.capacity else GREEN
+        box(arena, x, row(attendance), x + max(1, column - 2), bottom, colour)
+    box(arena, left, row(scene.capacity) - 1, left + width, row(scene.capacity) + 1, YELLOW)
     caption = [f"Bar  night {night} of {limit}", f"attendance {scene.attendance} of {n}"]
     if night:
-        box(arena, left, row(scene.mean + scene.deviation), left + width, row(scene.mean - scene.deviation), GRID)
-        colour, column = RED if scene.attendance > scene.capacity else GREEN, width / limit
-        x = left + column * (night - 1)
-        box(arena, x, row(scene.attendance), x + max(1, column - 2), bottom, colour)
-        level(scene.mean, TEXT)
-        caption += [f"mean {scene.mean:.1f}", f"mean payoff {scene.payoff:.2f}"]
-    level(scene.capacity, YELLOW)
+        ends = row(scene.mean + scene.deviation), row(scene.mean - scene.deviation)
+        box(arena, beside - 1, ends[0], beside + 1, ends[1], TEXT)
+        for end in ends:
+            box(arena, beside - 6, end - 1, beside + 6, end + 1, TEXT)
+        stamp(arena, np.array([beside, row(scene.mean)]), TEXT, disc(5))
+        caption += [f"mean {scene.mean:.1f} ± {scene.deviation:.1f}", f"mean payoff {scene.payoff:.2f}"]
     tile = np.ones((11, 11), dtype=np.float32)
     legend = [(tile, GREEN, "room for all"), (tile, RED, "crowded"), (tile[4:7], YELLOW, f"capacity {scene.capacity}")]
-    legend += [(tile[4:7], TEXT, "mean so far"), (tile, GRID, "standard deviation")]
+    legend += [(disc(5), TEXT, "mean of the nights so far ± standard deviation")]
     return compose(arena, caption, legend)
 
 

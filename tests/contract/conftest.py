@@ -1,47 +1,28 @@
-"""``pytest tests/contract [--env NAME|module:Class] [--env-args key=value ...] [--device cuda] [--same-start]``,
-``pytest tests/contract --alg NAME|FILE.yaml [--on ENV ...]``.
+"""``pytest tests/contract [--env NAME|FILE.yaml|module:Class] [--env-args key=value ...] [--device cuda]
+[--same-start]``, ``pytest tests/contract --alg NAME|FILE.yaml [--on ENV ...]``.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from tests.contract.algorithm_checks import AlgorithmCase
+from tests.contract.cases import asked_for, registered
 from tests.contract.checks import Case
 from tests.support.small_runs import ENVIRONMENTS
 
-from config.loader import available, named_layer, parse_overrides
-from config.registry import Kind, RegistryError, config_keys, resolve
-from config.trust import EVERYTHING
-from envs import REGISTRY
-from envs.base import Env
 from utils.errors import InputError
 
-SMALL: dict[str, dict[str, Any]] = {  # arguments that make a registered environment quick to check
-    "bar": {"n_agents": 7, "capacity": 4, "episode_limit": 5},
-    # One hit kills, so that some die while others live.
-    "battle": {"n_agents": 30, "n_enemies": 30, "map_size": 24, "hp": 1, "enemy_hp": 1, "episode_limit": 40}
-    | {"opponent": "random"},
-    "battle_deviator": {"n_agents": 9, "n_enemies": 12, "map_size": 16, "hp": 1, "enemy_hp": 1, "episode_limit": 40}
-    | {"enemy_speed": 3, "enemy_attack_radius": 3, "opponent": "random", "team": "random"},
-    "matrix_game": {"n_agents": 3, "episode_limit": 2},
-    "pettingzoo": {"kwargs": {"N": 3, "max_cycles": 6}, "episode_limit": 8},
-    "spread": {"n_agents": 3, "episode_limit": 6},
-    "pursuit": {"n_agents": 4, "episode_limit": 6},
-}
-KIND = Kind(Env, REGISTRY)
-SAME_START = ("matrix_game",)
 CASES = pytest.StashKey[list[Case]]()
 ALGORITHM_CASES = pytest.StashKey[list[AlgorithmCase]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("environment contract")
-    group.addoption("--env", help="check this environment only: a registered name or module:Class")
+    group.addoption("--env", metavar="NAME|FILE.yaml|module:Class", help="check this environment, and no other")
     group.addoption("--env-args", nargs="+", default=[], metavar="KEY=VALUE", help="laid over its YAML's env_args")
     group.addoption("--device", default="cpu", help="cpu or cuda")
     algorithms = parser.getgroup("algorithm contract")
@@ -85,35 +66,12 @@ def _algorithm_cases(config: pytest.Config) -> list[AlgorithmCase]:
 
 
 def _cases(config: pytest.Config) -> list[Case]:
+    """The environment that is asked for, or all registered ones unless it is an algorithm."""
     device = torch.device(config.getoption("--device", default="cpu"))
     name = config.getoption("--env", default=None)
     if name is None:
-        return (
-            []
-            if config.getoption("--alg", default=None)
-            else [
-                Case(name, resolve(KIND, name, "env"), _yaml_args(name) | SMALL[name], device, name in SAME_START)
-                for name in REGISTRY
-            ]
-        )
+        return [] if config.getoption("--alg", default=None) else registered(device)
     try:
-        cls = resolve(KIND, name, "--env", EVERYTHING)
-        wanted = config_keys(cls)
-    except RegistryError as error:
+        return [asked_for(name, config.getoption("--env-args"), device, config.getoption("--same-start"))]
+    except InputError as error:
         raise pytest.UsageError(str(error)) from error
-    args = _yaml_args(name) | parse_overrides(config.getoption("--env-args")).values
-    if args.keys() != wanted.keys():
-        raise pytest.UsageError(
-            f"{name}: expected the env_args {sorted(wanted)}, got {sorted(args)}. Write them in a file of "
-            f"src/config/envs with 'env: {name}', or give --env-args key=value for each."
-        )
-    return [Case(name, cls, args, device, config.getoption("--same-start") or name in SAME_START)]
-
-
-def _yaml_args(env: str) -> dict[str, Any]:
-    """env_args of the configuration of this name, or else of the first one for this environment; empty without one."""
-    for name in sorted(available("envs"), key=lambda name: name != env):
-        values = named_layer("envs", name).values
-        if values.get("env") == env:
-            return dict(values["env_args"])
-    return {}

@@ -42,6 +42,7 @@ def test_a_task_of_ones_own_becomes_a_table(tmp_path: Path) -> None:
     script = smaller("".join(blocks(DOC, "bash"))).replace("with regime", "with local_results_path=results regime")
     script = re.sub(r"src/(search|sweep|report|runs)\.py( pack)?", r"\g<0> --results results", script)
     script = script.replace("python src/", f"{sys.executable} {ROOT}/src/")
+    script = script.replace("python -m pytest tests/", f"{sys.executable} -m pytest {ROOT}/tests/")
     done = subprocess.run(["bash", "-e"], input=script, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     paper = tmp_path / "paper"

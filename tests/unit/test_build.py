@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.support import small_runs
 from tests.support.factory import config_for
-from torch import Tensor
+from torch import Tensor, nn
 
 import build
 from components.batch import EnvInfo
@@ -20,6 +20,7 @@ from config.loader import Layer, layers
 from config.resolve import make_config
 from config.schema import ConfigError
 from envs.torch_env import State, TorchEnv
+from learners.q_learner import QLearner
 from utils.errors import InputError
 
 RNN = {"agent": "rnn", "rnn_hidden_dim": 4}
@@ -27,6 +28,14 @@ RNN = {"agent": "rnn", "rnn_hidden_dim": 4}
 
 def built(**overrides: Any) -> build.System:
     return build.build(config_for("hmf", "bar", env_args={"n_agents": 6, "capacity": 3}, **overrides))
+
+
+class LoneMixer(nn.Module):
+    """A mixer with no base of this project's."""
+
+
+class PyMARLLearner(QLearner):
+    def __init__(self, mac, scheme, logger, args) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001
 
 
 @pytest.mark.parametrize(
@@ -43,7 +52,15 @@ def built(**overrides: Any) -> build.System:
         ({"mac": "basic_mac"}, "learner=hmf_learner expects mac: GroupMAC, got mac=basic_mac"),
         (
             {"learner": "q_learner", "team_reward": "sum"},
-            r"learner=q_learner expects mixer: TeamMixer \| null, got mixer=hmf",
+            r"learner=q_learner expects mixer: TeamMixer \| null, got mixer=hmf\. Start from the files of",
+        ),
+        (
+            {"learner": "q_learner", "team_reward": "sum", "mixer": f"{__name__}:LoneMixer"},
+            r"got mixer=\w+:LoneMixer\. Derive the class from modules\.mixers\.base\.TeamMixer\.$",
+        ),
+        (
+            {"learner": f"{__name__}:PyMARLLearner", "mixer": "none"},
+            "PyMARLLearner: expected positional parameters among mac, .*, got scheme. Configuration keys",
         ),
         (
             {**RNN, "burn_in": 0, "sequence_length": 1},

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import torch
 
 import build
+from components.grouping import RandomGrouping
 from config import loader
 from config.command_line import parse_command_line
 from config.loader import Layer, layers, parse_overrides
@@ -16,6 +18,8 @@ from config.registry import RegistryError, config_keys, resolve
 from config.registry import make as registry_make
 from config.resolve import component_keys, config_from_dict, make_config
 from config.schema import ConfigError, check_value, framework_keys
+from envs.bar import Bar
+from modules.mixers.vdn import VDNMixer
 
 
 def make(algorithm: str = "hmf", environment: str = "bar", *words: str) -> tuple[Any, list[str]]:
@@ -97,6 +101,45 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
 def test_bad_overrides_are_explained(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make("hmf", "bar", "regime=replay", word)
+
+
+class Mono(VDNMixer):
+    """As PyMARL's classes, which take one object with all values."""
+
+    def __init__(self, args: Any) -> None: ...
+
+
+class Keyed(VDNMixer):
+    def __init__(self, *, mono_hidden: int) -> None: ...
+
+
+class Squads(RandomGrouping):
+    """A grouping whose only key is that of its base."""
+
+
+class Hall(Bar):
+    def __init__(self, n_envs: int, device: torch.device, n_agents: int) -> None: ...
+
+
+KEYS_ARE = r"the keys of a class are the keyword-only parameters of its constructor, those after a \*\."
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "words", "message"),
+    [
+        (
+            "vdn",
+            [f"mixer={__name__}:Mono", "mono_hidden=4"],
+            rf"unknown key 'mono_hidden'\. .*mixer={__name__}:Mono adds no key: {KEYS_ARE}$",
+        ),
+        ("hmf", [f"grouping={__name__}:Squads", "squads=4"], rf"'squads'\. grouping={__name__}:Squads adds no key: "),
+        ("vdn", [f"mixer={__name__}:Keyed", "mono_hiden=4"], r"'mono_hiden'\. Did you mean 'mono_hidden'\?$"),
+        ("iql", [f"env={__name__}:Hall"], rf"unknown key 'env_args\.n_agents'\. Known: none; {KEYS_ARE}$"),
+    ],
+)
+def test_classes_that_add_no_keys_are_named(algorithm: str, words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(algorithm, "bar", *words)
 
 
 @pytest.mark.parametrize("words", [("lr=1", "lr.x=2"), ("env_args=3", "env_args.n_agents=4")])

@@ -180,6 +180,9 @@ def test_scene() -> None:
     env = bar(n_agents=10, capacity=6, episode_limit=5)
     env.reset(seed=0)
     env.step(attend(2, 10, 4))
+    env.scene(1)
     env.step(attend(2, 10, 8))
     wanted = {"night": 2, "episode_limit": 5, "n_agents": 10, "capacity": 6, "attendance": 8}
-    assert asdict(env.scene(1)) == pytest.approx({**wanted, "mean": 6, "deviation": 2, "payoff": (4 - 8) / 20})
+    seen = asdict(env.scene(1))
+    assert (seen.pop("past").tolist(), env.scene(0).past.tolist()) == ([4, 8], [8]), "copy 0 was not looked at before"
+    assert seen == pytest.approx({**wanted, "mean": 6, "deviation": 2, "payoff": (4 - 8) / 20})

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from tests.contract import checks
+from tests.contract.cases import asked_for
 from tests.contract.checks import CHECKS, Case
 from tests.support.paths import ROOT
 from torch import Tensor
@@ -20,7 +21,10 @@ from torch import Tensor
 from components.batch import Step
 from envs.bar import Bar
 from envs.base import Env
+from envs.matrix_game import MatrixGame
+from utils.errors import InputError
 
+CPU = torch.device("cpu")
 ARGS = {"n_agents": 5, "capacity": 3, "episode_limit": 4}
 
 
@@ -222,6 +226,18 @@ def test_broken_environment_is_noticed(check: Callable[[Case], None], broken: ty
         check(Case("broken", broken, ARGS))
 
 
+def test_numbers_that_no_seed_decides_are_called_that_by_every_check() -> None:
+    """And by the one for seeds first, which explains the others."""
+    failed = dict[Callable[[Case], None], str]()
+    for check in CHECKS:
+        try:
+            check(Case("broken", OwnRandomness, ARGS))
+        except AssertionError as error:
+            failed[check] = str(error)
+    assert [*failed] == [checks.same_seed_same_trajectory, checks.ignored_actions, checks.continues_from_its_state]
+    assert all("differs between two runs from reset(seed=1)" in message for message in failed.values())
+
+
 def test_every_check_has_a_broken_environment() -> None:
     marks = [mark for mark in test_broken_environment_is_noticed.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
     assert {row[0] for row in marks[0].args[1]} == set(CHECKS)
@@ -241,3 +257,30 @@ def test_a_class_that_the_suite_cannot_read_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "ERROR: Mine: the keyword-only parameter size is a configuration key" in done.stderr
     assert "INTERNALERROR" not in done.stdout + done.stderr
+
+
+def test_the_suite_takes_files_and_names_of_configurations_as_main_does(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"env: {__name__}:NoKindZero\nenv_args: {ARGS}\n")
+    found = asked_for(str(tmp_path / "mine.yaml"), ["capacity=2"], CPU, False)
+    assert (found.name, found.cls.__name__, found.args) == ("mine", "NoKindZero", ARGS | {"capacity": 2})
+    found = asked_for("hawk_dove", [], CPU, False)
+    assert (found.cls, found.args["game"], found.same_start) == (MatrixGame, "hawk_dove", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        ("env_args: {}", [], r"mine.yaml: env expects str, got None"),
+        ("env: bar\nenv_args: 3", [], "mine.yaml: env_args expects dict, got 3"),
+        ("env: bar", [], r"mine.yaml: expected the env_args \['capacity', .*\], got \[\]. Write them in a YAML file"),
+        ("env: bar", ["capacity"], "expected key=value after with, got 'capacity'"),
+        (None, [], "expected a file .*mine.yaml, there is none in"),
+    ],
+)
+def test_a_file_that_the_suite_cannot_use_is_one_line(
+    text: str | None, words: list[str], message: str, tmp_path: Path
+) -> None:
+    if text is not None:
+        (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        asked_for(str(tmp_path / "mine.yaml"), words, CPU, False)

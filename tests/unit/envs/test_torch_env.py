@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from tests.contract.checks import CHECKS, Case
 
 from envs.bar import Bar
 from envs.base import EnvError
@@ -75,3 +77,41 @@ def test_alive_says_of_every_agent_whether_it_lives(dtype: torch.dtype, message:
     env = Undecided(2, torch.device("cpu"), n_agents=5, capacity=3, episode_limit=2)
     with pytest.raises(EnvError, match=rf"bar: expected state\['alive'\] .*{message}"):
         env.step(env.reset(seed=0).alive.long())
+
+
+class Rationed(Bar):
+    """Bar where who attends twice dies, and nobody may attend two nights running; an agent's own choice is kept."""
+
+    def __init__(self, n_envs: int, device: torch.device, **args: Any) -> None:
+        super().__init__(n_envs, device, **args)
+        self.info = replace(self.info, has_avail=True)
+
+    def _start(self) -> State:
+        none = torch.zeros(self.n_envs, self.info.n_agents, dtype=torch.int64, device=self.device)
+        return super()._start() | {"chosen": none, "visits": none, "alive": none == 0}
+
+    def _play(self, state: State, action: torch.Tensor) -> tuple[State, torch.Tensor, torch.Tensor]:
+        played, reward, terminated = super()._play(state, action)
+        visits = state["visits"] + action
+        return played | {"chosen": action, "visits": visits, "alive": visits < 2}, reward, terminated
+
+    def _avail(self, state: State) -> torch.Tensor:
+        return torch.stack([torch.ones_like(state["alive"]), state["chosen"] == 0], dim=2) & state["alive"].unsqueeze(2)
+
+
+RATIONED = {"n_agents": 5, "capacity": 3, "episode_limit": 6}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_masks_meet_the_contract(check: Callable[[Case], None]) -> None:
+    check(Case("rationed", Rationed, RATIONED))
+
+
+def test_masks_are_those_of_the_state_and_allow_the_dead_everything() -> None:
+    env = Rationed(2, torch.device("cpu"), **RATIONED)
+    visit = torch.tensor([[1, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
+    rows = [env.reset(seed=0), *(env.step(action) for action in (visit, 0 * visit, visit))]
+    mask = torch.stack([row.avail for row in rows if row.avail is not None])
+    assert (~mask).nonzero().tolist() == [[1, 0, 0, 1]], "row, copy, agent, action: after the first visit alone"
+    assert (~rows[3].alive).nonzero().tolist() == [[0, 0]]
+    assert Bar(2, torch.device("cpu"), **RATIONED).reset(seed=0).avail is None

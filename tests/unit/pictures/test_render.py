@@ -211,19 +211,46 @@ def test_pursuit_is_drawn_on_a_torus() -> None:
     assert count(arena_of(caught), GREEN) > 50
 
 
-def test_bar_shows_the_last_night_the_mean_and_the_capacity() -> None:
+def attend(env: Env, attendance: int) -> None:
+    env.step((torch.arange(10) < attendance).to(torch.int64).unsqueeze(0))
+
+
+def test_bar_shows_all_nights_the_mean_and_the_capacity() -> None:
     env = task("bar")
     assert count(render(env, 0)[STRIP:-STRIP], GREEN) == 0
     pixels = []
     for attendance in (4, 8, 2):
-        env.step((torch.arange(10) < attendance).to(torch.int64).unsqueeze(0))
+        attend(env, attendance)
         picture = render(env, 0)[STRIP:-STRIP]
         pixels.append((count(picture, GREEN), count(picture, RED)))
-    (green, _), (_, red), (last, _) = pixels
-    assert [bool(number) for pair in pixels for number in pair] == [True, False, False, True, True, False]
-    assert (green / red, last / red) == pytest.approx((4 / 8, 2 / 8), rel=0.05)
-    yellow, white = ((picture == colour).all(axis=-1).any(axis=1).nonzero()[0].mean() for colour in (YELLOW, TEXT))
-    assert white - yellow == pytest.approx((5 - 14 / 3) / 10 * 380, abs=1), "rows between the capacity and the mean"
+    (first, nothing), (same, red), (both, still) = pixels
+    assert (nothing, same, still) == (0, first, red)
+    assert (red / first, both / first) == pytest.approx((8 / 4, 6 / 4), rel=0.05)
+    yellow, white = ((picture == colour).all(axis=-1).any(axis=1).nonzero()[0] for colour in (YELLOW, TEXT))
+    assert white.mean() - yellow.mean() == pytest.approx((5 - 14 / 3) / 10 * 380, abs=1), "between capacity and mean"
+    deviation = np.std([4, 8, 2])
+    assert np.ptp(white) == pytest.approx(2 * deviation / 10 * 380, abs=3)
+
+
+def test_bar_shows_no_night_of_another_episode() -> None:
+    env = task("bar")
+
+    def shown() -> list[int]:
+        return env.scene(0).past.tolist()
+
+    for attendance, nights in ((4, [4]), (8, [4, 8]), (2, [4, 8, 2])):
+        attend(env, attendance)
+        assert shown() == shown() == nights, "however often one looks"
+    env.reset(seed=1)
+    for attendance in (6, 9, 1):
+        attend(env, attendance)
+    assert shown() == [1], "the nights before were not looked at"
+    attend(env, 3)
+    assert shown() == [3]
+    env.reset(seed=2)
+    assert shown() == []
+    attend(env, 7)
+    assert shown() == [7]
 
 
 def test_other_environments_are_refused_or_draw_themselves() -> None:
