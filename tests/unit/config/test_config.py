@@ -165,6 +165,11 @@ def test_a_component_without_its_key_says_which() -> None:
         (["print-config", "--config=hmf", "--env-config=bar"], "do not know 'print-config'.* Did you mean 'print_con"),
         (["--config=hfm", "--env-config=bar"], "no algs configuration 'hfm'. Did you mean 'hmf'"),
         (["--config=hmf", "--env-config=batle"], "no envs configuration 'batle'. Did you mean 'battle'"),
+        (
+            ["--resume=27", "--config=hmf", "--env-config=battle"],
+            "expected --resume=27 alone, .* got --config and --env-config too. Leave that out, or .* checkpoint_path=",
+        ),
+        (["--resume", "27", "--env-config", "battle"], "expected --resume=27 alone, .* got --env-config too. Leave"),
     ],
 )
 def test_bad_command_lines_are_explained(argv: list[str], message: str) -> None:
