@@ -315,6 +315,23 @@ def test_a_resumed_run_says_that_evaluations_come_at_other_steps(
     assert steps == [0, 20, 40, 60, 90, 100]
 
 
+def test_a_run_that_was_continued_already_says_as_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each continuation is a run of its own; those recorded elsewhere, and strangers of this number, are known."""
+    assert small_runs.run(tmp_path / "one", "iql", "bar", save_replay="always") == 0
+    said = []
+    for results in ("one", "one", "two", "two"):
+        words = ["with", "t_max=32", f"local_results_path={tmp_path / results}"]
+        assert main.main([f"--resume={tmp_path}/one/sacred/1", *words]) == 0
+        said.append([line for line in capsys.readouterr().out.splitlines() if "continued already" in line])
+    first, here = "note: run 1 was continued already, as run 2 (COMPLETED)", "run 3 (COMPLETED)"
+    there = f"run 1 (COMPLETED) in {tmp_path}/two/sacred"
+    assert said == [[], [f"{first}."], [f"{first}, {here}."], [f"{first}, {here}, {there}."]]
+    run_json = tmp_path / "one/sacred/1/run.json"
+    run_json.write_text(run_json.read_text().replace('"start_time": "2', '"start_time": "1'))  # another run 1
+    assert main.main(["--resume=1", "--dry-run", f"--results={tmp_path / 'one'}", "with", "t_max=32"]) == 0
+    assert "continued already" not in capsys.readouterr().out
+
+
 def test_a_run_that_stands_at_its_end_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert small_runs.run(tmp_path, "iql", "bar", save_replay="always") == 0
     for t_max, words in ((24, []), (20, ["t_max=20"])):
