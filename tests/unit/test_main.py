@@ -343,6 +343,16 @@ def test_a_run_that_stands_at_its_end_is_not_resumed(tmp_path: Path, capsys: pyt
     assert len(list((tmp_path / "sacred").glob("*/run.json"))) == 1
 
 
+def test_a_line_of_progress_says_which_evaluation_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is shown again until the next one."""
+    assert small_runs.run(tmp_path, "iql", "bar", log_interval=8, test_interval=16) == 0
+    tests = dict(small_runs.points(tmp_path, 1)["test_return_mean"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "/24 steps" in line]
+    shown = [re.findall(r"^(\d+)/24 steps .*  test (\S+) @(\d+)", line)[0] for line in lines]
+    assert [(step, at) for step, _, at in shown] == [("8", "0"), ("16", "0"), ("24", "24")]
+    assert [value for _, value, _ in shown] == [f"{tests[int(at)]:.3f}" for _, _, at in shown]
+
+
 def test_a_run_logs_what_is_left_at_its_end_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also one that ends before its first line was due, and one whose last line is due at its end."""
     for run_id, interval in enumerate((1000, 8, 24), start=1):
@@ -353,4 +363,5 @@ def test_a_run_logs_what_is_left_at_its_end_once(tmp_path: Path, capsys: pytest.
             assert len({step for step, _ in curves[name]}) == len(curves[name])
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("24/24 steps")]
         assert len(lines) == 1
-        assert f"test {curves['test_return_mean'][-1][1]:.3f}  return {curves['return_mean'][-1][1]:.3f}" in lines[0]
+        test, training = (curves[name][-1][1] for name in ("test_return_mean", "return_mean"))
+        assert f"test {test:.3f} @24  return {training:.3f}" in lines[0]
