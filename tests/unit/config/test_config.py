@@ -14,7 +14,7 @@ from config.loader import Layer, layers, parse_overrides
 from config.ranges import RANGES
 from config.registry import RegistryError, config_keys, resolve
 from config.registry import make as registry_make
-from config.resolve import component_keys, config_from_dict, make_config
+from config.resolve import ELSEWHERE, component_keys, config_from_dict, make_config
 from config.schema import ConfigError, check_value, framework_keys
 
 
@@ -63,6 +63,10 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
         ("learnig_starts=5", r"command line: unknown key 'learnig_starts'\. Did you mean 'learning_starts'\?"),
         ("capacity=5", r"command line: unknown key 'capacity'\. Write env_args\.capacity\."),
         ("env_args.capasity=5", r"unknown key 'env_args\.capasity'\. Did you mean 'env_args\.capacity'\?"),
+        (
+            "env.n_agents=3",
+            r"command line: env expects the name .* got \{'n_agents': 3\}\. Write env_args\.n_agents=3\.$",
+        ),
         ("lr=abc", r"lr expects float, got 'abc' \(str\)"),
         ("lr='1e-4'", r"lr expects float, got '1e-4' \(str\)\.$"),
         ("t_max=25e-1", r"t_max expects int, got 2\.5 \(float\)\.$"),
@@ -97,6 +101,15 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
 def test_bad_overrides_are_explained(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make("hmf", "bar", "regime=replay", word)
+
+
+@pytest.mark.parametrize(("elsewhere", "here"), ELSEWHERE.items())
+def test_names_of_other_frameworks_are_known(elsewhere: str, here: str) -> None:
+    known = component_keys(build.REGISTRIES) | set(framework_keys())
+    assert elsewhere not in known
+    assert here in known
+    with pytest.raises(ConfigError, match=rf"command line: unknown key '{elsewhere}'\. Did you mean '{here}'\?$"):
+        make("iql", "bar", f"{elsewhere}=1")
 
 
 @pytest.mark.parametrize("words", [("lr=1", "lr.x=2"), ("env_args=3", "env_args.n_agents=4")])
