@@ -24,6 +24,7 @@ from assembly.parts import REGISTRIES, device_of, make_env, make_learner, make_m
 from assembly.saved import (
     ENEMIES,
     called,
+    differences,
     enemy_file,
     frozen_policy,
     load_policy,
@@ -95,11 +96,13 @@ class System:
     league: League | None  # who plays the enemies in training, if its past does
     enemies: Mapping[str, Side]  # those that learn too, by what their metrics and files are called by
     opponents: Mapping[str, LearningOpponent]  # who plays these
+    loaded: Path | None  # folder of the checkpoint whose networks these are, if any
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for the person who started the run."""
-        own = list(self.side.notes)
+        own = [] if self.loaded is None else [checkpoint.step_note(self.loaded, self.config.load_step)]
+        own += self.side.notes
         for whose, side in self.enemies.items():
             own += [f"{f'enemies {team_of(whose)}'.strip()}: {note}" for note in side.notes]
         return tuple(own)
@@ -199,6 +202,8 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
         return seeding.generator(config.seed, name, device, processes.rank)
 
     start = seeding.derive_seed(config.seed, "environment", processes.rank)
+    fresh = not config.checkpoint_path or resumed
+    loaded = None if fresh else checkpoint.step_folder(Path(config.checkpoint_path), config.load_step)
     system = System(
         config=config,
         device=device,
@@ -209,9 +214,10 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
         league=league,
         enemies=enemies,
         opponents=opponents,
+        loaded=loaded,
     )
-    if config.checkpoint_path and not resumed:
-        load_networks(system, checkpoint.step_folder(Path(config.checkpoint_path), config.load_step))
+    if loaded is not None:
+        load_networks(system, loaded)
     return system
 
 
@@ -275,10 +281,11 @@ def load_networks(system: System, folder: Path) -> None:
             networks = {key: value for key, value in state.items() if key != "generator"}
             side.learner.load_state_dict({**networks, "n_updates": 0})
         except (KeyError, RuntimeError, ValueError) as error:
+            differing = differences(folder / f"{whose}{checkpoint.POLICY}", side.config, side.mac.info)
+            why = "; ".join(differing) or checkpoint.one_line(error)
             raise checkpoint.CheckpointError(
-                f"checkpoint: {folder} does not fit {side.config.name} on {side.config.env}: "
-                f"{checkpoint.one_line(error)}. Use the algorithm, networks and population it was trained with "
-                f"({made_by(state)})."
+                f"checkpoint: {folder} does not fit {side.config.name} on {side.config.env} ({why}). Use the "
+                f"algorithm, networks and population it was trained with ({made_by(state)})."
             ) from error
     if system.league is not None:
         system.league.add(0, system.learner.acting())

@@ -14,6 +14,7 @@ from config.schema import Config
 from config.trust import NOTHING, Trust
 from records import checkpoint
 from records.files import read_json
+from records.store import FileStore
 from records.tracker import require_trackers
 from utils.paths import default_results
 
@@ -56,8 +57,23 @@ class Request:
         before = recorded_config(run_dir, trust)
         beside = {"local_results_path": str(default_results())} if before.local_results_path == "results" else {}
         config, notes = with_run_keys(before, {**beside, **given.values})
+        notes = [*_continued(run_dir, Path(config.local_results_path) / "sacred"), *notes]
         recorded = Layer(str(run_dir / "config.json"), read_json(run_dir / "config.json"))
         return cls(config, notes, run_dir, mongo_url, [recorded, given])
+
+
+def _continued(run_dir: Path, results: Path) -> list[str]:
+    """A note where runs in ``results``, or beside ``run_dir``, continue that one already. Raises RecordError."""
+    here = run_dir.resolve().parent
+    if not (run_dir / "run.json").exists():  # its state may be whole all the same
+        return []
+    record = FileStore(here).get(int(run_dir.name))
+    found = [
+        f"run {child.id} ({child.status}){'' if folder == here else f' in {folder}'}"
+        for folder in dict.fromkeys((here, results.resolve()))
+        for child in FileStore(folder).children(record)
+    ]
+    return [f"note: run {record.id} was continued already, as {', '.join(found)}."] if found else []
 
 
 def _of_enemies(config: Config, stack: Sequence[Layer]) -> list[Layer]:

@@ -177,7 +177,7 @@ class Trainer:
             self._write_updates(side, whose)
         self.progress.returns.pop("return", None)
         if "return_mean" in episodes[""]:
-            self.progress.returns["return"] = episodes[""]["return_mean"]
+            self.progress.note("return", episodes[""]["return_mean"])
 
     def _write_updates(self, side: Side, whose: str) -> None:
         """Raises LearningError when ``side`` no longer computes numbers; what was logged stays."""
@@ -210,7 +210,7 @@ class Trainer:
         if both:
             self.record.log_scalar("test_online_return_mean", online["return_mean"], counters.t_env)
         result = means["return_mean"]
-        self.progress.returns["test"] = result
+        self.progress.note("test", result, counters.t_env)
         if result > counters.best and config.save_model:
             counters.best = result
             self._best = {"step": counters.t_env, **self._networks(), "best_return": result}

@@ -21,6 +21,7 @@ from policies import KINDS
 from records.checkpoint import exact_folder, find_run
 from records.files import RecordError
 from records.listing import Listing, overview
+from records.presets import own_keys
 from records.query import differing_keys, parse_condition
 from records.store import STATUSES, FileStore, RunStore
 from records.tracker import TRACKERS
@@ -183,17 +184,34 @@ def show(arguments: argparse.Namespace) -> None:
         record = store.get(run_id)
         git = record.entry.get("git") or {}
         dirty = " with uncommitted changes" if git.get("dirty") else ""
-        print(f"run {run_id} in {store.name}: {record.status}, started {record.started} UTC, {record.duration}")
-        version = record.entry.get("version", "before 0.2.0")
-        print(f"result {record.entry.get('result')}, version {version}, commit {git.get('commit')}{dirty}\n")
-        print(table([["key", "value"], *([key, value] for key, value in sorted(record.flat_config.items()))]))
-        print()
-        print(table([["info", "value"], *([key, value] for key, value in sorted(record.info.items()))]))
+        started = f"{record.started:%Y-%m-%d %H:%M:%S} UTC"
+        print(f"run {run_id} in {store.name}: {record.status}, started {started}, {record.duration}")
+        version, result = record.entry.get("version", "before 0.2.0"), brief(record.entry.get("result"))
+        print(f"result {result}, version {version}, commit {git.get('commit')}{dirty}\n")
+        own = own_keys(record.flat_config)
+        keys = [["*" * (key in own), key, brief(value)] for key, value in sorted(record.flat_config.items())]
+        print(table([["", "key", "value"], *keys]))
+        print("*: not what the files of src/config give this algorithm and environment: it was set, or they changed\n")
+        print(table([["info", "value"], *([key, brief(value)] for key, value in sorted(record.info.items()))]))
         print()
         curves = store.metrics(run_id)
         rows = [[name, len(curve.steps), curve.steps[-1], curve.values[-1]] for name, curve in sorted(curves.items())]
         print(table([["metric", "points", "last step", "last value"], *rows]))
         print("".join(record.entry.get("fail_trace") or []), end="")
+
+
+def brief(value: Any) -> Any:
+    """``value`` for `show`: numbers of at most five digits; of a list of rows, which grows with a run, the last one."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {key: brief(inner) for key, inner in value.items()}
+    if not isinstance(value, list):
+        return value
+    entries = [brief(inner) for inner in value]
+    if not any(isinstance(entry, list) for entry in entries):
+        return entries
+    return f"{amount(len(entries), 'point')}, last {entries[-1]}"
 
 
 def diff(arguments: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """``python src/sweep.py EXPERIMENT [--workers N] [--ray auto] [--dry-run]``: many runs of main.py.
 
-Finished runs are skipped, interrupted ones continue from their checkpoint, failed ones are tried once more.
+Finished runs are skipped, interrupted ones continue from their checkpoint, failed ones are tried once more,
+but for those whose input was refused.
 """
 
 from __future__ import annotations

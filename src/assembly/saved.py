@@ -22,6 +22,15 @@ from utils.errors import InputError
 from utils.paths import ROOT
 from utils.version import made_by
 
+SHAPING = (  # keys that decide which networks there are, and their sizes
+    *("mac", "agent", "mixer", "learner"),
+    *("hidden_dims", "conv_channels", "rnn_hidden_dim", "dueling", "normalise"),
+    *("share_params", "obs_agent_id", "obs_last_action"),
+    *("n_groups", "top_level", "gmf_hidden_dims", "share_gmf", "mean_field_action"),
+    *("attention", "attention_dim", "attention_input"),
+    *("mf_heads", "mf_head_dim", "mf_hidden_dims"),
+    *("mixing_embed_dim", "hypernet_embed", "max_agents", "critic_hidden_dims"),
+)
 ENEMIES = "enemy_"  # begins the names of what belongs to enemies that learn
 
 
@@ -85,6 +94,23 @@ def load_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> Bas
 def frozen_policy(path: str, device: torch.device, trust: Trust) -> MACPolicy:
     """The greedy policy of an exported file; a relative path starts at the project. Raises CheckpointError."""
     return MACPolicy(load_policy(ROOT / path, device, trust), greedy=True)
+
+
+def differences(path: Path, config: Config, info: EnvInfo) -> list[str]:
+    """What decides on networks, and differs between an exported policy file and ``config`` with a game like ``info``.
+
+    Keys that only one of the two has follow from others. Empty for a file that cannot be read.
+    """
+    try:
+        state = checkpoint.load(path, torch.device("cpu"))
+    except checkpoint.CheckpointError:
+        return []
+    there, here = state.get("config", {}), config.to_dict()
+    pairs = {key: (there[key], here[key]) for key in SHAPING if key in there and key in here}
+    for key in ("n_agents", "n_actions", "obs_shape"):
+        if key in state.get("info", {}):
+            pairs[key] = state["info"][key], getattr(info, key)
+    return [f"{key}: checkpoint {told}, here {own}" for key, (told, own) in pairs.items() if told != own]
 
 
 def enemy_file(folder: Path, name: str, whose: str = ENEMIES) -> Path:

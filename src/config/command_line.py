@@ -67,6 +67,13 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
         raise ConfigError(f"command line: do not know '{word}'. Overrides follow the word with: with key=value.{hint}")
     place = [] if arguments.results is None else [f"local_results_path={arguments.results}"]
     arguments.overrides = [*overrides, *place]
+    beside = [option for option in ("--config", "--env-config") if option in given]
+    if arguments.resume is not None and beside:
+        raise ConfigError(
+            f"command line: expected --resume={arguments.resume} alone, since a run continues with its own "
+            f"configuration, got {' and '.join(beside)} too. Leave that out, or leave out --resume and start a new run "
+            "with checkpoint_path=..."
+        )
     if arguments.resume is None and not (arguments.config and arguments.env_config):
         raise ConfigError(
             "command line: expected --config=ALGORITHM and --env-config=ENVIRONMENT (or --resume=RUN), such as: "

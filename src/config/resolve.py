@@ -19,7 +19,7 @@ from config.trust import NOTHING, Trust
 from utils.errors import InputError
 from utils.seeding import derive_seed
 from utils.version import made_by
-from utils.words import nearest, to_yaml
+from utils.words import nearest, to_yaml, word
 
 NAME = r"\w[\w .+-]*"  # of an algorithm, in tables, filters and paths
 OPTIONAL = ("mixer", "grouping")  # may be "none"
@@ -35,6 +35,20 @@ RESUMABLE = (  # keys that may differ in a resumed run, because they do not chan
     "save_replay",
     *RECORDING,
 )
+
+
+ELSEWHERE = {  # what other frameworks call a key -> the key
+    "learning_rate": "lr",
+    "discount": "gamma",
+    "batch": "batch_size",
+    "epsilon": "epsilon_start",
+    "hidden_dim": "hidden_dims",
+    "hidden_size": "hidden_dims",
+    "n_envs": "batch_size_run",
+    "num_envs": "batch_size_run",
+    "total_timesteps": "t_max",
+    "total_steps": "t_max",
+}
 
 
 def chosen_classes(values: Mapping[str, Any], registries: Registries, trust: Trust) -> dict[str, type]:
@@ -78,6 +92,12 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
     for key in own:
         if key not in values:
             raise ConfigError(f"configuration: the key '{key}' has no value. Set it in src/config/default.yaml.")
+    if isinstance(values["env"], Mapping):
+        meant = ", ".join(word(f"env_args.{key}", value) for key, value in values["env"].items())
+        raise ConfigError(
+            f"{origin['env']}: env expects the name of an environment, whose arguments are env_args, got "
+            f"{values['env']!r}. Write {meant}."
+        )
     for kind in registries:
         check_value(kind, values[kind], str, origin[kind])
     trust = trust.also(values[kind] for kind in registries if ":" in values[kind])
@@ -89,6 +109,8 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
         if key not in known:
             if key in env.keys:
                 hint = f" Write env_args.{key}."
+            elif key in ELSEWHERE:
+                hint = f" Did you mean '{ELSEWHERE[key]}'?"
             else:
                 hint = nearest(key, known) + _of_own_classes({part: values[part] for part in parts}, registries, trust)
             raise ConfigError(f"{origin[key]}: unknown key '{key}'.{hint}")

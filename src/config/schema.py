@@ -51,7 +51,7 @@ class Config:
     save_model_interval: int  # environment steps between checkpoints
     keep_checkpoints: int  # newest checkpoints kept, besides the best
     save_replay: Literal["never", "running", "always"]  # keep exact-resume state: never, until the run ends, always
-    checkpoint_path: str  # folder of a checkpoint whose networks are loaded at start
+    checkpoint_path: str  # folder of a run, or of its checkpoints, whose networks are loaded at start
     load_step: int  # which step under checkpoint_path; 0: the newest
     evaluate: bool  # only evaluate the loaded networks
     opponent_config: str | dict[str, str]  # algorithm of enemies that learn, or of each team; "": the learners' own

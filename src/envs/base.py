@@ -39,6 +39,7 @@ class Env(ABC):
 
     info: EnvInfo
     imports: ClassVar[tuple[str, ...]] = ()  # keys of ``env_args`` whose values the constructor imports
+    meanings: ClassVar[Mapping[str, str]] = {}  # of the statistics whose names do not say it
 
     def __init__(self, n_envs: int, device: torch.device) -> None:
         if n_envs < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 import build
 from config.loader import merge, parse_overrides
+from config.registry import resolve
 from config.resolve import (
     LEARNER,
     check_env_args,
@@ -86,6 +88,12 @@ class Evaluation:
         return {"config": self.config.to_dict(), "episodes": self.episodes, "seed": self.seed}
 
     @property
+    def meanings(self) -> Mapping[str, str]:
+        """What those statistics of its game mean whose names do not say it."""
+        env_class: type[Env] = resolve(build.REGISTRIES["env"], self.config.env, "env", self.config.trust)
+        return env_class.meanings
+
+    @property
     def file(self) -> Path:
         """Where the statistics are, or will be."""
         return result_file(self.results, self.folder.name, self.conditions)
@@ -100,14 +108,23 @@ class Evaluation:
         sides = self.found() or self.play()
         return sum(side["return_mean"] for side in sides.values()) / len(sides)
 
+    def deviations(self) -> dict[str, dict[str, float]]:
+        """Side -> standard deviation over episodes of each statistic, where `play` wrote them before; else empty."""
+        sides: dict[str, dict[str, float]] = read_json(self.file).get("deviations", {})
+        return sides
+
     def play(self) -> dict[str, dict[str, float]]:
-        """Side -> statistics, also written to ``file``."""
-        found = {
-            side: statistics(config, self.mac, self.episodes, self.seed) for side, config in sides(self.config).items()
+        """Side -> statistics, also written to ``file``, with their `deviations`."""
+        logs = {
+            side: play_episodes(config, self.mac, self.episodes, self.seed)
+            for side, config in sides(self.config).items()
         }
+        deviations = {side: log.deviations() for side, log in logs.items()}
+        found = {side: log.flush() for side, log in logs.items()}
         file = self.file
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, json.dumps({**self.conditions, "sides": found}, indent=2).encode())
+        record = {**self.conditions, "sides": found, "deviations": deviations}
+        write_atomic(file, json.dumps(record, indent=2).encode())
         return found
 
 

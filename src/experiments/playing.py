@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from config import trust
 from utils.cli import count
+from utils.words import table
 
 if TYPE_CHECKING:
     from experiments.evaluation import Evaluation
@@ -51,10 +52,17 @@ def play(chosen: Evaluation, arguments: argparse.Namespace, title: str) -> None:
         path = chosen.file.with_suffix(".gif") if arguments.video == Path() else arguments.video
         film(chosen, path, arguments.colour, arguments.fps, arguments.every)
         print(f"written: {path}")
-    found = chosen.play()
+    found, deviations = chosen.play(), chosen.deviations()
     a_side = " a side" if len(found) > 1 else ""
-    print(f"{title}, {arguments.episodes} greedy episodes{a_side}")
-    print(f"{'':18s}" + "".join(f"{side:>12s}" for side in found))
-    for name in next(iter(found.values())):
-        print(f"{name:18s}" + "".join(f"{means[name]:12.4f}" for means in found.values()))
+    print(f"{title}, {arguments.episodes} greedy episodes{a_side}: mean ± standard deviation over episodes")
+    names = list(next(iter(deviations.values())))
+    rows = [
+        [name, *(f"{means[name]:10.4f} ± {deviations[side][name]:.4g}" for side, means in found.items())]
+        for name in names
+    ]
+    counts = [f"{means['n_episodes']:10.0f}" for means in found.values()]
+    print(table([["", *(f"{side:>10s}" for side in found)], *rows, ["n_episodes", *counts]]))
+    meanings = [f"{name}: {meaning}" for name, meaning in chosen.meanings.items() if name in names]
+    if meanings:
+        print("; ".join(meanings))
     print(f"written: {chosen.file}")

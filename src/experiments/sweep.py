@@ -1,4 +1,4 @@
-"""A sweep: many runs of main.py, on workers, until every one has finished or failed twice."""
+"""A sweep: many runs of main.py, on workers, until every one has finished or failed for good."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from experiments.workers import Workers
 from records.index import RunIndex, task_key
 from records.sources import changed
 from records.store import RunRecord
-from utils.cli import COPY_INCOMPLETE
+from utils.cli import BAD_INPUT, COPY_INCOMPLETE, FAILED, REFUSAL
 from utils.lock import Lock
 from utils.progress import clock
 
@@ -55,14 +55,22 @@ class Job:
             self.claim.release()
             self.claim = None
 
+    @property
+    def refused(self) -> bool:
+        """Whether the last attempt ended by its input, at its start or on the way: another one would too."""
+        return self.exit_code == BAD_INPUT or (self.exit_code == FAILED and self._last_line().startswith(REFUSAL))
+
     def failure(self) -> str:
         """One line about the last attempt."""
+        return f"{self.run.label}: exit code {self.exit_code}: {self._last_line()} (all of it: {self.log})"
+
+    def _last_line(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines() or ["(no message)"]
-        return f"{self.run.label}: exit code {self.exit_code}: {lines[-1]} (all of it: {self.log})"
+        return lines[-1]
 
 
 class Sweep:
-    """Keeps the workers busy until every job has finished or failed twice."""
+    """Keeps the workers busy until every job has finished or failed for good: twice, or once by its input."""
 
     def __init__(self, runs: Sequence[PlannedRun], index: RunIndex, workers: Workers, log_dir: Path) -> None:
         self.runs, self.index, self.workers = runs, index, workers
@@ -122,7 +130,7 @@ class Sweep:
             job = self.active.pop(handle)
             job.exit_code = code
             self.index.refresh()
-            if code and job.attempts < ATTEMPTS and self.index.finished(job.run.identity) is None:
+            if code and not job.refused and job.attempts < ATTEMPTS and self.index.finished(job.run.identity) is None:
                 say(f"trying again: {job.failure()}")
                 self.waiting.append(job)
             else:

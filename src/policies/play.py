@@ -30,6 +30,14 @@ def load_policy(path: str | Path, trust: Trust | None = None) -> Policy:
     given, path = str(path), Path(path)
     if is_name(given, default_zoo()):
         path = find(given, default_zoo()).policy()
+    if path.is_dir():
+        where = path.absolute()
+        is_run = (where / "config.json").exists()
+        words = f"{where.name if is_run else 'ID'} --to onnx --results {where.parents[1] if is_run else 'DIR'}"
+        raise PolicyError(
+            f"policy: expected the file of an exported policy, got the folder {path}. Export a run's policy and load "
+            f"that file: src/runs.py export {words}"
+        )
     of_zoo = path.name == POLICY and not path.with_name(f"{POLICY}.json").exists()
     card_path = path.with_name(CARD if of_zoo else f"{path.name}.json")
     for needed in (path, card_path):

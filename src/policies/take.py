@@ -113,7 +113,7 @@ def encoded(kind: str, network: ActingNetwork, description: Description) -> byte
             return FORMATS[kind].encode(network, description)
     except Exception as error:  # whatever an exporter says of a network of one's own
         raise PolicyError(
-            f"export: this network cannot be written as {kind} ({checkpoint.one_line(error)[:300]}). Choose another of "
+            f"export: this network cannot be written as {kind} ({checkpoint.one_line(error)}). Choose another of "
             f"{', '.join(FORMATS)}."
         ) from error
 

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -119,8 +120,19 @@ def steps(folder: Path) -> list[int]:
 
 
 def step_folder(folder: Path, load_step: int) -> Path:
-    """Find the folder of the checkpoint nearest to ``load_step``, of the newest for 0. Raises CheckpointError."""
-    return _nearest(folder, load_step or None)
+    """Find the folder of the checkpoint nearest to ``load_step``, of the newest for 0. Raises CheckpointError.
+
+    ``folder``: that of a run, or its folder ``checkpoints``.
+    """
+    inside = folder / "checkpoints"
+    return _nearest(inside if inside.is_dir() else folder, load_step or None)
+
+
+def step_note(found: Path, load_step: int) -> str:
+    """Return the note that networks are those of ``found``, which `step_folder` found for ``load_step``."""
+    exact = load_step == int(found.name)
+    why = "" if exact else f" (no step {load_step}; nearest {found.name})" if load_step else " (the newest)"
+    return f"note: the networks loaded are those of {found}{why}."
 
 
 def _nearest(folder: Path, wanted: int | None) -> Path:
@@ -129,7 +141,7 @@ def _nearest(folder: Path, wanted: int | None) -> Path:
     if not found:
         raise CheckpointError(
             f"checkpoint_path: expected folders named by step with {LEARNER} inside, found none in '{folder}'. "
-            "Give the checkpoints folder of a run: results/sacred/<id>/checkpoints."
+            "Give the folder of a run: results/sacred/<id>."
         )
     step = found[-1] if wanted is None else min(found, key=lambda candidate: abs(candidate - wanted))
     return folder / str(step)
@@ -240,8 +252,8 @@ def best_step(folder: Path) -> int | None:
 
 
 def one_line(error: Exception) -> str:
-    """Return the type and text of an error in one line, for messages."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """Return the type and text of an error in one line, for messages; torch lists every tensor that does not fit."""
+    return shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
 
 
 def copy_best(source: Path, target: Path, until: int) -> None:

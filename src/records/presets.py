@@ -52,6 +52,15 @@ def presets(config: Mapping[str, Any]) -> dict[str, Any]:
     return _presets(*_names(config))
 
 
+def own_keys(config: Mapping[str, Any]) -> set[str]:
+    """Name the keys of a flat configuration whose values its `presets` do not give, but those of where it is recorded.
+
+    They were set on the command line, or the files have changed since.
+    """
+    given, missing = presets(config), object()
+    return {key for key, value in config.items() if key not in RECORDING and given.get(key, missing) != value}
+
+
 def _presets(env: Name, *sides: tuple[str, Name, Name]) -> dict[str, Any]:
     return {
         f"{start}{key}": value for start, name, regime in sides for key, value in _preset(env, name, regime).items()

@@ -49,6 +49,8 @@ class Parent:
 
     def is_run(self, record: RunRecord) -> bool:
         """Return whether ``record`` is that run."""
+        if record.id != self.id:
+            return False
         return self.started is None or is_same_time(datetime.fromisoformat(self.started), record.started)
 
 
@@ -211,6 +213,10 @@ class RunStore(ABC):
             )
             return None
         return parent
+
+    def children(self, record: RunRecord) -> Sequence[RunRecord]:
+        """List the runs here that continue ``record``, which may be recorded elsewhere, ascending."""
+        return [one for one in self._readable() if one.resumed is not None and one.resumed.is_run(record)]
 
     def _readable(self) -> Sequence[RunRecord]:
         records = []

@@ -106,6 +106,10 @@ class EpisodeLog:
         for name, more in values.items():
             self.values[name] += more
 
+    def deviations(self) -> dict[str, float]:
+        """Name -> standard deviation over the episodes since the last `flush`, divided by their number."""
+        return {name: float(torch.tensor(values).std(unbiased=False)) for name, values in self.values.items()}
+
     def flush(self) -> dict[str, float]:
         """Name -> mean, with ``return_std`` over episodes and ``n_episodes``; empty when none ended."""
         if not self.values:

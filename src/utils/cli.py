@@ -22,6 +22,8 @@ COPY_INCOMPLETE = 5  # in the database or a tracker; the files are whole (4: swe
 INTERRUPTED = 130
 READER_GONE = 141  # what shells report for SIGPIPE
 
+REFUSAL = "error: "  # begins the line that says what a person can mend
+
 
 def say(text: str) -> None:
     """Print a line; drop it when the reader of standard output has ended (``| head``, a ``tee`` that got Ctrl-C).
@@ -53,7 +55,7 @@ def refuse(error: InputError) -> int:
     """Print the error in one line, after its traceback if $HMF_TRACEBACK is set, and return BAD_INPUT."""
     if os.environ.get("HMF_TRACEBACK"):
         traceback.print_exception(error)
-    print(f"error: {error}", file=sys.stderr)
+    print(f"{REFUSAL}{error}", file=sys.stderr)
     return BAD_INPUT
 
 

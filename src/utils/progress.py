@@ -27,19 +27,23 @@ class Progress:
         self.start(0)
         self.stream = sys.__stderr__
         self.live = live and self.stream is not None and self.stream.isatty()
-        self.returns: dict[str, float] = {}
+        self.returns: dict[str, str] = {}
 
     def start(self, t_env: int) -> None:
         """Count rate and time from now on, at ``t_env`` steps."""
         self.t_start = t_env
         self.began = self.drawn = time.monotonic()
 
+    def note(self, name: str, value: float, t_env: int | None = None) -> None:
+        """Let the lines that follow end with ``value``, and with the step ``t_env`` at which it was found, if given."""
+        self.returns[name] = f"{value:.3f}" if t_env is None else f"{value:.3f} @{t_env:,}"
+
     def line(self, t_env: int, n_updates: int) -> str:
         """Return the progress line."""
         elapsed = max(time.monotonic() - self.began, 1e-9)
         rate = (t_env - self.t_start) / elapsed
         left = clock((self.t_max - t_env) / rate) if rate > 0 else "?"
-        returns = "  ".join(f"{name} {value:.3f}" for name, value in self.returns.items())
+        returns = "  ".join(f"{name} {value}" for name, value in self.returns.items())
         return (
             f"{t_env:,}/{self.t_max:,} steps ({min(t_env / self.t_max, 1.0):.0%})  {rate:,.0f} steps/s  "
             f"{n_updates:,} updates  left {left}  {returns}"

@@ -63,7 +63,22 @@ def test_both_sides_with_statistics_of_the_same_kind(battle: Path, capsys: pytes
     assert left["n_episodes"] == right["n_episodes"] == 4.0  # rounded up: two environments play the same number
     table = capsys.readouterr().out
     assert f"hmf on battle, step {checkpoint.step_folder(battle / 'checkpoints', 0).name}, 3 greedy episodes" in table
-    assert f"{'kills':18s}{left['kills']:12.4f}{right['kills']:12.4f}" in table
+    std = {side: values["kills"] for side, values in record["deviations"].items()}
+    means = (f"{record['sides'][side]['kills']:.4f} ± {std[side]:.4g}" for side in ("left", "right"))
+    rows = [line.split("  ") for line in table.splitlines()]
+    assert ["kills", *means] in [[cell.strip() for cell in row if cell] for row in rows]
+    assert ["n_episodes", "4", "4"] in [line.split() for line in table.splitlines()]
+    assert "\nwin: more kills than deaths; annihilation: no enemy left; score: 1 for more kills" in table
+
+
+def test_deviations_are_those_of_the_episodes_one_by_one(pursuit: Path) -> None:
+    record = evaluated(pursuit, "--episodes", "4", "--seed", "7")
+    mac = build.load_policy(checkpoint.step_folder(pursuit / "checkpoints", 0) / checkpoint.POLICY, CPU)
+    log = evaluation.play_episodes(evaluation.run_config(pursuit, []), mac, 4, seed=7)
+    means, deviations = record["sides"]["all"], record["deviations"]["all"]
+    assert deviations["min_distance"] == pytest.approx(np.std(log.values["min_distance"]), rel=1e-5)
+    assert deviations["return_mean"] == means["return_std"] > 0.0
+    assert deviations.keys() | {"return_std", "n_episodes"} == means.keys()
 
 
 def test_the_same_seed_finds_the_same(pursuit: Path) -> None:

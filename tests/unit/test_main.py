@@ -315,6 +315,23 @@ def test_a_resumed_run_says_that_evaluations_come_at_other_steps(
     assert steps == [0, 20, 40, 60, 90, 100]
 
 
+def test_a_run_that_was_continued_already_says_as_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each continuation is a run of its own; those recorded elsewhere, and strangers of this number, are known."""
+    assert small_runs.run(tmp_path / "one", "iql", "bar", save_replay="always") == 0
+    said = []
+    for results in ("one", "one", "two", "two"):
+        words = ["with", "t_max=32", f"local_results_path={tmp_path / results}"]
+        assert main.main([f"--resume={tmp_path}/one/sacred/1", *words]) == 0
+        said.append([line for line in capsys.readouterr().out.splitlines() if "continued already" in line])
+    first, here = "note: run 1 was continued already, as run 2 (COMPLETED)", "run 3 (COMPLETED)"
+    there = f"run 1 (COMPLETED) in {tmp_path}/two/sacred"
+    assert said == [[], [f"{first}."], [f"{first}, {here}."], [f"{first}, {here}, {there}."]]
+    run_json = tmp_path / "one/sacred/1/run.json"
+    run_json.write_text(run_json.read_text().replace('"start_time": "2', '"start_time": "1'))  # another run 1
+    assert main.main(["--resume=1", "--dry-run", f"--results={tmp_path / 'one'}", "with", "t_max=32"]) == 0
+    assert "continued already" not in capsys.readouterr().out
+
+
 def test_a_run_that_stands_at_its_end_is_not_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert small_runs.run(tmp_path, "iql", "bar", save_replay="always") == 0
     for t_max, words in ((24, []), (20, ["t_max=20"])):
@@ -324,6 +341,16 @@ def test_a_run_that_stands_at_its_end_is_not_resumed(tmp_path: Path, capsys: pyt
             rf"expected a t_max above 24, the step at which \S+ stands, got {t_max}\. Nothing is left", said
         )
     assert len(list((tmp_path / "sacred").glob("*/run.json"))) == 1
+
+
+def test_a_line_of_progress_says_which_evaluation_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is shown again until the next one."""
+    assert small_runs.run(tmp_path, "iql", "bar", log_interval=8, test_interval=16) == 0
+    tests = dict(small_runs.points(tmp_path, 1)["test_return_mean"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "/24 steps" in line]
+    shown = [re.findall(r"^(\d+)/24 steps .*  test (\S+) @(\d+)", line)[0] for line in lines]
+    assert [(step, at) for step, _, at in shown] == [("8", "0"), ("16", "0"), ("24", "24")]
+    assert [value for _, value, _ in shown] == [f"{tests[int(at)]:.3f}" for _, _, at in shown]
 
 
 def test_a_run_logs_what_is_left_at_its_end_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -336,4 +363,5 @@ def test_a_run_logs_what_is_left_at_its_end_once(tmp_path: Path, capsys: pytest.
             assert len({step for step, _ in curves[name]}) == len(curves[name])
         lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("24/24 steps")]
         assert len(lines) == 1
-        assert f"test {curves['test_return_mean'][-1][1]:.3f}  return {curves['return_mean'][-1][1]:.3f}" in lines[0]
+        test, training = (curves[name][-1][1] for name in ("test_return_mean", "return_mean"))
+        assert f"test {test:.3f} @24  return {training:.3f}" in lines[0]

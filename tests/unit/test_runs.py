@@ -175,6 +175,26 @@ def test_show_names_configuration_metrics_commit_and_trace(capsys: pytest.Captur
     assert ["test_return_mean", "2", "100", "2"] in [line.split() for line in text.splitlines()]
 
 
+def test_show_is_brief_and_marks_what_was_set(capsys: pytest.CaptureFixture[str], files: FileStore) -> None:
+    """Numbers are rounded, lists that grow show their last row; a place of recording is no choice."""
+    words = ["lr=0.1", "env_args.n_agents=40", "local_results_path=/elsewhere"]
+    config = make_config(layers("iql", "bar", words), build.REGISTRIES)[0].to_dict()
+    entry = {**files.get(1).entry, "start_time": "2026-01-02T03:04:05.678901", "result": 1.4535130187869072}
+    info = {
+        "cpu_seconds": [[0, 0.0004125450000000974], [2000, 6.138128883]],
+        "resolved": {"replay_ratio": 1 / 3, "obs_shape": [7, 7]},
+    }
+    files.put(RunRecord(4, entry, config, info), {}, "")
+    text = printed(capsys, "show", "4")
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line]
+    assert {line[1].split()[0] for line in lines if line[0] == "*"} == {"lr", "env_args.n_agents"}
+    assert ["cpu_seconds", "2 points, last [2000, 6.1381]"] in lines
+    assert ["resolved", "{'obs_shape': [7, 7], 'replay_ratio': 0.33333}"] in lines
+    assert "started 2026-01-02 03:04:05 UTC" in text
+    assert "\nresult 1.4535, version" in text
+    assert "\n*: not what the files of src/config give" in text
+
+
 def test_diff_shows_differing_keys_only(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split() for line in printed(capsys, "diff", "1", "2").splitlines()] == [
         ["key", "run", "1", "run", "2"],

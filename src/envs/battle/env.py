@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -173,6 +173,12 @@ class BattleEnv(TwoSidedEnv):
     swap_sides: the learners start on the left (never), on the right (always), or on either at random per episode.
     keys: those of `TwoSidedEnv`, which say who plays the enemies.
     """
+
+    meanings: ClassVar = {
+        "win": "more kills than deaths",
+        "annihilation": "no enemy left",
+        "score": "1 for more kills than deaths, 0.5 for as many, 0 for fewer",
+    }
 
     def __init__(
         self,

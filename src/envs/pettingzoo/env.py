@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ class PettingZooEnv(TwoSidedEnv):
     """
 
     imports = ("entry",)
+    meanings: ClassVar = {"score": "1 where learners earned more on average than the others, 0.5 as much, 0 less"}
 
     @classmethod
     def about(cls, env_args: Mapping[str, Any]) -> str:

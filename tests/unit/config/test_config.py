@@ -16,7 +16,7 @@ from config.loader import Layer, layers, parse_overrides
 from config.ranges import RANGES
 from config.registry import RegistryError, config_keys, resolve
 from config.registry import make as registry_make
-from config.resolve import component_keys, config_from_dict, make_config
+from config.resolve import ELSEWHERE, component_keys, config_from_dict, make_config
 from config.schema import ConfigError, check_value, framework_keys
 from envs.bar import Bar
 from modules.mixers.vdn import VDNMixer
@@ -67,6 +67,10 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
         ("learnig_starts=5", r"command line: unknown key 'learnig_starts'\. Did you mean 'learning_starts'\?"),
         ("capacity=5", r"command line: unknown key 'capacity'\. Write env_args\.capacity\."),
         ("env_args.capasity=5", r"unknown key 'env_args\.capasity'\. Did you mean 'env_args\.capacity'\?"),
+        (
+            "env.n_agents=3",
+            r"command line: env expects the name .* got \{'n_agents': 3\}\. Write env_args\.n_agents=3\.$",
+        ),
         ("lr=abc", r"lr expects float, got 'abc' \(str\)"),
         ("lr='1e-4'", r"lr expects float, got '1e-4' \(str\)\.$"),
         ("t_max=25e-1", r"t_max expects int, got 2\.5 \(float\)\.$"),
@@ -142,6 +146,15 @@ def test_classes_that_add_no_keys_are_named(algorithm: str, words: list[str], me
         make(algorithm, "bar", *words)
 
 
+@pytest.mark.parametrize(("elsewhere", "here"), ELSEWHERE.items())
+def test_names_of_other_frameworks_are_known(elsewhere: str, here: str) -> None:
+    known = component_keys(build.REGISTRIES) | set(framework_keys())
+    assert elsewhere not in known
+    assert here in known
+    with pytest.raises(ConfigError, match=rf"command line: unknown key '{elsewhere}'\. Did you mean '{here}'\?$"):
+        make("iql", "bar", f"{elsewhere}=1")
+
+
 @pytest.mark.parametrize("words", [("lr=1", "lr.x=2"), ("env_args=3", "env_args.n_agents=4")])
 def test_a_part_of_what_has_a_value_already(words: tuple[str, str]) -> None:
     with pytest.raises(ConfigError, match=rf"'{words[1]}' sets a part of {words[0][:-2]}, which has a value already"):
@@ -208,6 +221,11 @@ def test_a_component_without_its_key_says_which() -> None:
         (["print-config", "--config=hmf", "--env-config=bar"], "do not know 'print-config'.* Did you mean 'print_con"),
         (["--config=hfm", "--env-config=bar"], "no algs configuration 'hfm'. Did you mean 'hmf'"),
         (["--config=hmf", "--env-config=batle"], "no envs configuration 'batle'. Did you mean 'battle'"),
+        (
+            ["--resume=27", "--config=hmf", "--env-config=battle"],
+            "expected --resume=27 alone, .* got --config and --env-config too. Leave that out, or .* checkpoint_path=",
+        ),
+        (["--resume", "27", "--env-config", "battle"], "expected --resume=27 alone, .* got --env-config too. Leave"),
     ],
 )
 def test_bad_command_lines_are_explained(argv: list[str], message: str) -> None:

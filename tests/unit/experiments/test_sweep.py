@@ -32,7 +32,7 @@ from records.identity import identity
 from records.index import RunIndex
 from records.store import FileStore
 from sweep import LEFT_OUT, main
-from utils.cli import COPY_INCOMPLETE
+from utils.cli import BAD_INPUT, COPY_INCOMPLETE, FAILED
 from utils.lock import Lock
 from utils.words import from_yaml, word
 
@@ -267,12 +267,13 @@ class FakeWorkers:
 
     def __init__(self, n_slots: int, outcome: Callable[[Sequence[str]], int]) -> None:
         self.n_slots, self.outcome = n_slots, outcome
+        self.said = "Traceback\nthe reason\n"
         self.started: list[list[str]] = []
         self.stopped: list[int] = []
         self.alive = self.most_alive = 0
 
     def start(self, command: Sequence[str], log: Path, config: Config, claim: Lock) -> int:
-        log.write_text("Traceback\nthe reason\n")
+        log.write_text(self.said)
         self.started.append(list(command))
         self.alive += 1
         self.most_alive = max(self.alive, self.most_alive)
@@ -341,6 +342,34 @@ def test_failed_runs_are_tried_once_more_and_reported(tmp_path: Path, runs: list
     assert [job.run.label for job in jobs.failed] == ["iql bar seed=3"]
     assert jobs.failed[0].failure() == f"iql bar seed=3: exit code 7: the reason (all of it: {jobs.failed[0].log})"
     assert "1 failed" in jobs.line()
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "attempts"),
+    [
+        (BAD_INPUT, "error: lr expects float.\n", 1),
+        (FAILED, "some warning\nerror: mixer=Shape: expected one value per transition.\n", 1),
+        (FAILED, "Traceback\nValueError: error: shapes differ\n", 2),
+        (-9, "", 2),
+    ],
+    ids=["refused", "refused on the way", "crashed", "killed"],
+)
+def test_what_the_input_ended_is_not_tried_again(
+    code: int, said: str, attempts: int, tmp_path: Path, runs: list[PlannedRun]
+) -> None:
+    workers = FakeWorkers(1, lambda command: code)
+    workers.said = said
+    jobs = Sweep(runs[:1], RunIndex(FileStore(tmp_path / "sacred")), workers, tmp_path / "logs")
+    jobs.execute()
+    assert len(workers.started) == attempts
+    assert len(jobs.failed) == 1
+
+
+def test_a_run_that_diverges_leaves_one_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = {**QUICK, "lr": 1e30, "log_interval": 64}
+    assert main([experiment_file(tmp_path, overrides=overrides), f"--results={tmp_path}", "--workers=1"]) == FAILED
+    assert "exit code 1: error: learning diverged: expected a finite " in capsys.readouterr().out
+    assert [record.status for record in FileStore(tmp_path / "sacred").list()] == ["FAILED"]
 
 
 def test_a_finished_run_without_its_copy_has_not_failed(tmp_path: Path, runs: list[PlannedRun]) -> None:

@@ -204,6 +204,15 @@ def test_a_policy_of_the_zoo_is_loaded_by_file_and_by_name(
         load_policy(checkpoint.named_folder(battle / "sacred/1", "newest") / checkpoint.POLICY)
 
 
+def test_a_run_is_no_policy_but_has_one_to_export(battle: Path, tmp_path: Path) -> None:
+    run_dir = battle / "sacred" / "1"
+    said = f"got the folder {run_dir}. Export .*: src/runs.py export 1 --to onnx --results {battle}$"
+    with pytest.raises(PolicyError, match=said):
+        load_policy(run_dir)
+    with pytest.raises(PolicyError, match=f"got the folder {tmp_path}. .* export ID --to onnx --results DIR$"):
+        load_policy(tmp_path)
+
+
 def test_what_was_changed_or_lost_is_refused(battle: Path, tmp_path: Path) -> None:
     path = taken(battle, "safetensors")
     card = path.with_name(f"{path.name}.json")

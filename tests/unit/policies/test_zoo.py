@@ -114,7 +114,7 @@ def test_play_finds_what_evaluate_finds_of_the_run(
     words = ["--zoo", str(filled), "--results", str(tmp_path), "--episodes", "2", "--seed", "5", "--video"]
     assert zoo.main(["play", "battle/iql_s1", *words]) == 0
     written, title, *played, place = capsys.readouterr().out.splitlines()
-    assert title == "battle/iql_s1, step 24, 2 greedy episodes a side"
+    assert title == "battle/iql_s1, step 24, 2 greedy episodes a side: mean ± standard deviation over episodes"
     assert played == of_run[1:-1]
     folder = tmp_path / "tmp/zoo/battle" / card(filled, "battle/iql_s1")["sha256"][:12]
     assert written == f"written: {folder}/iql_s1.gif"

@@ -15,7 +15,9 @@ import torch
 from tests.support.factory import config_for
 
 import build
+from assembly.saved import SHAPING
 from components.batch import Memory
+from config.resolve import component_keys
 from records import checkpoint
 from records.checkpoint import CheckpointError
 from utils.version import VERSION
@@ -195,12 +197,52 @@ def test_networks_start_where_another_run_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"hidden_dims": [8]}, {"env_args": {**BAR, "n_agents": 5}}, {"algorithm": "hmf"}], ids=str
+    ("other", "said"),
+    [
+        ({"hidden_dims": [8]}, "iql on bar (hidden_dims: checkpoint [16], here [8]"),
+        ({"env_args": {**BAR, "n_agents": 5}}, "iql on bar (n_agents: checkpoint 6, here 5"),
+        ({"algorithm": "vdn", "lr": 0.3, "seed": 4}, "vdn on bar (mixer: checkpoint none, here vdn"),
+        (
+            {"algorithm": "hmf", "dueling": True},
+            "hmf on bar (mac: checkpoint basic_mac, here group_mac; mixer: checkpoint none, here hmf; "
+            "learner: checkpoint q_learner, here hmf_learner; dueling: checkpoint False, here True",
+        ),
+    ],
 )
-def test_networks_of_another_shape(other: dict[str, Any], tmp_path: Path) -> None:
+def test_networks_of_another_shape_name_the_keys_that_differ(other: dict[str, Any], said: str, tmp_path: Path) -> None:
     folder = saved(tmp_path, system_for())
-    with pytest.raises(CheckpointError, match=r"/7 does not fit .* on bar: .* and population it was trained with"):
+    with pytest.raises(CheckpointError, match=re.escape(f"/7 does not fit {said}). Use the algorithm, networks and")):
         system_for(**{"checkpoint_path": str(folder), **other})
+
+
+def test_networks_of_another_shape_without_their_configuration(tmp_path: Path) -> None:
+    """What torch says of them, cut: it lists every tensor."""
+    folder = saved(tmp_path, system_for())
+    (folder / "7" / checkpoint.POLICY).unlink()
+    with pytest.raises(CheckpointError, match=r"iql on bar \(RuntimeError: .* \.\.\.\)\. Use the") as told:
+        system_for(checkpoint_path=str(folder), hidden_dims=[8, 8, 8])
+    assert len(str(told.value)) < 600
+
+
+def test_keys_that_shape_networks_are_keys() -> None:
+    assert set(SHAPING) <= component_keys(build.REGISTRIES) | set(build.REGISTRIES)
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["checkpoints", "run"])
+@pytest.mark.parametrize(
+    ("load_step", "which"), [(0, " (the newest)"), (8, ""), (3, " (no step 3; nearest 2)"), (2, "")], ids=str
+)
+def test_networks_loaded_are_named(load_step: int, which: str, inside: bool, tmp_path: Path) -> None:
+    """By the folder of their step, whether a run is given or its checkpoints."""
+    first, folder = system_for(), tmp_path / "27" / "checkpoints"
+    for step in (2, 8):
+        checkpoint.save_step(folder, step, {}, first.learner.state_dict(), keep=2)
+    given = folder if inside else folder.parent
+    system = system_for(checkpoint_path=str(given), load_step=load_step)
+    step = 2 if load_step in (2, 3) else 8
+    assert system.notes[0] == f"note: the networks loaded are those of {folder}/{step}{which}."
+    resumed = build.build(system.config, resumed=True)
+    assert [note for note in resumed.notes if "networks loaded" in note] == []
 
 
 def test_a_policy_file_is_a_controller(tmp_path: Path) -> None:
