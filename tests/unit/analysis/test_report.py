@@ -32,7 +32,7 @@ from analysis.comparison import (
 from analysis.figures import difference_bars, learning_curves
 from analysis.report import marl_eval, points, runs_table
 from analysis.statistics import Estimate, estimate
-from analysis.tables import Table
+from analysis.tables import Cell, Table, column_types, escaped, unbroken
 from records.mongo import MongoStore, connect
 from records.store import FileStore
 from report import main
@@ -303,8 +303,39 @@ def test_tables_are_written_in_three_formats(tmp_path: Path) -> None:
         ["c", "", "", "", ""],
     ]
     latex = (tmp_path / "t.tex").read_text()
+    assert r"\begin{table}  % needs \usepackage{booktabs}" + "\n" in latex
+    assert r"\begin{tabular}{ll}" in latex
     assert r"\caption{100 \% of a\_b}\label{tab:t}" in latex
-    assert r"a\_b & 1.5 [1, 2] (n=4) \\" in latex
+    assert r"a\_b & 1.5 [1,~2] (n=4) \\" in latex
+
+
+@pytest.mark.parametrize(
+    ("plain", "latex"),
+    [
+        ("n < 4, hmf > iql", "n $<$ 4, hmf $>$ iql"),
+        ("a|b", r"a\textbar{}b"),
+        ("-1 [-2.5, -1e-05] (n=-3)", "$-$1 [$-$2.5, $-$1e-05] (n=$-$3)"),
+        ("\u22121 \u2013", "$-$1 \u2013"),
+        ("runs 1-4, 2026-01-02, hmf-3, top-k", "runs 1-4, 2026-01-02, hmf-3, top-k"),
+    ],
+)
+def test_latex_prints_signs_as_they_are(plain: str, latex: str) -> None:
+    """The usual fonts turn < and > into marks of quotation and of exclamation."""
+    assert escaped(plain) == latex
+
+
+def test_columns_of_latex_tables_wrap_where_a_line_does_not_hold_them(tmp_path: Path) -> None:
+    """The widest ones, none narrower than its longest word or an interval; 90 letters, of which gaps take 9."""
+    row: list[Cell] = ["bar", "w" * 30 + " of a claim" * 9, Estimate(1.25, -1.5, 2.75, 8)]
+    Table("", ["task", "claim", "gain"], [row]).write(tmp_path / "t")
+    latex = (tmp_path / "t.tex").read_text()
+    wrapped = r">{\raggedright\arraybackslash}p{%s\linewidth}"
+    assert rf"\begin{{tabular}}{{l{wrapped % '0.60'}l}}" in latex  # 81 less 4 and 23
+    assert r"\usepackage{booktabs,array}" in latex
+    assert column_types([["a" * 40, "b" * 41]]) == "ll"
+    words = ["a" * 30, "b" * 30 + " c", unbroken("1.5 [-1.25, 2.5] (n=8)")]
+    assert column_types([words, words]) == f"l{wrapped % '0.33'}{wrapped % '0.23'}"
+    assert column_types([["a" * 200, ""]]) == "ll", "one word cannot wrap"
 
 
 def test_report_writes_everything(tmp_path: Path, store: FileStore, capsys: pytest.CaptureFixture[str]) -> None:
