@@ -47,8 +47,9 @@ from records.store import RunRecord, RunStore
 RAW = "marl_eval.json"
 # What reports write, but for the data that every report writes: of an earlier one with other tasks it would stay.
 OURS = re.compile(
-    r"(results|overview|over_tasks|(over_tasks_)?ablation|verdicts|cost|runs|speed|across|swing|factors)\.(md|csv|tex|png|svg)"
-    r"|(curves|speed|factors)(_.+)?\.(png|svg)"
+    r"(results|overview|over_tasks|(over_tasks_)?ablation|verdicts|cost|runs|speed|across|swing|factors)"
+    r"\.(md|csv|tex|png|svg|pdf)"
+    r"|(curves|speed|factors)(_.+)?\.(png|svg|pdf)"
 )
 
 
@@ -168,10 +169,9 @@ def write_files(
     for speed in speeds:
         one = figures.speed_curves(speed, metric, f"{caption} Dotted: the level. {budget([speed.task])}")
         figures.write(one, out / f"speed_{slug(speed.task.label)}")
-    panels = bars(tasks, reference, score) if reference is not None else {}
-    if panels:
+    if reference is not None and (panels := bars(tasks, reference, score)):
         bars_caption = f"{tables['ablation'].caption} Bars: {MEANT[score]}. {budget(tasks)}"
-        figures.write(figures.difference_bars(panels, metric, bars_caption), out / "ablation")
+        figures.write(figures.difference_bars(panels, metric, reference, bars_caption), out / "ablation")
     (out / "curves.csv").write_text(points(tasks))
     (out / RAW).write_text(json.dumps(marl_eval(tasks, metric), indent=1))
 
