@@ -16,10 +16,8 @@ from analysis.across import Panel, across_table, panels
 from analysis.claims import Claim, load_claims, verdicts
 from analysis.collect import Task, arrange, collect, cpu_curves, curves_of, wall_minutes
 from analysis.comparison import (
+    CURVE,
     EXPLOITABILITY,
-    FEW_SEEDS,
-    INTERVAL,
-    IQM,
     MEANT,
     ONLINE,
     RETURN,
@@ -160,7 +158,7 @@ def write_files(
                 path.unlink()
     for name, table in tables.items():
         table.write(out / name)
-    caption = f"{described(metric)}. Line: {IQM}. Band: {INTERVAL}, at each point separately. {FEW_SEEDS}"
+    caption = f"{described(metric)}. {CURVE}"
     for task in tasks:
         one = figures.learning_curves([task], metric, f"{caption} {budget([task])}")
         figures.write(one, out / f"curves_{slug(task.label)}")

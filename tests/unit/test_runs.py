@@ -17,6 +17,7 @@ from matplotlib.image import imread
 
 import build
 import runs
+from analysis.comparison import CURVE
 from analysis.curves import label, picture
 from config.loader import layers
 from config.resolve import make_config
@@ -231,14 +232,16 @@ def test_runs_that_differ_only_in_the_seed_are_one_line_with_an_interval(files: 
     (band,) = together.axes[0].collections
     heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
     assert (heights.min(), heights.max()) == (0, 9)  # of three seeds: from the worst to the best
-    assert (
-        together.legends[0].get_title().get_text() == "hmf on battle; IQM over seeds with its 95 % bootstrap interval"
-    )
+    said = " ".join(together.legends[0].get_title().get_text().split())
+    assert said == f"hmf on battle. {CURVE}", "as reports say it"
+    assert "n < 4: the plain mean" in said
+    assert "two to four seeds the interval is the range from the worst to the best" in said
     apart = picture(records, curves, [name], each=True)
     assert list(lines(apart)) == [
         f"run {i}: seed={s}, lr={lr}" for i, s, lr in ((1, 1, 0.1), (2, 1, 0.2), (4, 2, 0.1), (5, 3, 0.1))
     ]
     assert not apart.axes[0].collections
+    assert apart.legends[0].get_title().get_text() == "hmf on battle"
     put(files, 6, seed=3)
     records.append(files.get(6))
     again = picture(records, [*curves, files.metrics(6)], [name])
