@@ -529,7 +529,8 @@ def test_mongodb_gives_the_same_report_as_files(tmp_path: Path, store: FileStore
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["name=nobody"], "runs: no completed run in .* fits"),
+        (["name=nobody"], r"runs: no completed run in .* fits\. See: "),
+        (["env=baar"], r"runs: no completed run in .* fits\. Did you mean 'env=bar'\? See: "),
         (["--reference=hmf"], "--reference 'hmf': not among these runs. .*Known: hmf n_groups=2, hmf n_groups=5, iql"),
         (["--metric=test_win"], "--metric 'test_win': none of these runs logged it"),
         (["--mongo-url=nonsense"], "expected mongodb://"),
