@@ -273,7 +273,10 @@ def shortened(label: str) -> str:
 
 
 def write(figure: Figure, stem: Path, suffixes: Sequence[str] = (".png", ".svg", ".pdf")) -> None:
-    """Write the figure to ``stem`` with each suffix: the same figure, the same bytes. A PDF is `for_a_paper`."""
+    """Write the figure to ``stem`` with each suffix: the same figure, the same bytes.
+
+    A PDF is `for_a_paper`, and so is the figure from there on: its suffix comes last.
+    """
     # Else every SVG has other ids, and the time; journals refuse the fonts that PDF has by default.
     with rc_context({"svg.hashsalt": "hmf", "pdf.fonttype": 42}):
         for suffix in suffixes:
