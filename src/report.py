@@ -1,7 +1,7 @@
 """``python src/report.py [FILTER ...] [--experiment NAME]... [--reference METHOD] [--out DIR]``: tables and curves.
 
-Reads completed runs, as files or from MongoDB, and writes Markdown, CSV and LaTeX tables, learning curves as PNG and
-SVG, and every point of them as CSV and in the JSON format of marl-eval.
+Reads completed runs, as files or from MongoDB, and writes Markdown, CSV and LaTeX tables, learning curves as PNG, SVG
+and, for a paper, PDF, and every point of them as CSV and in the JSON format of marl-eval.
 """
 
 from __future__ import annotations

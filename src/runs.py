@@ -20,7 +20,7 @@ from config import trust
 from policies import KINDS
 from records.checkpoint import exact_folder, find_run
 from records.files import RecordError
-from records.listing import Listing, overview
+from records.listing import Listing, near_miss, overview
 from records.presets import own_keys
 from records.query import differing_keys, parse_condition
 from records.store import STATUSES, FileStore, RunStore
@@ -165,9 +165,11 @@ def ls(arguments: argparse.Namespace) -> None:
     """list runs, with the keys that were set and in which they differ"""
     where = [parse_condition(text) for text in arguments.filters]
     chosen = (arguments.status, arguments.metric, arguments.columns, arguments.sort, arguments.last)
-    rows = overview(chosen_store(arguments), Listing(where, *chosen))
+    store = chosen_store(arguments)
+    rows = overview(store, Listing(where, *chosen))
     if len(rows) == 1:
-        print(f"no run fits {' '.join(arguments.filters) or 'these options'}")
+        near = near_miss(store, where)
+        print(f"no run fits {' '.join(arguments.filters) or 'these options'}{near and f'.{near}'}")
         return
     everything = len(rows[0])
     wide = shutil.get_terminal_size((sys.maxsize, 0)).columns  # a file and a pipe have room for all

@@ -24,7 +24,7 @@ class Meeting:
 
 
 def write(meetings: Sequence[Meeting], out: Path) -> Table:
-    """Write ``sides.md``, ``.csv``, ``.tex``, ``.png`` and ``.svg`` into the folder ``out``; return the table.
+    """Write ``sides`` as a table and as a figure, in all their formats, into the folder ``out``; return the table.
 
     Learners and enemies of one step are two players: a row has both ratings, and what the learners scored against the
     enemies of their own step, and of all steps.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ from analysis.statistics import LEVEL, Estimate, differences, holm, paired_diffe
 from analysis.tables import Cell, Table, bounds
 from config.schema import ConfigError, from_values
 from records.files import RecordError
-from utils.words import from_yaml
+from utils.words import from_yaml, nearest
+
+logger = logging.getLogger(__name__)
 
 MIN_SEEDS = 4
 SIGNIFICANT = 0.05
@@ -42,11 +46,44 @@ def load_claims(path: Path) -> list[Claim]:
     """Read a YAML list of mappings with the fields of `Claim`. Raises ConfigError for anything else."""
     try:
         entries = from_yaml(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"--claims {path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"--claims {path}: expected a YAML file of claims, cannot read it ({error.strerror}). Correct the path."
+        ) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"--claims {path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise ConfigError(f"--claims {path}: expected a list of mappings, such as '- {{claim: ..., task: bar}}'.")
-    return [from_values(Claim, entry, f"{path}, claim {number}") for number, entry in enumerate(entries, start=1)]
+    claims = [from_values(Claim, entry, f"{path}, claim {number}") for number, entry in enumerate(entries, start=1)]
+    for number, claim in enumerate(claims, start=1):
+        for described in (claim.task, claim.beyond or claim.task):
+            if not re.fullmatch(r"[^\s=]+(\s+[^\s=]+=\S+)*", described):
+                raise ConfigError(
+                    f"{path}, claim {number}: expected a task such as 'bar' or 'bar env_args.capacity=60', got "
+                    f"'{described}'. Correct it."
+                )
+    return claims
+
+
+def unknown(claim: Claim, tasks: Sequence[Task]) -> list[str]:
+    """List, as texts, the tasks and methods that a claim names and that have no run: not finished, or misspelt.
+
+    Raises RecordError for an ambiguous task.
+    """
+    found = []
+    for described in filter(None, (claim.task, claim.beyond)):
+        methods = methods_on(described, tasks)
+        if not methods:
+            known = {name for task in tasks for name in (task.env, str(task.config.get("env", task.env)))}
+            env, *_ = described.split()
+            near = nearest(env, known) if env not in known else nearest(described, [task.label for task in tasks])
+            found.append(f"no run here is on {described}{near and f'.{near}'}")
+            continue
+        for side in (claim.better, claim.worse):
+            if isinstance(side, str) and side not in methods:
+                near = nearest(side, methods)
+                found.append(f"no run on {described} is called {side}{near and f'.{near}'}")
+    return found
 
 
 def verdict(gain: Estimate | None, p: float | None = None) -> str:
@@ -118,7 +155,7 @@ def corrected(
 def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
     """Judge every claim: a table of one row per claim; one without runs is not decided.
 
-    Raises RecordError for an ambiguous task.
+    What is `unknown` is logged as a warning, once. Raises RecordError for an ambiguous task.
     """
     plain = (
         " reproduced: all of it above 0; opposite: all below; not reproduced: it contains 0. With four seeds "
@@ -143,12 +180,15 @@ def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
     compared = [sides(claim, tasks) for claim in claims]
     p, strictly = corrected(claims, compared), any(claim.corrected for claim in claims)
     sizes = Counter(claim.family for claim, chance in zip(claims, p, strict=True) if chance is not None)
+    missing = [unknown(claim, tasks) for claim in claims]
+    for text in dict.fromkeys(text for texts in missing for text in texts):
+        logger.warning("--claims: %s", text)
     rows: list[list[Cell]] = []
-    for claim, both, chance in zip(claims, compared, p, strict=True):
+    for claim, both, chance, without in zip(claims, compared, p, missing, strict=True):
         found = paired_difference(*both)
         who = f"{claim.better} > {claim.worse}" + (f" ({claim.by})" if claim.by != "final" else "")
         where = f"{claim.task} beyond {claim.beyond}" if claim.beyond else claim.task
-        said = verdict(found, chance if claim.corrected else None)
+        said = f"not decided: {without[0]}" if without else verdict(found, chance if claim.corrected else None)
         row: list[Cell] = [claim.claim, where, who, found]
         if strictly:
             together = paired_difference(*both, level=1 - (1 - LEVEL) / max(1, sizes[claim.family]))

@@ -26,6 +26,7 @@ INTERVAL = (
 )
 FEW_SEEDS = "With two to four seeds the interval is the range from the worst to the best."
 IQM = "Interquartile mean over seeds (n = 4: the two middle ones; n < 4: the plain mean)"
+CURVE = f"Line: {IQM}. Band: {INTERVAL}, at each point separately. {FEW_SEEDS}"
 
 
 def described(metric: str) -> str:

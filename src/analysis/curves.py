@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.collect import grouped
+from analysis.comparison import CURVE
 from analysis.figures import draw
 from analysis.statistics import Array
 from config.schema import BOOKKEEPING
@@ -35,9 +36,9 @@ def picture(
     groups = [[record] for record in records] if each else over_seeds(records)
     keys = set_keys([record.flat_config for record in records])
     labels = [textwrap.fill(label(group, keys), LEGEND_WIDTH, subsequent_indent="    ") for group in groups]
-    averaged = ["IQM over seeds with its 95 % bootstrap interval"] if any(len(group) > 1 for group in groups) else []
-    title = "; ".join([*shared(records, keys), *averaged]) or None
-    n_lines = sum(len(text.splitlines()) for text in labels) + (title is not None)
+    averaged = [CURVE] if any(len(group) > 1 for group in groups) else []
+    title = textwrap.fill(". ".join([*shared(records, keys), *averaged]), LEGEND_WIDTH)
+    n_lines = sum(len(text.splitlines()) for text in [title, *labels])
     found = {record.id: own for record, own in zip(records, curves, strict=True)}
     figure = Figure(figsize=(8, 4 * len(names) + 0.2 * n_lines), layout="constrained")
     for row, name in enumerate(names, start=1):
@@ -49,7 +50,14 @@ def picture(
         axis.set(
             xlabel="t_env (environment steps)", ylabel=name if smooth == 1 else f"{name}\n(mean of {smooth} points)"
         )
-    figure.legend(handles=axis.lines, loc="outside lower left", fontsize="small", title=title, title_fontsize="small")
+    figure.legend(
+        handles=axis.lines,
+        loc="outside lower left",
+        fontsize="small",
+        title=title or None,
+        title_fontsize="small",
+        alignment="left",
+    )
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Learning curves, differences and matrices as PNG and SVG."""
+"""Learning curves, differences and matrices as PNG and SVG, and as PDF for papers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from utils.words import by_numbers
 COLUMNS = 3  # panels side by side
 LABEL_LENGTH = 32  # characters of an axis label
 DISTINCT = [colormaps["tab10"](index) for index in range(10) if index != 7]  # without grey
-LETTER = 0.07  # inches of a letter in a legend
+LETTER, NAME = 0.07, 0.19  # inches of a letter's width and of a name's height in a legend
+BESIDE = 40  # letters of a name in a legend beside the panels
+TITLE = 56  # letters in a line of a panel's title
+UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 LEVEL_SHARE = 0.01  # of the longest run's steps: shorter runs are drawn as levels
 
 
@@ -38,9 +41,7 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
     colour = palette(tasks, names)
     n_columns = min(len(tasks), COLUMNS)
     n_rows = -(-len(tasks) // n_columns)
-    names_n = [f"{name} (n={seeds(tasks, name)})" for name in names]
-    legend = max(2.0, LETTER * max(map(len, names_n)))
-    figure = Figure(figsize=(5 * n_columns + legend, 4 * n_rows + 1), layout="constrained")
+    figure = Figure(figsize=(5 * n_columns, 4 * n_rows + 1), layout="constrained")
     axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     handles = {}
     for axis, task in zip(axes, tasks, strict=False):
@@ -48,13 +49,36 @@ def learning_curves(tasks: Sequence[Task], metric: str, caption: str) -> Figure:
         for method in task.methods:
             runs = [(curve.steps, curve.values) for curve in method.curves.values()]
             handles[method.label] = draw(axis, runs, colour[method.label], longest)
-        title = f"{task.label}\n({task.agents})" if task.agents else task.label
+        label = textwrap.fill(task.label, TITLE)
+        title = f"{label}\n({task.agents})" if task.agents else label
         axis.set(title=title, xlabel="t_env (environment steps)", ylabel=metric)
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))  # 160k: long numbers would run into one another
     for axis in axes[len(tasks) :]:
         axis.set_axis_off()
-    figure.legend([handles[name] for name in names], names_n, loc="outside right upper", fontsize="small")
+    legend(figure, {f"{name} (n={seeds(tasks, name)})": handles[name] for name in names})
     return captioned(figure, caption)
+
+
+def legend(figure: Figure, handles: Mapping[str, Any]) -> None:
+    """Put the legend, name -> what was drawn, beside the panels; above them where names are long or many.
+
+    The figure grows by it: panels keep their size.
+    """
+    width, height = figure.get_size_inches()
+    longest = max(map(len, handles))
+    width += max(2.0, LETTER * min(longest, BESIDE))
+    figure.set_size_inches(width, height)
+    if longest <= BESIDE and NAME * len(handles) <= height:
+        figure.legend(handles.values(), handles, loc="outside right upper", fontsize="small")
+        return
+    names = [wrapped(name, int(width / LETTER) - 8) for name in handles]
+    above = figure.legend(handles.values(), names, loc="outside upper left", fontsize="small")
+    figure.set_size_inches(width, height + above.get_window_extent().height / figure.dpi)
+
+
+def wrapped(name: str, length: int) -> str:
+    """Return a name in lines of ``length`` letters, all but the first indented."""
+    return textwrap.fill(name, length, subsequent_indent="    ")
 
 
 def draw(
@@ -78,7 +102,7 @@ def speed_curves(speed: Speed, metric: str, caption: str) -> Figure:
     """Draw a task's methods over environment steps and over CPU seconds, with a dotted line at the level."""
     names = list(speed.runs)
     colour = palette([speed.task], names)
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    figure = Figure(figsize=(10, 5), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     longest = max(run.seconds[-1] for runs in speed.runs.values() for run in runs)
     for name, runs in speed.runs.items():
@@ -88,7 +112,7 @@ def speed_curves(speed: Speed, metric: str, caption: str) -> Figure:
     left.xaxis.set_major_formatter(EngFormatter(sep=""))
     right.set(title=speed.task.label, xlabel="CPU seconds of training")
     names_n = [f"{name} (n={len(speed.runs[name])})" for name in names]
-    figure.legend(left.get_lines(), names_n, loc="outside right upper", fontsize="small")
+    legend(figure, dict(zip(names_n, left.get_lines(), strict=True)))
     for axis in (left, right):
         axis.axhline(speed.level, color="0.5", linestyle=":", linewidth=1)
     return captioned(figure, caption)
@@ -98,7 +122,7 @@ def across_lines(panels: Sequence[Panel], key: str, metric: str, caption: str) -
     """Draw scores and CPU seconds of methods over the number ``key``, a row per panel, with intervals."""
     names = sorted({name for panel in panels for name in panel.lines}, key=by_numbers)
     colour = {name: DISTINCT[index % len(DISTINCT)] for index, name in enumerate(names)}
-    figure = Figure(figsize=(12, 4 * len(panels) + 1), layout="constrained")
+    figure = Figure(figsize=(10, 4 * len(panels) + 1), layout="constrained")
     handles = {}
     for (left, right), panel in zip(figure.subplots(len(panels), 2, squeeze=False), panels, strict=True):
         numbers = sorted({number for line in panel.lines.values() for number in line})
@@ -113,7 +137,7 @@ def across_lines(panels: Sequence[Panel], key: str, metric: str, caption: str) -
             axis.set(title=panel.label, xlabel=key, ylabel=what)
             axis.set_xticks(numbers, [f"{number:g}" for number in numbers])
             axis.minorticks_off()
-    figure.legend([handles[name] for name in names], names, loc="outside right upper", fontsize="small")
+    legend(figure, {name: handles[name] for name in names})
     return captioned(figure, caption)
 
 
@@ -198,21 +222,27 @@ def seeds(tasks: Sequence[Task], name: str) -> str:
     return "–".join(str(count) for count in sorted({min(counts), max(counts)}))
 
 
-def difference_bars(panels: Mapping[str, Mapping[str, Estimate]], metric: str, caption: str) -> Figure:
-    """Draw a panel per task (name -> method -> difference to a reference): bars with their intervals."""
-    n_bars = sum(map(len, panels.values()))
-    figure = Figure(figsize=(8, 1.5 + 0.32 * n_bars + 0.7 * len(panels)), layout="constrained")
-    heights = [len(bars) for bars in panels.values()]
+def difference_bars(panels: Mapping[str, Mapping[str, Estimate]], metric: str, reference: str, caption: str) -> Figure:
+    """Draw a panel per task (name -> method -> difference to ``reference``): bars with their intervals.
+
+    A dot marks each difference, also one of 0, whose bar nobody sees.
+    """
+    names = {
+        task: [wrapped(f"{name} (n={bar.n})", BESIDE) for name, bar in bars.items()] for task, bars in panels.items()
+    }
+    heights = [sum(name.count("\n") + 1 for name in of_task) for of_task in names.values()]
+    figure = Figure(figsize=(8, 1.5 + 0.32 * sum(heights) + 0.7 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights).flat
     for axis, (task, bars) in zip(axes, panels.items(), strict=True):
         place = np.arange(len(bars))
         value, error = bounds(list(bars.values()))
         axis.barh(place, value, xerr=error, capsize=3, color=np.where(value < 0, "tab:red", "tab:green"), alpha=0.7)
-        axis.set_yticks(place, [f"{name} (n={bar.n})" for name, bar in bars.items()], fontsize="small")
+        axis.plot(value, place, "o", color="black", markersize=5)
+        axis.set_yticks(place, names[task], fontsize="small")
         axis.invert_yaxis()
         axis.axvline(0, color="black", linewidth=1)
         axis.set_title(task, fontsize="medium")
-    axis.set_xlabel(f"difference in {metric}")
+    axis.set_xlabel(f"{metric} minus that of {reference}")
     return captioned(figure, caption)
 
 
@@ -242,9 +272,21 @@ def shortened(label: str) -> str:
     return label if len(label) <= LABEL_LENGTH else f"{label[:12]}…{label[13 - LABEL_LENGTH :]}"
 
 
-def write(figure: Figure, stem: Path, suffixes: Sequence[str] = (".png", ".svg")) -> None:
-    """Write the figure to ``stem`` with each suffix: the same figure, the same bytes."""
-    with rc_context({"svg.hashsalt": "hmf"}):  # else every SVG has other ids, and the time
+def write(figure: Figure, stem: Path, suffixes: Sequence[str] = (".png", ".svg", ".pdf")) -> None:
+    """Write the figure to ``stem`` with each suffix: the same figure, the same bytes.
+
+    A PDF is `for_a_paper`, and so is the figure from there on: its suffix comes last.
+    """
+    # Else every SVG has other ids, and the time; journals refuse the fonts that PDF has by default.
+    with rc_context({"svg.hashsalt": "hmf", "pdf.fonttype": 42}):
         for suffix in suffixes:
-            undated = {"Date": None} if suffix == ".svg" else None
-            figure.savefig(stem.with_name(stem.name + suffix), dpi=150, metadata=undated)
+            if suffix == ".pdf":
+                for_a_paper(figure)
+            figure.savefig(stem.with_name(stem.name + suffix), dpi=150, metadata=UNDATED.get(suffix))
+
+
+def for_a_paper(figure: Figure) -> None:
+    """Remove the caption and the lines in brackets under titles: a paper has a caption of its own."""
+    figure.supxlabel("")
+    for axis in figure.axes:
+        axis.title.set_text(axis.get_title().partition("\n(")[0])

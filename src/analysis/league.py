@@ -15,7 +15,7 @@ from records.files import RecordError
 
 
 def write(games: Sequence[Sequence[int]], out: Path) -> Table:
-    """Write ``league.md``, ``.csv``, ``.tex``, ``.png`` and ``.svg`` into ``out``, which is made; return the table.
+    """Write ``league`` as a table and as a figure, in all their formats, into ``out``, which is made; return the table.
 
     Raises RecordError like `league_table`, before anything is written.
     """

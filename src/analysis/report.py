@@ -16,10 +16,8 @@ from analysis.across import Panel, across_table, panels
 from analysis.claims import Claim, load_claims, verdicts
 from analysis.collect import Task, arrange, collect, cpu_curves, curves_of, wall_minutes
 from analysis.comparison import (
+    CURVE,
     EXPLOITABILITY,
-    FEW_SEEDS,
-    INTERVAL,
-    IQM,
     MEANT,
     ONLINE,
     RETURN,
@@ -47,8 +45,9 @@ from records.store import RunRecord, RunStore
 RAW = "marl_eval.json"
 # What reports write, but for the data that every report writes: of an earlier one with other tasks it would stay.
 OURS = re.compile(
-    r"(results|overview|over_tasks|(over_tasks_)?ablation|verdicts|cost|runs|speed|across|swing|factors)\.(md|csv|tex|png|svg)"
-    r"|(curves|speed|factors)(_.+)?\.(png|svg)"
+    r"(results|overview|over_tasks|(over_tasks_)?ablation|verdicts|cost|runs|speed|across|swing|factors)"
+    r"\.(md|csv|tex|png|svg|pdf)"
+    r"|(curves|speed|factors)(_.+)?\.(png|svg|pdf)"
 )
 
 
@@ -159,7 +158,7 @@ def write_files(
                 path.unlink()
     for name, table in tables.items():
         table.write(out / name)
-    caption = f"{described(metric)}. Line: {IQM}. Band: {INTERVAL}, at each point separately. {FEW_SEEDS}"
+    caption = f"{described(metric)}. {CURVE}"
     for task in tasks:
         one = figures.learning_curves([task], metric, f"{caption} {budget([task])}")
         figures.write(one, out / f"curves_{slug(task.label)}")
@@ -168,10 +167,9 @@ def write_files(
     for speed in speeds:
         one = figures.speed_curves(speed, metric, f"{caption} Dotted: the level. {budget([speed.task])}")
         figures.write(one, out / f"speed_{slug(speed.task.label)}")
-    panels = bars(tasks, reference, score) if reference is not None else {}
-    if panels:
+    if reference is not None and (panels := bars(tasks, reference, score)):
         bars_caption = f"{tables['ablation'].caption} Bars: {MEANT[score]}. {budget(tasks)}"
-        figures.write(figures.difference_bars(panels, metric, bars_caption), out / "ablation")
+        figures.write(figures.difference_bars(panels, metric, reference, bars_caption), out / "ablation")
     (out / "curves.csv").write_text(points(tasks))
     (out / RAW).write_text(json.dumps(marl_eval(tasks, metric), indent=1))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from records.files import RecordError
 
 LATEX_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX_SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
+LATEX_SPECIAL |= {"<": "$<$", ">": "$>$", "|": r"\textbar{}", "\u2212": "$-$", "\u00a0": "~"}
+LINE = 90  # letters in a line of a page
+GAP = 3  # letters that fit between two columns
 
 Cell = str | int | Estimate | None
 
@@ -46,14 +50,18 @@ class Table:
         return file.getvalue()
 
     def latex(self, name: str) -> str:
-        """Return a table environment with booktabs rules and the label ``tab:NAME``."""
-        lines = [" & ".join(escaped(text(cell)) for cell in row) + r" \\" for row in [self.head, *self.rows]]
+        """Return a table environment with booktabs rules and the label ``tab:NAME``; see `column_types`."""
+        rows = [[unbroken(text(cell)) for cell in row] for row in [self.head, *self.rows]]
+        lines = [" & ".join(map(escaped, row)) + r" \\" for row in rows]
+        types = column_types(rows)
+        wraps = "p" in types
         return "\n".join(
             [
-                r"\begin{table}  % needs \usepackage{booktabs}",
+                rf"\begin{{table}}  % needs \usepackage{{booktabs{',array' if wraps else ''}}}",
                 r"\centering",
                 rf"\caption{{{escaped(self.caption)}}}\label{{tab:{name}}}",
-                rf"\begin{{tabular}}{{{'l' * len(self.head)}}}",
+                *([r"\small"] if wraps else []),
+                rf"\begin{{tabular}}{{{types}}}",
                 r"\toprule",
                 lines[0],
                 r"\midrule",
@@ -95,8 +103,34 @@ def numbers(cell: Cell) -> list[float | str]:
 
 
 def escaped(plain: str) -> str:
-    """Escape what LaTeX would not print as it stands."""
-    return "".join(LATEX_SPECIAL.get(character, character) for character in plain)
+    """Escape what LaTeX would not print as it stands; the sign of a number becomes a minus."""
+    signed = re.sub(r"(?<![\w.)-])-(?=\d)", "\u2212", plain)
+    return "".join(LATEX_SPECIAL.get(character, character) for character in signed)
+
+
+def unbroken(plain: str) -> str:
+    """Put a space that does not break a line into intervals."""
+    return re.sub(r"(\[\S+,) (\S+\])", "\\1\u00a0\\2", plain)
+
+
+def column_types(rows: Sequence[Sequence[str]]) -> str:
+    """Return LaTeX's types of the columns of a table: all ``l`` where a line of text holds them.
+
+    Else the widest ones wrap: they share the room that the others leave, none narrower than its longest word.
+    """
+    columns = list(zip(*rows, strict=True))
+    whole = [max(map(len, column)) for column in columns]
+    words = [max(len(word) for cell in column for word in cell.split(" ")) for column in columns]
+    room = LINE - GAP * len(columns)
+
+    def widths(share: int) -> list[int]:
+        return [min(width, max(share, word)) for width, word in zip(whole, words, strict=True)]
+
+    share = next((share for share in range(max(whole), 0, -1) if sum(widths(share)) <= room), 0)
+    wrapped = r">{\raggedright\arraybackslash}p{%.2f\linewidth}"
+    return "".join(
+        "l" if found == width else wrapped % (found / LINE) for found, width in zip(widths(share), whole, strict=True)
+    )
 
 
 def make_folder(path: Path) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from records.files import RecordError
 from records.presets import set_keys
-from records.query import ALWAYS_SHOWN, Condition, titled
+from records.query import ALWAYS_SHOWN, Condition, nearest_value, titled
 from records.store import RunRecord, RunStore
 from utils.words import nearest
 
-FACTS = ("id", "status", "started", "duration", "resumes")  # of a run, beside configuration and metrics
+FACTS = ("id", "status", "result", "started", "duration", "resumes")  # of a run, beside configuration and metrics
 HEADS = {"started": "started (UTC)"}
 
 
@@ -41,12 +41,9 @@ def overview(store: RunStore, listing: Listing) -> list[list[Any]]:
     """Give a head and a row for every run of ``listing``, by id unless it is to be sorted.
 
     Usual columns: FACTS, the metrics asked for and those that a condition names, the keys in which runs differ and that
-    were set. Raises RecordError for conditions and columns that fit no run.
+    were set. Raises RecordError for keys and columns that no run has.
     """
-    records = store.list(listing.where, listing.status)
-    if not records and (everything := store.list()):
-        check_kinds(listing.where, [record.flat_config for record in everything])
-    records = records[-(listing.last or 0) :]
+    records = store.list(listing.where, listing.status)[-(listing.last or 0) :]
     configs = [record.flat_config for record in records]
     plain = {*FACTS, *(key for config in configs for key in config)}
     metrics = [*listing.metrics, *(condition.key for condition in listing.where if condition.key not in plain)]
@@ -64,7 +61,7 @@ def overview(store: RunStore, listing: Listing) -> list[list[Any]]:
     ]
     if listing.sort is not None:
         found = ordered(found, listing.sort)
-    usual = [fact for fact in FACTS if fact != "resumes" or any(record.resumed for record in records)]
+    usual = [fact for fact in FACTS if fact not in ("result", "resumes") or any(row[fact] != "" for row in found)]
     usual += [key for key in ALWAYS_SHOWN if key in plain]
     named = ["id", *listing.columns, *metrics]
     shown = named if listing.columns else [*usual[:2], *metrics, *usual[2:], *set_keys(configs)]  # cut on the right
@@ -73,10 +70,16 @@ def overview(store: RunStore, listing: Listing) -> list[list[Any]]:
 
 
 def facts(record: RunRecord) -> dict[str, Any]:
-    """Return the FACTS of a run; ``resumes`` is the run that it continues."""
-    parent = "" if record.resumed is None else record.resumed.id
-    started = f"{record.started:%Y-%m-%d %H:%M}"
-    return dict(zip(FACTS, (record.id, record.status, started, record.duration, parent), strict=True))
+    """Return the FACTS of a run: ``result``, of its last evaluation, and ``resumes``, the run that it continues."""
+    result, parent = record.entry.get("result"), record.resumed
+    return {
+        "id": record.id,
+        "status": record.status,
+        "result": "" if result is None else result,
+        "started": f"{record.started:%Y-%m-%d %H:%M}",
+        "duration": record.duration,
+        "resumes": "" if parent is None else parent.id,
+    }
 
 
 def ordered(rows: Sequence[Mapping[str, Any]], sort: str) -> list[Mapping[str, Any]]:
@@ -93,6 +96,17 @@ def ordered(rows: Sequence[Mapping[str, Any]], sort: str) -> list[Mapping[str, A
 
     present = sorted((row for row in rows if not is_missing(row)), key=place, reverse=sort.startswith("-"))
     return [*present, *(row for row in rows if is_missing(row))]
+
+
+def near_miss(store: RunStore, conditions: Sequence[Condition]) -> str:
+    """Return `nearest_value` of conditions that no run met.
+
+    Raises RecordError for one between numbers and a text, which no run can meet.
+    """
+    configs = [record.flat_config for record in store.list()]
+    if configs:
+        check_kinds(conditions, configs)
+    return nearest_value(conditions, configs)
 
 
 def check_kinds(conditions: Sequence[Condition], configs: Sequence[dict[str, Any]]) -> None:

@@ -15,7 +15,7 @@ import yaml
 from config.loader import available, named_layer
 from config.schema import ConfigError
 from records.files import RecordError
-from utils.words import from_yaml
+from utils.words import from_yaml, nearest
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
@@ -43,10 +43,16 @@ class Condition:
 
         An environment may be named as recorded, as in tables (`env_name`) or as in lists (`env_title`).
         """
-        if self.key == "env" and self.key in values and self.operator in ("=", "!="):
-            named = self.value in (values["env"], env_name(values), env_title(values))
-            return named == (self.operator == "=")
-        return self.key in values and self.holds(values[self.key])
+        if self.key not in values:
+            return False
+        if self.key == "env" and self.operator in ("=", "!="):
+            return (self.value in self.named(values)) == (self.operator == "=")
+        return self.holds(values[self.key])
+
+    def named(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return what the value of the key is called, which these values must have."""
+        more = (env_name(values), env_title(values)) if self.key == "env" else ()
+        return values[self.key], *more
 
     def holds(self, value: Any) -> bool:
         """Return whether ``value`` meets the condition; false where the two cannot be ordered (text and a number)."""
@@ -116,6 +122,22 @@ def parse_condition(text: str) -> Condition:
         return Condition(key, sign, from_yaml(value))
     except yaml.YAMLError as error:
         raise RecordError(f"filter '{text}': cannot read the value '{value}'.") from error
+
+
+def nearest_value(where: Sequence[Condition], configs: Sequence[Mapping[str, Any]]) -> str:
+    """Return a did-you-mean clause for the first ``key=TEXT`` that no flat configuration meets and one nearly does."""
+    for condition in where:
+        texts = {
+            name
+            for config in configs
+            if condition.key in config
+            for name in condition.named(config)
+            if isinstance(name, str)
+        }
+        unmet = condition.operator == "=" and isinstance(condition.value, str) and condition.value not in texts
+        if unmet and (near := nearest(condition.value, texts, f"{condition.key}=")):
+            return near
+    return ""
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -23,7 +23,7 @@ from records.files import (
     read_json,
     stock_metrics,
 )
-from records.query import Condition, flatten, parse_condition
+from records.query import Condition, flatten, nearest_value, parse_condition
 from utils.atomic import write_atomic
 from utils.lock import is_held
 from utils.words import nearest
@@ -323,10 +323,12 @@ class FileStore(RunStore):
 
 def completed(store: RunStore, filters: Sequence[str]) -> Sequence[RunRecord]:
     """List completed runs that meet ``filters``. Raises RecordError when there is none."""
-    records = store.list([parse_condition(text) for text in filters], "COMPLETED")
+    where = [parse_condition(text) for text in filters]
+    records = store.list(where, "COMPLETED")
     if not records:
+        near = nearest_value(where, [record.flat_config for record in store.list()])
         raise RecordError(
-            f"runs: no completed run in {store.name} fits. See: src/runs.py ls --status COMPLETED; src/main.py records "
-            "one."
+            f"runs: no completed run in {store.name} fits.{near} See: src/runs.py ls --status COMPLETED; "
+            "src/main.py records one."
         )
     return records

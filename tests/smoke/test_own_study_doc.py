@@ -47,8 +47,13 @@ def test_a_task_of_ones_own_becomes_a_table(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     paper = tmp_path / "paper"
     named = re.findall(r"`(\w+\.\w+)`", DOC.partition("| file in `paper/` |")[2].partition("\n\n")[0])
-    assert {"overview.tex", "curves_Guess.svg", "runs.tex", "verdicts.tex"} <= {*named}
+    assert {"overview.tex", "curves_Guess.pdf", "runs.tex", "verdicts.tex"} <= {*named}
     assert [name for name in named if not (paper / name).exists()] == []
+    (latex,) = blocks(DOC, "latex")
+    shown = [f"{name}.tex" for name in re.findall(r"\\input{([^}]*)}", latex)]
+    shown += re.findall(r"\\includegraphics.*{(.*)}", latex)
+    assert len(shown) == 2
+    assert [name for name in shown if not (tmp_path / name).exists()] == []
     assert (tmp_path / "trials.tex").exists()
     assert (tmp_path / "records.tar.xz").exists()
     assert re.search(r"hmf & \S+ .*n=1", (paper / "overview.tex").read_text())

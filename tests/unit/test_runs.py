@@ -17,6 +17,7 @@ from matplotlib.image import imread
 
 import build
 import runs
+from analysis.comparison import CURVE
 from analysis.curves import label, picture
 from config.loader import layers
 from config.resolve import make_config
@@ -89,6 +90,19 @@ def test_ls_says_when_no_run_fits(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "ls", "env=guess", "lr<1") == "no run fits env=guess lr<1\n"
 
 
+def test_ls_names_the_nearest_value_when_no_run_fits(capsys: pytest.CaptureFixture[str], files: FileStore) -> None:
+    """An environment by each of its names; of several conditions the first that no run meets."""
+    put(files, 4, env="relay:Ring", grouping="ipc", hidden_dims=[64, 64])
+    for words, near in (
+        (["env=ring"], "env=Ring"),
+        (["env=relay:Rong"], "env=relay:Ring"),
+        (["lr<1", "env=battle", "grouping=icp"], "grouping=ipc"),
+    ):
+        assert printed(capsys, "ls", *words) == f"no run fits {' '.join(words)}. Did you mean '{near}'?\n"
+    for words in (["env=ring", "--status", "FAILED"], ["hidden_dims=[64, 32]"], ["lr=0.7"], ["env!=ring", "env=sea"]):
+        assert ("Did you mean" in printed(capsys, "ls", *words)) == (words[0] == "env=ring")
+
+
 def test_ls_filters_and_shows_the_metric_it_filters_on(capsys: pytest.CaptureFixture[str]) -> None:
     head, row = printed(capsys, "ls", "env=battle", "test_return_mean<2", "--status", "COMPLETED").splitlines()
     assert head.split()[:3] == ["id", "status", "test_return_mean"]  # first: a narrow terminal drops the rest
@@ -152,6 +166,31 @@ def test_ls_sorts_by_any_column_and_keeps_the_newest(capsys: pytest.CaptureFixtu
     assert order(capsys, "--last", "2") == ["10", "11"]
     assert order(capsys, "--last", "9", "--sort=env") == ["3", "1", "2", "10", "11"]
     assert order(capsys, "env=battle", "--last", "1") == ["11"]
+
+
+def test_ls_shows_the_results_of_runs_that_have_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, files: FileStore
+) -> None:
+    """Without being asked, beside the state, where a narrow terminal keeps it; metrics asked for come before it."""
+    assert "result" not in printed(capsys, "ls", "env=bar"), "a run that goes on has none"
+    like = files.get(1)
+    for run_id, result in ((4, 2.123456), (5, -1.0)):
+        files.put(replace(like, id=run_id, entry={**like.entry, "result": result}), {}, "")
+    monkeypatch.setenv("COLUMNS", "40")
+    head, *rows = [line.split() for line in printed(capsys, "ls", "env=battle").splitlines()]
+    assert head[:3] == ["id", "status", "result"]
+    assert [row[2] for row in rows[2:4]] == ["2.123", "-1"]
+    monkeypatch.delenv("COLUMNS")
+    assert printed(capsys, "ls", "--metric", "test_return_mean").split()[2:4] == ["test_return_mean", "result"]
+    assert order(capsys, "--sort=-result")[:2] == ["4", "5"]
+    assert printed(capsys, "ls", "--columns", "result,lr", "--last", "1").split() == [
+        "id",
+        "result",
+        "lr",
+        "5",
+        "-1",
+        "0.1",
+    ]
 
 
 def test_ls_marks_resumed_runs(capsys: pytest.CaptureFixture[str], files: FileStore) -> None:
@@ -251,14 +290,16 @@ def test_runs_that_differ_only_in_the_seed_are_one_line_with_an_interval(files: 
     (band,) = together.axes[0].collections
     heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
     assert (heights.min(), heights.max()) == (0, 9)  # of three seeds: from the worst to the best
-    assert (
-        together.legends[0].get_title().get_text() == "hmf on battle; IQM over seeds with its 95 % bootstrap interval"
-    )
+    said = " ".join(together.legends[0].get_title().get_text().split())
+    assert said == f"hmf on battle. {CURVE}", "as reports say it"
+    assert "n < 4: the plain mean" in said
+    assert "two to four seeds the interval is the range from the worst to the best" in said
     apart = picture(records, curves, [name], each=True)
     assert list(lines(apart)) == [
         f"run {i}: seed={s}, lr={lr}" for i, s, lr in ((1, 1, 0.1), (2, 1, 0.2), (4, 2, 0.1), (5, 3, 0.1))
     ]
     assert not apart.axes[0].collections
+    assert apart.legends[0].get_title().get_text() == "hmf on battle"
     put(files, 6, seed=3)
     records.append(files.get(6))
     again = picture(records, [*curves, files.metrics(6)], [name])

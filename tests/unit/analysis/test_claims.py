@@ -12,15 +12,15 @@ from tests.support import recorded
 from tests.support.paths import ROOT
 from tests.support.recorded import config, tasks_of
 
-from analysis.claims import Claim, load_claims, verdict, verdicts
-from analysis.collect import Task
+from analysis.claims import Claim, load_claims, unknown, verdict, verdicts
+from analysis.collect import Method, Task
 from analysis.page import fill
 from analysis.statistics import Estimate
 from analysis.tables import bounds
 from config.loader import available
 from config.schema import ConfigError
 from experiments.plan import load_experiment, plan
-from records.files import RecordError
+from records.files import Curve, RecordError
 from records.store import FileStore
 from report import main
 
@@ -45,7 +45,8 @@ def store(tmp_path: Path) -> FileStore:
         ("iql", "hmf", "opposite"),
         ("hmf", "vdn", "not reproduced"),
         ("frozen", "iql", "not decided: fewer than 4 seeds"),
-        ("maddpg", "iql", "not decided: no seed has runs of both"),
+        ("maddpg", "iql", "not decided: no run on bar is called maddpg"),
+        ("hmf", "frozn", "not decided: no run on bar is called frozn. Did you mean 'frozen'?"),
         ("hmf", 1.0, "reproduced"),
         ("hmf", 5.5, "opposite"),
         ("hmf", 3.0, "not reproduced"),
@@ -114,7 +115,7 @@ def test_a_gain_beyond_that_on_another_task_is_what_is_more(store: FileStore) ->
     where = "bar env_args.capacity=60 beyond bar env_args.capacity=30"
     gain = Estimate(0, -1, 1, 3)
     assert table.rows[0][1:4] == [where, "hmf > iql", gain]
-    assert table.rows[1][-1] == "not decided: no seed has runs of both"
+    assert table.rows[1][-1] == "not decided: no run here is on spread"
     assert "beyond: the gain on the first task less that on the second" in table.caption
 
 
@@ -124,6 +125,12 @@ def test_an_interval_that_touches_0_decides_nothing() -> None:
 
 def test_a_task_without_runs_is_not_decided(store: FileStore) -> None:
     row = verdicts([Claim("...", "spread", "hmf", "iql")], tasks_of(store)).rows[0]
+    assert row[3:] == [None, "", "not decided: no run here is on spread"]
+
+
+def test_methods_without_a_common_seed_are_not_decided(store: FileStore) -> None:
+    recorded.put(store, 40, config("maddpg", "bar", 9), values=[0, 9])
+    row = verdicts([Claim("...", "bar", "maddpg", "iql")], tasks_of(store)).rows[0]
     assert row[3:] == [None, "", "not decided: no seed has runs of both"]
 
 
@@ -137,17 +144,59 @@ def test_a_task_of_ones_own_is_claimed_by_the_name_in_tables() -> None:
 def test_a_task_is_found_by_its_arguments_whatever_else_is_in_the_report(store: FileStore) -> None:
     claims = [Claim("...", f"bar env_args.capacity={capacity}", "hmf", "iql") for capacity in (60, 30)]
     rows = verdicts(claims, tasks_of(store)).rows
-    assert [row[-1] for row in rows] == ["reproduced", "not decided: no seed has runs of both"]
+    assert [row[-1] for row in rows] == ["reproduced", "not decided: no run here is on bar env_args.capacity=30"]
     recorded.put(store, 99, config("iql", "bar_30", 1))
-    assert verdicts(claims, tasks_of(store)).rows == rows
+    again = verdicts(claims, tasks_of(store)).rows
+    assert again[0] == rows[0]
+    assert again[1][-1] == "not decided: no run on bar env_args.capacity=30 is called hmf"
     with pytest.raises(RecordError, match=r"the task 'bar' may be bar env_args.capacity=30, bar env_args.capacity=60"):
         verdicts([Claim("...", "bar", "hmf", "iql")], tasks_of(store))
+
+
+def test_a_misspelt_task_is_said_with_the_nearest() -> None:
+    """By its environment, or, where that is right, by its arguments."""
+    ring = Task("Ring", "Ring", [], {"env": "relay:Ring", "env_args.n": 3})
+    tasks = [replace(ring, methods=[Method("hmf", {1: Curve([0], [1.0], [""])})], label=f"Ring n={n}") for n in (3, 4)]
+    for described, near in (("ring n=9", "Ring"), ("relay:ring", "relay:Ring"), ("Ring m=4", "Ring n=4"), ("sea", "")):
+        (text,) = unknown(Claim("...", described, "hmf", "iql"), tasks)
+        assert text == f"no run here is on {described}" + (f". Did you mean '{near}'?" if near else "")
+
+
+def test_every_unknown_name_is_one_line_beside_the_report(
+    tmp_path: Path, store: FileStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which goes on: runs may not be finished."""
+    lines = ["{claim: a, task: bar, better: hmff, worse: qli}", "{claim: b, task: bar, better: hmff, worse: 1}"]
+    (tmp_path / "claims.yaml").write_text("".join(f"- {line}\n" for line in [*lines, lines[0].replace("bar", "baar")]))
+    assert main([f"--claims={tmp_path / 'claims.yaml'}", f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "--claims: no run on bar is called hmff. Did you mean 'hmf'?",
+        "--claims: no run on bar is called qli. Did you mean 'iql'?",
+        "--claims: no run here is on baar. Did you mean 'bar'?",
+    ]
+    assert (
+        "| not decided: no run on bar is called hmff. Did you mean 'hmf'? |"
+        in (tmp_path / "out" / "verdicts.md").read_text()
+    )
+
+
+def test_claims_that_are_not_there_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    with pytest.raises(ConfigError) as error:
+        load_claims(path)
+    assert str(error.value) == (
+        f"--claims {path}: expected a YAML file of claims, cannot read it (No such file or directory). "
+        "Correct the path."
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[", "cannot be read"),
+        ("[", r"claims.yaml: not valid YAML: .*line 1"),
+        ("- {claim: a, task: bar 30, better: hmf, worse: iql}", "claim 1: expected a task such as .* got 'bar 30'"),
+        ("- {claim: a, task: '', better: hmf, worse: iql}", "claim 1: expected a task such as .* got ''"),
+        ("- {claim: a, task: bar, beyond: n=3, better: hmf, worse: 2}", "claim 1: expected a task .* got 'n=3'"),
         ("{}", "expected a list of mappings"),
         ("- hmf", "expected a list of mappings"),
         ("- {claim: a, task: bar, better: hmf, than: iql}", "claims.yaml, claim 1: unknown key 'than'"),
@@ -158,8 +207,9 @@ def test_a_task_is_found_by_its_arguments_whatever_else_is_in_the_report(store: 
 )
 def test_bad_claims(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "claims.yaml").write_text(content)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as error:
         load_claims(tmp_path / "claims.yaml")
+    assert "\n" not in str(error.value)
 
 
 def test_the_papers_claims_are_about_planned_runs() -> None:

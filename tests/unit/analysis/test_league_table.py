@@ -13,7 +13,7 @@ from analysis.statistics import Estimate
 from records.files import RecordError
 from utils.cli import BAD_INPUT
 
-WRITTEN = ("csv", "md", "png", "svg", "tex")
+WRITTEN = ("csv", "md", "pdf", "png", "svg", "tex")
 GAMES = [[0, 0, 1, 0, 1], [10, 0, 3, 0, 1], [10, 10, 5, 0, 5], [20, 0, 9, 1, 0], [20, 10, 6, 2, 2]]
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from matplotlib import colormaps
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import Bbox
 from tests.support import recorded
 from tests.support.recorded import METRIC, config, tasks_of
 
@@ -29,10 +32,10 @@ from analysis.comparison import (
     results_table,
     same_methods,
 )
-from analysis.figures import difference_bars, learning_curves
+from analysis.figures import difference_bars, learning_curves, write
 from analysis.report import marl_eval, points, runs_table
 from analysis.statistics import Estimate, estimate
-from analysis.tables import Table
+from analysis.tables import Cell, Table, column_types, escaped, unbroken
 from records.mongo import MongoStore, connect
 from records.store import FileStore
 from report import main
@@ -264,15 +267,78 @@ def test_a_report_leaves_nothing_of_the_one_before_it_in_its_folder(store: FileS
     recorded.put(store, 8, config("iql", "spread", 1), values=[0, 4])
     assert main(["env=spread", *words]) == 0
     assert {path.name for path in out.iterdir()} >= {"curves_spread.png", "results.md", "trials.md"}
-    assert not {path.name for path in out.iterdir()} & {"curves_bar.png", "curves_bar.svg", "ablation.md"}
+    assert not {path.name for path in out.iterdir()} & {
+        "curves_bar.png",
+        "curves_bar.svg",
+        "curves_bar.pdf",
+        "ablation.md",
+    }
 
 
 def test_bars_are_differences_with_intervals(store: FileStore) -> None:
     panels = bars(tasks_of(store), "iql", "final")
     assert panels == {"bar": {"hmf n_groups=2": Estimate(1, 1, 1, 2), "hmf n_groups=5": Estimate(-2, None, None, 1)}}
-    axis = difference_bars(panels, METRIC, "").axes[0]
+    axis = difference_bars(panels, METRIC, "iql", "").axes[0]
+    assert axis.get_xlabel() == "test_return_mean minus that of iql"
     assert [bar.get_width() for bar in axis.patches if isinstance(bar, Rectangle)] == [1, -2]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["hmf n_groups=2 (n=2)", "hmf n_groups=5 (n=1)"]
+
+
+def test_a_difference_of_0_is_marked() -> None:
+    """Its bar has no width."""
+    figure = difference_bars(
+        {"bar": {"vdn": Estimate(0, None, None, 1), "hmf": Estimate(2, 0, 4, 8)}}, METRIC, "iql", ""
+    )
+    (dots, _) = figure.axes[0].get_lines()[-2:]
+    assert dots.get_xydata().tolist() == [[0, 0], [2, 1]]  # type: ignore[union-attr]
+    assert dots.get_marker() == "o"
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_names_leave_the_panels_their_size(store: FileStore) -> None:
+    """They stand above them, on several lines; and so do many."""
+    tasks = tasks_of(store)
+
+    def drawn(names: Sequence[str]) -> tuple[Figure, Bbox, Bbox]:
+        methods = [replace(tasks[0].methods[0], label=name) for name in names]
+        figure = learning_curves([replace(tasks[0], methods=methods)], METRIC, "caption " * 50)
+        figure.draw_without_rendering()
+        return figure, figure.axes[0].get_window_extent(), figure.legends[0].get_window_extent()
+
+    _, short, beside = drawn(["hmf", "iql"])
+    assert beside.x0 > short.x1
+    for names in ([f"hmf {'key=value ' * 30}{i}" for i in range(9)], [f"hmf lr={i}" for i in range(60)]):
+        figure, panel, above = drawn(names)
+        assert above.y0 > panel.y1
+        assert 0 <= above.x0 < above.x1 <= figure.bbox.x1
+        assert above.y1 <= figure.bbox.y1
+        assert panel.width > short.width
+        assert panel.height == pytest.approx(short.height, rel=0.05)
+
+
+def test_long_names_of_tasks_and_bars_are_wrapped(store: FileStore) -> None:
+    long = "bar " + "env_args.key=value " * 9
+    figure = learning_curves([replace(tasks_of(store)[0], label=long)], METRIC, "")
+    lines = figure.axes[0].get_title().splitlines()
+    assert max(map(len, lines)) <= 56
+    assert lines[-1] == "(own parameters)"
+    bars = difference_bars({"bar": {long: Estimate(1, 0, 2, 4)}}, METRIC, "iql", "")
+    bars.draw_without_rendering()
+    assert bars.axes[0].get_window_extent().width > bars.bbox.width / 2
+
+
+def test_figures_for_papers_have_no_caption_of_their_own(store: FileStore, tmp_path: Path) -> None:
+    """Nor a date, nor fonts that journals refuse; what is written as PNG and SVG beside them does."""
+    figure = learning_curves(tasks_of(store), METRIC, "a caption")
+    write(figure, tmp_path / "a")
+    assert "a caption" in (tmp_path / "a.svg").read_text()
+    assert "(own parameters)" in (tmp_path / "a.svg").read_text()
+    assert figure.get_supxlabel() == ""
+    assert figure.axes[0].get_title() == "bar"
+    pdf = (tmp_path / "a.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert b"CreationDate" not in pdf
+    assert b"/Type3" not in pdf
 
 
 def test_marl_eval_layout(store: FileStore) -> None:
@@ -303,8 +369,39 @@ def test_tables_are_written_in_three_formats(tmp_path: Path) -> None:
         ["c", "", "", "", ""],
     ]
     latex = (tmp_path / "t.tex").read_text()
+    assert r"\begin{table}  % needs \usepackage{booktabs}" + "\n" in latex
+    assert r"\begin{tabular}{ll}" in latex
     assert r"\caption{100 \% of a\_b}\label{tab:t}" in latex
-    assert r"a\_b & 1.5 [1, 2] (n=4) \\" in latex
+    assert r"a\_b & 1.5 [1,~2] (n=4) \\" in latex
+
+
+@pytest.mark.parametrize(
+    ("plain", "latex"),
+    [
+        ("n < 4, hmf > iql", "n $<$ 4, hmf $>$ iql"),
+        ("a|b", r"a\textbar{}b"),
+        ("-1 [-2.5, -1e-05] (n=-3)", "$-$1 [$-$2.5, $-$1e-05] (n=$-$3)"),
+        ("\u22121 \u2013", "$-$1 \u2013"),
+        ("runs 1-4, 2026-01-02, hmf-3, top-k", "runs 1-4, 2026-01-02, hmf-3, top-k"),
+    ],
+)
+def test_latex_prints_signs_as_they_are(plain: str, latex: str) -> None:
+    """The usual fonts turn < and > into marks of quotation and of exclamation."""
+    assert escaped(plain) == latex
+
+
+def test_columns_of_latex_tables_wrap_where_a_line_does_not_hold_them(tmp_path: Path) -> None:
+    """The widest ones, none narrower than its longest word or an interval; 90 letters, of which gaps take 9."""
+    row: list[Cell] = ["bar", "w" * 30 + " of a claim" * 9, Estimate(1.25, -1.5, 2.75, 8)]
+    Table("", ["task", "claim", "gain"], [row]).write(tmp_path / "t")
+    latex = (tmp_path / "t.tex").read_text()
+    wrapped = r">{\raggedright\arraybackslash}p{%s\linewidth}"
+    assert rf"\begin{{tabular}}{{l{wrapped % '0.60'}l}}" in latex  # 81 less 4 and 23
+    assert r"\usepackage{booktabs,array}" in latex
+    assert column_types([["a" * 40, "b" * 41]]) == "ll"
+    words = ["a" * 30, "b" * 30 + " c", unbroken("1.5 [-1.25, 2.5] (n=8)")]
+    assert column_types([words, words]) == f"l{wrapped % '0.33'}{wrapped % '0.23'}"
+    assert column_types([["a" * 200, ""]]) == "ll", "one word cannot wrap"
 
 
 def test_report_writes_everything(tmp_path: Path, store: FileStore, capsys: pytest.CaptureFixture[str]) -> None:
@@ -317,7 +414,7 @@ def test_report_writes_everything(tmp_path: Path, store: FileStore, capsys: pyte
         for name in ("results", "overview", "ablation", "cost", "runs")
         for suffix in (".md", ".csv", ".tex")
     }
-    pictures = {f"{name}{suffix}" for name in ("curves_bar", "ablation") for suffix in (".png", ".svg")}
+    pictures = {f"{name}{suffix}" for name in ("curves_bar", "ablation") for suffix in (".png", ".svg", ".pdf")}
     assert names == tables | pictures | {"curves.csv", "marl_eval.json"}
     assert "hmf n_groups=2 (n=2)" in (out / "curves_bar.svg").read_text()
     assert json.loads((out / "marl_eval.json").read_text())["bar"]
@@ -333,7 +430,7 @@ def test_several_tasks_share_a_figure_and_are_pooled(tmp_path: Path, store: File
     out = tmp_path / "out"
     filters = ["name=iql", f"--results={tmp_path}", f"--out={out}"]
     assert main(filters) == 0
-    assert {"curves.png", "curves.svg", "over_tasks.csv"} <= {path.name for path in out.iterdir()}
+    assert {"curves.png", "curves.svg", "curves.pdf", "over_tasks.csv"} <= {path.name for path in out.iterdir()}
     assert not (out / "over_tasks_ablation.csv").exists()
     assert main([*filters, "--reference=iql"]) == 0
     assert {"over_tasks_ablation.csv"} <= {path.name for path in out.iterdir()}
@@ -432,7 +529,8 @@ def test_mongodb_gives_the_same_report_as_files(tmp_path: Path, store: FileStore
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["name=nobody"], "runs: no completed run in .* fits"),
+        (["name=nobody"], r"runs: no completed run in .* fits\. See: "),
+        (["env=baar"], r"runs: no completed run in .* fits\. Did you mean 'env=bar'\? See: "),
         (["--reference=hmf"], "--reference 'hmf': not among these runs. .*Known: hmf n_groups=2, hmf n_groups=5, iql"),
         (["--metric=test_win"], "--metric 'test_win': none of these runs logged it"),
         (["--mongo-url=nonsense"], "expected mongodb://"),
