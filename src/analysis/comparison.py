@@ -11,7 +11,7 @@ from analysis.collect import SCORES, TAIL, Method, Task, matched
 from analysis.statistics import LEVEL, RESAMPLES, Estimate, estimate, improvement, min_max_scaled, paired_difference
 from analysis.tables import Cell, Table
 from records.files import RecordError
-from utils.words import by_numbers, nearest
+from utils.words import by_numbers, nearest, some
 
 RETURN = "test_return_mean"
 ONLINE = "test_online_return_mean"
@@ -209,8 +209,7 @@ def with_reference(tasks: Sequence[Task], reference: str) -> tuple[list[Task], l
     known = {method.label for task in tasks for method in task.methods}
     if reference not in known:
         raise RecordError(
-            f"--reference '{reference}': not among these runs.{nearest(reference, known)} "
-            f"Known: {', '.join(sorted(known))}."
+            f"--reference '{reference}': not among these runs.{nearest(reference, known)} Known: {some(known)}."
         )
     found = [task for task in tasks if any(method.label == reference for method in task.methods)]
     return found, [task.label for task in tasks if task not in found]

@@ -242,7 +242,7 @@ def difference_bars(panels: Mapping[str, Mapping[str, Estimate]], metric: str, r
         axis.invert_yaxis()
         axis.axvline(0, color="black", linewidth=1)
         axis.set_title(task, fontsize="medium")
-    axis.set_xlabel(f"{metric} minus that of {reference}")
+    axis.set_xlabel(wrapped(f"{metric} minus that of {reference}", TITLE))
     return captioned(figure, caption)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 GAP = "  "  # between the columns of a table
+MANY = 12  # names in a message
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,6 +61,13 @@ def nearest(name: str, known: Iterable[str], within: str = "") -> str:
     """Return a did-you-mean clause for messages, empty when no known name is near; ``within`` begins its name."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{within}{match[0]}'?" if match else ""
+
+
+def some(names: Iterable[str]) -> str:
+    """List names in order for messages, MANY at most."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - MANY} more" if len(ordered) > MANY else ""
+    return ", ".join(ordered[:MANY]) + more
 
 
 def word(key: str, value: Any) -> str:

@@ -322,7 +322,8 @@ def test_long_names_of_tasks_and_bars_are_wrapped(store: FileStore) -> None:
     lines = figure.axes[0].get_title().splitlines()
     assert max(map(len, lines)) <= 56
     assert lines[-1] == "(own parameters)"
-    bars = difference_bars({"bar": {long: Estimate(1, 0, 2, 4)}}, METRIC, "iql", "")
+    bars = difference_bars({"bar": {long: Estimate(1, 0, 2, 4)}}, METRIC, long, "")
+    assert max(map(len, bars.axes[0].get_xlabel().splitlines())) <= 56
     bars.draw_without_rendering()
     assert bars.axes[0].get_window_extent().width > bars.bbox.width / 2
 
