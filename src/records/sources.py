@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,14 @@ FOREIGN = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_]\w*")
 def digests(config: Mapping[str, Any]) -> dict[str, str]:
     """Compute module -> SHA-256 of its file, of every ``module:Class`` in ``config``; what they import is not seen.
 
-    Modules without a file are left out. Packages above a module are imported.
+    Only of modules that are imported already, as what a run is made of is: a record alone imports no code.
     """
     named = (FOREIGN.fullmatch(value) for value in flatten(config).values() if isinstance(value, str))
     found = {}
     for module in sorted({name[1] for name in named if name}):
-        try:
-            spec = find_spec(module)
-        except (ImportError, ValueError):  # what cannot be found is told where it is used
-            continue
-        if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
-            found[module] = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if file is not None and Path(file).is_file():
+            found[module] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     return found
 
 
