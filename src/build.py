@@ -20,18 +20,12 @@ from assembly.checks import (
     picture_cure,
     picture_note,
 )
-from assembly.parts import REGISTRIES, device_of, make_env, make_learner, make_mac, make_regime, make_test_env, row_spec
+from assembly.parts import device_of, make_env, make_learner, make_mac, make_regime, make_test_env, row_spec
 from assembly.saved import (
-    ENEMIES,
     called,
     differences,
     enemy_file,
     frozen_policy,
-    load_policy,
-    mac_of_policy,
-    policy_state,
-    read_policy,
-    recorded_config,
     team_of,
 )
 from components.rows import ReplayError, Rows
@@ -54,33 +48,6 @@ from utils.allocator import keep_freed_memory
 from utils.paths import ROOT
 from utils.processes import ALONE, Processes
 from utils.version import made_by
-
-__all__ = [
-    "ENEMIES",
-    "REGISTRIES",
-    "System",
-    "build",
-    "called",
-    "check_learns",
-    "check_same_game",
-    "device_of",
-    "enemy_file",
-    "frozen_policy",
-    "load_networks",
-    "load_policy",
-    "mac_of_policy",
-    "make_env",
-    "make_learner",
-    "make_mac",
-    "make_regime",
-    "make_side",
-    "policy_state",
-    "read_policy",
-    "recorded_config",
-    "row_spec",
-    "set_opponent",
-    "team_of",
-]
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def to_parallel_env(name: str, **env_args: Any) -> ExportedEnv:
     }
     env: Env = make(cls, values, {"n_envs": 1, "device": CPU})
     if isinstance(env, TwoSidedEnv) and env.opponent == "checkpoint":
-        from build import frozen_policy
+        from assembly.saved import frozen_policy
 
         env.set_opponent(frozen_policy(env.opponent_checkpoint, CPU, NOTHING))
     return ExportedEnv(env)

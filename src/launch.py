@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import build
+from assembly.saved import team_of
 from config.schema import Config
 from records import checkpoint
 from records.files import read_json
@@ -158,7 +159,7 @@ def headlines(system: build.System) -> list[str]:
     run = f"{config.batch_size_run} environments {together}, seed {config.seed}, "
     lines = [f"{config.name} on {system.mac.info.name}: {_population(system.side, run)}, on {system.device}"]
     for whose, side in system.enemies.items():
-        team = build.team_of(whose)
+        team = team_of(whose)
         lines.append(f"against {team}{team and ', '}{side.config.name}, which learns too: {_population(side)}")
     return lines
 

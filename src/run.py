@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_origin, get_type_hints
 
-from build import System, policy_state
+from assembly.saved import policy_state
+from build import System
 from controllers.basic_controller import BasicMAC
 from records import checkpoint
 from side import Side, check_numbers

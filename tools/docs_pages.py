@@ -20,8 +20,9 @@ from typing import Any
 
 import yaml
 
-import build
 import hmf
+from assembly.parts import make_env
+from assembly.registries import REGISTRIES
 from config.loader import CONFIG_DIR, Layer, available, for_regime, merge, named_layer, read_yaml, stacked
 from config.registry import config_keys, resolve
 from config.resolve import make_config
@@ -162,7 +163,7 @@ def target_from_docs(target: str) -> str:
 def config_of(task: str, algorithm: str, regime: str | None) -> Config:
     """The configuration of an algorithm on a task, in a regime or in that of the task."""
     given = Layer("", {} if regime is None else {"regime": regime})
-    return make_config(stacked(named_layer("envs", task), algorithm, given), build.REGISTRIES)[0]
+    return make_config(stacked(named_layer("envs", task), algorithm, given), REGISTRIES)[0]
 
 
 def hyperparameters(task: str) -> str:
@@ -176,7 +177,7 @@ def hyperparameters(task: str) -> str:
     rows = [
         [f"`{key}`", *(to_yaml(column[key]) if key in column else "–" for column in columns), meaning.get(key, "")]
         for key in keys
-        if key not in NO_HYPERPARAMETERS and key not in build.REGISTRIES
+        if key not in NO_HYPERPARAMETERS and key not in REGISTRIES
     ]
     head = [f"{regime} (default)" if regime == own else regime for regime in REGIMES]
     return table(["key", *head, ""], rows)
@@ -190,7 +191,7 @@ def flat(config: Config) -> dict[str, Any]:
 def arguments(task: str) -> str:
     """The table of a task's env_args: value, type and meaning."""
     values = named_layer("envs", task).values
-    hints = config_keys(resolve(build.REGISTRIES["env"], values["env"], "env"))
+    hints = config_keys(resolve(REGISTRIES["env"], values["env"], "env"))
     meaning = comments(chosen("envs", task))
     rows = [
         [f"`{key}`", to_yaml(value), type_name(hints[key]), meaning.get(key, "")]
@@ -259,7 +260,7 @@ def logged(algorithm: str) -> list[str]:
             algorithm, "bar", {**keys, "regime": "replay", "batch_size": 8, "learning_starts": 16}, results=folder
         )
         names = {name.removeprefix("test_") for name in run.curves()}
-    return sorted(names - {*build.make_env(config_of("bar", algorithm, None), n_envs=1, test=True).info.stats})
+    return sorted(names - {*make_env(config_of("bar", algorithm, None), n_envs=1, test=True).info.stats})
 
 
 def mentions(algorithm: str) -> list[str]:
@@ -335,7 +336,7 @@ def explained_arguments(docstring: str) -> str:
 
 def task_page(task: str) -> str:
     """The page of a task."""
-    env_class = resolve(build.REGISTRIES["env"], named_layer("envs", task).values["env"], "env")
+    env_class = resolve(REGISTRIES["env"], named_layer("envs", task).values["env"], "env")
     variants = [
         [f"`{name}`", head_comment(chosen("envs", name))] for name in available("envs") if base_of("envs", name) == task
     ]

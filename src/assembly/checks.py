@@ -9,7 +9,8 @@ import psutil
 import torch
 from torch import nn
 
-from assembly.parts import REGISTRIES, shapes
+from assembly.parts import shapes
+from assembly.registries import REGISTRIES
 from components.batch import EnvInfo
 from config.registry import RegistryError, make
 from config.resolve import LEARNER, chosen_classes

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-import build
 from analysis.both_sides import Meeting
+from assembly.saved import enemy_file, load_policy, recorded_config
 from config.resolve import LEARNER, teams_of, with_env_args
 from config.schema import ConfigError
 from config.trust import Trust
@@ -22,7 +22,7 @@ def meet(run_dir: Path, episodes: int, seed: int, trust: Trust) -> Iterator[Meet
     Several teams of enemies play together, as they were at one step. Raises InputError before the first game for a run
     whose enemies did not learn, and for one that kept a single checkpoint.
     """
-    recorded = build.recorded_config(run_dir, trust)
+    recorded = recorded_config(run_dir, trust)
     opponent = recorded.env_args.get("opponent", "none")
     if opponent != LEARNER:
         raise ConfigError(
@@ -37,11 +37,9 @@ def meet(run_dir: Path, episodes: int, seed: int, trust: Trust) -> Iterator[Meet
         )
     game = played_config(recorded, [], f"{run_dir}", trust)
     folders = {step: (run_dir / "checkpoints" / str(step)).resolve() for step in steps}
-    learners = {step: build.load_policy(folder / checkpoint.POLICY, CPU, trust) for step, folder in folders.items()}
+    learners = {step: load_policy(folder / checkpoint.POLICY, CPU, trust) for step, folder in folders.items()}
     alone = teams_of(recorded) == [""]
-    theirs = {
-        step: build.enemy_file(folder, checkpoint.POLICY) if alone else folder for step, folder in folders.items()
-    }
+    theirs = {step: enemy_file(folder, checkpoint.POLICY) if alone else folder for step, folder in folders.items()}
     for step, mac in learners.items():
         for enemies, path in theirs.items():
             config = with_env_args(game, opponent="checkpoint", opponent_checkpoint=str(path))

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
-import build
 from analysis.crossplay import STATS, Result
+from assembly.parts import make_env
+from assembly.registries import REGISTRIES
+from assembly.saved import read_policy
 from components.batch import EnvInfo
 from config.loader import layers
 from config.registry import Kind, resolve
@@ -76,7 +78,7 @@ class Player:
 
 def load_player(given: str, path: Path, trust: Trust, method: str = "") -> Player:
     """The policy in a file, which a person calls ``given``. Raises InputError."""
-    state, mac = build.read_policy(path, CPU, trust)
+    state, mac = read_policy(path, CPU, trust)
     config = replace(config_from_dict(state["config"], state, trust), use_cuda=False)
     method = method or config.name
     return Player(f"{method}:{given}", mac, config, method, _digest(path))
@@ -89,8 +91,8 @@ def load_outside(path: Path, adapter: str = "plain") -> Player:
     file that holds more than tensors and plain data, and where it does not fit the adapter, or the adapter the game.
     """
     made = resolve(ADAPTERS, adapter, "--outside", NOTHING.also([adapter]))
-    config, _ = make_config(layers("random", "battle_v4", []), build.REGISTRIES)
-    env = build.make_env(config, 1, test=True)
+    config, _ = make_config(layers("random", "battle_v4", []), REGISTRIES)
+    env = make_env(config, 1, test=True)
     env.close()
     try:
         state = torch.load(path, map_location=CPU, weights_only=True)
@@ -118,7 +120,7 @@ def make_game(config: Config, n_envs: int, side: str, opponent: str) -> BattleEn
         raise ConfigError(f"crossplay: expected policies of battle, got {config.name} trained on {config.env}.")
     changed = {"swap_sides": SIDES[side], "opponent": opponent, "opponent_checkpoint": ""}
     values = {**env_values(config, test=True), **changed}
-    env = build.make_env(with_env_args(config, **values), n_envs, test=False)
+    env = make_env(with_env_args(config, **values), n_envs, test=False)
     assert isinstance(env, BattleEnv)
     return env
 

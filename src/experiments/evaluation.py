@@ -12,6 +12,10 @@ from typing import Any
 import torch
 
 import build
+from assembly.checks import check_same_game
+from assembly.parts import make_env
+from assembly.registries import REGISTRIES
+from assembly.saved import enemy_file, load_policy, read_policy, recorded_config
 from config.loader import merge, parse_overrides
 from config.registry import resolve
 from config.resolve import (
@@ -57,7 +61,7 @@ class Evaluation:
         """The checkpoint ``step`` of a run, in its game with ``env_args`` overridden. Raises InputError."""
         config = run_config(run_dir, overrides, trust)
         folder = checkpoint.exact_folder(run_dir, step)
-        mac = build.load_policy(folder / checkpoint.POLICY, CPU, trust)
+        mac = load_policy(folder / checkpoint.POLICY, CPU, trust)
         return cls.of_folder(folder, config, mac, run_dir / "evaluations", episodes, seed)
 
     @classmethod
@@ -66,7 +70,7 @@ class Evaluation:
     ) -> Evaluation:
         """The policy in ``folder``, in the game that it says it learned, likewise. Raises InputError."""
         path = folder / checkpoint.POLICY
-        state, mac = build.read_policy(path, CPU, trust)
+        state, mac = read_policy(path, CPU, trust)
         config = played_config(config_from_dict(state["config"], state, trust), overrides, f"{path}", trust)
         return cls.of_folder(folder, config, mac, results, episodes, seed)
 
@@ -78,7 +82,7 @@ class Evaluation:
         torch.set_num_threads(config.threads)
         if config.env_args.get("opponent") == LEARNER:  # as it was at that step
             there = folder.resolve()
-            enemies = build.enemy_file(there, checkpoint.POLICY) if teams_of(config) == [""] else there
+            enemies = enemy_file(there, checkpoint.POLICY) if teams_of(config) == [""] else there
             config = with_env_args(config, opponent="checkpoint", opponent_checkpoint=str(enemies))
         return cls(results, config, folder, mac, episodes, seed)
 
@@ -90,7 +94,7 @@ class Evaluation:
     @property
     def meanings(self) -> Mapping[str, str]:
         """What those statistics of its game mean whose names do not say it."""
-        env_class: type[Env] = resolve(build.REGISTRIES["env"], self.config.env, "env", self.config.trust)
+        env_class: type[Env] = resolve(REGISTRIES["env"], self.config.env, "env", self.config.trust)
         return env_class.meanings
 
     @property
@@ -130,7 +134,7 @@ class Evaluation:
 
 def run_config(run_dir: Path, overrides: list[str], trust: Trust = NOTHING) -> Config:
     """The `played_config` of a run."""
-    return played_config(build.recorded_config(run_dir, trust), overrides, f"{run_dir}", trust)
+    return played_config(recorded_config(run_dir, trust), overrides, f"{run_dir}", trust)
 
 
 def played_config(config: Config, overrides: list[str], where: str, trust: Trust) -> Config:
@@ -142,7 +146,7 @@ def played_config(config: Config, overrides: list[str], where: str, trust: Trust
     unknown = [key for key in given if key != "env_args"]
     if unknown:
         raise ConfigError(f"command line: evaluation can change env_args only, not {', '.join(unknown)}.")
-    env = schema(build.REGISTRIES["env"], config.env, "env", trust)
+    env = schema(REGISTRIES["env"], config.env, "env", trust)
     changed = check_env_args(env, given.get("env_args", {}), "command line", "env_args")
     env_args = check_env_args(env, merge(env_values(config, test=True), changed), where, "env_args")
     return config_from_dict(
@@ -171,8 +175,8 @@ def sides(config: Config) -> dict[str, Config]:
 
 def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:
     """Evaluation environments with their opponent. Raises ConfigError when ``mac`` was trained on others."""
-    env = build.make_env(config, n_envs, test=True)
-    build.check_same_game(mac.info, env.info, "env_args", any_number=mac.agent.n_agents is None)
+    env = make_env(config, n_envs, test=True)
+    check_same_game(mac.info, env.info, "env_args", any_number=mac.agent.n_agents is None)
     build.set_opponent(env, mac, greedy=True, trust=config.trust)
     return env
 

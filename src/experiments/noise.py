@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 import build
 from analysis.collect import Task, arrange
+from assembly.saved import recorded_config
 from components.batch import Batch
 from components.returns import weighted_mean
 from config.resolve import config_from_dict
@@ -68,7 +69,7 @@ def measure(run_dir: Path, step: str, n_batches: int, seed: int, trust: Trust) -
     The gradient is that of the network that acts. Every batch is of a rollout of its own; from a replay they are drawn
     as updates would draw them, after ``learning_starts`` steps. Optimiser and clipping do not count. Raises InputError.
     """
-    config = build.recorded_config(run_dir, trust)
+    config = recorded_config(run_dir, trust)
     folder = checkpoint.exact_folder(run_dir, step)
     here = {"checkpoint_path": "", "use_cuda": False, "seed": seed}
     system = build.build(config_from_dict({**config.to_dict(), **here}, trust=trust))

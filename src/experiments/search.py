@@ -11,9 +11,9 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-import build
 from analysis.collect import score
 from analysis.tables import Cell, Table
+from assembly.parts import make_env, make_mac
 from config.schema import ConfigError
 from experiments.evaluation import statistics
 from experiments.plan import PlannedRun, plan_run
@@ -83,8 +83,8 @@ class Search:
         short = {"episode_limit": 1, "opponent": "random"}  # who plays the enemies changes no names
         given = {f"test_env_args.{key}": short[key] for key in short if self.reads(algorithm, f"env_args.{key}")}
         config = self.plan(algorithm, {"use_cuda": False, **given})[0].config
-        env = build.make_env(config, 1, test=True)
-        names = statistics(config, build.make_mac(config, env.info), 1, seed=0)
+        env = make_env(config, 1, test=True)
+        names = statistics(config, make_mac(config, env.info), 1, seed=0)
         env.close()
         known = [*(f"test_{name}" for name in names), *names]
         if self.space.metric not in known:

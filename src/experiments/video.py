@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import build
+from assembly.parts import make_learner
 from components.batch import Memory, Step, decode_obs
 from components.returns import gather_action
 from config.schema import Config, ConfigError
@@ -33,7 +33,7 @@ class Painter:
             raise ConfigError(f"--colour={colour}: {config.name} has no groups. Use --colour=side.")
         self.learner: HMFLearner | None = None
         if colour == "attention":
-            learner = build.make_learner(config, mac)
+            learner = make_learner(config, mac)
             if not isinstance(learner, HMFLearner):
                 raise ConfigError(f"--colour=attention: learner={config.learner} pays none. Use --colour=group.")
             learner.load_state_dict(checkpoint.load(folder / checkpoint.LEARNER, mac.device))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-import build
+from assembly.registries import REGISTRIES
 from config.loader import Layer, layers
 from config.resolve import make_config
 from config.schema import Config
@@ -18,7 +18,7 @@ def config_for(algorithm: str, environment: str, n_agents: int, overrides: list[
     """The algorithm's own configuration at ``n_agents``, with a replay just large enough to sample from."""
     *stack, command_line = layers(algorithm, environment, overrides)
     small = {"buffer_size": 512, "learning_starts": 512, "env_args": population(environment, n_agents)}
-    return make_config([*stack, Layer("benchmark", small), command_line], build.REGISTRIES)[0]
+    return make_config([*stack, Layer("benchmark", small), command_line], REGISTRIES)[0]
 
 
 def rollout_config(n_envs: int) -> Config:

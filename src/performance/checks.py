@@ -31,12 +31,14 @@ GIB = 2**30
 PYTHONS = ((3, 11), (3, 15))  # from, below
 
 TINY_BATTLE = """
-import build, torch
+import torch
+from assembly.parts import make_env
+from assembly.registries import REGISTRIES
 from config.loader import layers
 from config.resolve import make_config
 small = ["env_args.n_agents=8", "env_args.n_enemies=4", "env_args.map_size=20", "env_args.opponent=random"]
-config, _ = make_config(layers("iql", "battle", small), build.REGISTRIES)
-env = build.make_env(config, n_envs=1, test=True)
+config, _ = make_config(layers("iql", "battle", small), REGISTRIES)
+env = make_env(config, n_envs=1, test=True)
 env.reset(seed=1)
 env.step(torch.zeros(1, 8, dtype=torch.int64))
 """
@@ -193,16 +195,16 @@ def check_database(url: str | None) -> Finding:
 
 def row_arguments(config: Config) -> RowArguments:
     """What the size of the kept rows follows from. Raises InputError for parts that do not fit together."""
-    import build
+    from assembly.parts import make_env, make_learner, make_mac, make_regime, row_spec
 
     on_cpu = replace(config, use_cuda=False)  # a missing GPU is another check's finding
-    env = build.make_env(on_cpu, n_envs=1, test=False)
+    env = make_env(on_cpu, n_envs=1, test=False)
     try:
-        mac = build.make_mac(on_cpu, env.info)
-        spec = build.row_spec(on_cpu, env, mac, build.make_learner(on_cpu, mac))
+        mac = make_mac(on_cpu, env.info)
+        spec = row_spec(on_cpu, env, mac, make_learner(on_cpu, mac))
     finally:
         env.close()
-    regime = build.make_regime(on_cpu)
+    regime = make_regime(on_cpu)
     return spec, regime.name, regime.kept(spec.n_envs)
 
 
@@ -212,7 +214,7 @@ def chosen(
     """The configuration to check, if one was given. Raises InputError for one that cannot run."""
     if algorithm is None and environment is None:
         return None, None
-    import build
+    from assembly.registries import REGISTRIES
     from config.loader import layers
     from config.resolve import make_config
     from config.schema import ConfigError
@@ -220,7 +222,7 @@ def chosen(
 
     if algorithm is None or environment is None:
         raise ConfigError("expected both --config=ALGORITHM and --env-config=ENVIRONMENT, got one of them.")
-    config, _ = make_config(layers(algorithm, environment, overrides), build.REGISTRIES)
+    config, _ = make_config(layers(algorithm, environment, overrides), REGISTRIES)
     require_trackers(config)
     return config, row_arguments(config)
 

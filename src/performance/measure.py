@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 import build
+from assembly.parts import make_env
 from components.rollout import Rollout
 from config.resolve import config_from_dict, with_env_args
 from config.schema import Config
@@ -123,7 +124,7 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
 
     playing: dict[str, Callable[[], Any]] = {
         "rollout": lambda: runner.collect(0, rows),
-        "engine": bare_engine(build.make_env(without_opponent(config), config.batch_size_run, test=False)),
+        "engine": bare_engine(make_env(without_opponent(config), config.batch_size_run, test=False)),
         "forward": acting,
     }
     updating: dict[str, Callable[[], Any]] = {

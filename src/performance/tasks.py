@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 import build
+from assembly.parts import make_env
+from assembly.registries import REGISTRIES
 from config.loader import Layer, layers
 from config.resolve import config_from_dict, make_config
 from config.schema import Config
@@ -25,13 +27,13 @@ MPE2 = "mpe2 simple_spread_v3, N = 6"
 
 def task_config(algorithm: str, environment: str, values: dict[str, Any]) -> Config:
     """The configuration of ``main.py`` with ``values`` on top."""
-    return make_config([*layers(algorithm, environment, []), Layer("benchmark", values)], build.REGISTRIES)[0]
+    return make_config([*layers(algorithm, environment, []), Layer("benchmark", values)], REGISTRIES)[0]
 
 
 def batched_step(environment: str, n_envs: int, **env_args: Any) -> Callable[[], None]:
     """One step of ``n_envs`` copies with constant actions."""
     config = task_config("iql", environment, {"env_args": env_args})
-    return bare_engine(build.make_env(config, n_envs, test=False))
+    return bare_engine(make_env(config, n_envs, test=False))
 
 
 def mpe2_step() -> Callable[[], None]:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import build
 from analysis import figures
 from analysis.collect import TAIL, Method, Task
 from analysis.comparison import FEW_SEEDS, INTERVAL, IQM, RETURN, described
 from analysis.page import fill
 from analysis.report import slug
 from analysis.tables import Table
+from assembly.registries import REGISTRIES
+from assembly.saved import ENEMIES
 from config.loader import layers
 from config.resolve import make_config
 from config.schema import RECORDING, Config
@@ -108,7 +109,7 @@ def prepared(
         raise PolicyError(f"zoo: run {record.id} kept no policy (save_model=false, or its checkpoints were removed).")
     policy = recorded_policy(store, record.id, step, TAIL, trust)
     check_portable(policy.state["config"], record.id)
-    enemies = sorted(policy.source.glob(f"{build.ENEMIES}*{checkpoint.POLICY}"))
+    enemies = sorted(policy.source.glob(f"{ENEMIES}*{checkpoint.POLICY}"))
     files = {path.name: path.read_bytes() for path in (policy.source / POLICY, *enemies)}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     reached, curve = int(policy.source.name), policy.curve
@@ -159,7 +160,7 @@ def training_command(config: Config, store: FileStore, record: RunRecord) -> str
         if key == "seed" or (key not in RECORDING and known.get(key, missing) != value)
     ]
     try:
-        made, _ = make_config(layers(config.name, environment, words), build.REGISTRIES)
+        made, _ = make_config(layers(config.name, environment, words), REGISTRIES)
         same = identity(made.to_dict()) == identity(config.to_dict())
     except InputError:
         same = False

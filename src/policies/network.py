@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import build
+from assembly.saved import mac_of_policy
 from components.batch import EnvInfo, decode_obs
 from components.selectors import RandomSelector
 from config.trust import Trust
@@ -118,7 +118,7 @@ def rebuilt(path: Path, trust: Trust) -> ActingNetwork:
         with safe_open(path, framework="pt") as file:
             description = json.loads((file.metadata() or {})["policy"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
-        network = ActingNetwork(build.mac_of_policy(description, trust))
+        network = ActingNetwork(mac_of_policy(description, trust))
         network.agent.load_state_dict(tensors)
     except (InputError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise PolicyError(f"policy: {path} is no policy that can be loaded ({one_line(error)}).") from error

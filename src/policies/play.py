@@ -184,7 +184,7 @@ def read_of_zoo(path: Path, trust: Trust | None) -> Values:
     """Return what the network of a run's policy computes, as the zoo holds it. Raises CheckpointError."""
     import torch
 
-    from build import read_policy
+    from assembly.saved import read_policy
     from config.trust import NOTHING
     from policies.network import ActingNetwork, values_of
 

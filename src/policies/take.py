@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-import build
+from assembly.registries import REGISTRIES
+from assembly.saved import read_policy, recorded_config
 from config.registry import resolve
 from config.schema import Config
 from config.trust import Trust
@@ -36,7 +37,7 @@ CPU = torch.device("cpu")
 N_CHECKED = 10_000  # observations on which a file must choose what the run's network chooses
 ROUNDING = 1e-4  # of values: sums in another order differ by less; actions closer than that are equally good
 
-Description = Mapping[str, Any]  # what `build.mac_of_policy` rebuilds a network from
+Description = Mapping[str, Any]  # what `mac_of_policy` rebuilds a network from
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class RecordedPolicy:
 
     source: Path  # folder of the checkpoint
     config: Config  # of the run
-    state: Mapping[str, Any]  # see `build.policy_state`
+    state: Mapping[str, Any]  # see `policy_state`
     network: ActingNetwork
     curve: Curve  # of METRIC, to the end of the run
     card: dict[str, Any]
@@ -65,14 +66,14 @@ def recorded_policy(store: FileStore, run_id: int, step: str, last: int, trust: 
     Raises InputError for what is missing or cannot be taken away.
     """
     record, run_dir = store.get(run_id), store.folder(run_id)
-    config = build.recorded_config(run_dir, trust)
+    config = recorded_config(run_dir, trust)
     torch.set_num_threads(config.threads)
     source = checkpoint.exact_folder(run_dir, step)
-    state, mac = build.read_policy(source / checkpoint.POLICY, CPU, trust)
+    state, mac = read_policy(source / checkpoint.POLICY, CPU, trust)
     network = ActingNetwork(mac).eval()
     curve = store.metrics(run_id).get(METRIC, Curve())
     version = state.get("version", "before 0.2.0")
-    env_class: type[Env] = resolve(build.REGISTRIES["env"], config.env, "env", trust)
+    env_class: type[Env] = resolve(REGISTRIES["env"], config.env, "env", trust)
     card = card_of(record, int(source.name), config, env_class.about(config.env_args), network, curve, last, version)
     return RecordedPolicy(source, config, state, network, curve, card)
 

@@ -14,6 +14,8 @@ from tests.support.resume import HALF, KEYS, check_exact, resume_state
 from tests.support.small_runs import command, run
 
 import build
+from assembly.registries import REGISTRIES
+from assembly.saved import load_policy
 from components.batch import Batch
 from config.command_line import parse_command_line
 from config.loader import layers
@@ -54,7 +56,7 @@ class AlgorithmCase:
         words = command(folder, self.algorithm, self.environment, **{**self.keys, "t_max": 2 * HALF})
         given = parse_command_line(words)
         stack = layers(given.config, given.env_config, given.overrides)
-        return build.build(make_config(stack, build.REGISTRIES)[0])
+        return build.build(make_config(stack, REGISTRIES)[0])
 
     def learner_and_batch(self, folder: Path) -> tuple[Learner, Batch]:
         """A new learner and rows that it may learn from; the same in every call."""
@@ -72,7 +74,7 @@ def a_run_learns_and_is_recorded(case: AlgorithmCase, folder: Path) -> None:
     assert not wrong, f"{', '.join(wrong)}: not finite. Look for 0/0 where nobody is alive or nothing has weight."
     newest = checkpoint.step_folder(run_dir / "checkpoints", 0)
     assert checkpoint.load(newest / checkpoint.LEARNER, torch.device("cpu"))["n_updates"] > 0, "nothing was learned."
-    build.load_policy(newest / checkpoint.POLICY, torch.device("cpu"), EVERYTHING)
+    load_policy(newest / checkpoint.POLICY, torch.device("cpu"), EVERYTHING)
 
 
 def same_seed_same_run(case: AlgorithmCase, folder: Path) -> None:

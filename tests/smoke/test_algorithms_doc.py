@@ -13,6 +13,7 @@ from tests.support.record import Points
 from tests.support.small_runs import ENVIRONMENTS
 
 import build
+from assembly.parts import make_env
 from config.loader import available
 from run import Trainer
 from utils.signals import StopRequest
@@ -52,7 +53,7 @@ def test_every_metric_and_every_key_is_named_and_nothing_else(tmp_path: Path) ->
     runs = [logged(tmp_path, algorithm) for algorithm in available("algs")]
     keys, metrics = (set.union(*column) for column in zip(*runs, strict=True))
     assert metrics - named(LOGGED) == set()
-    environment = set(build.make_env(config_for("iql", "bar", env_args=BAR), 1, test=False).info.stats)
+    environment = set(make_env(config_for("iql", "bar", env_args=BAR), 1, test=False).info.stats)
     assert metrics == first_column(LOGGED) | environment
     keys |= {key for part in OTHERS for key in config_for("iql", "bar", env_args=BAR, **part).args} | {"conv_channels"}
     assert keys - named(BEFORE_LOGGED) == set()
@@ -62,6 +63,6 @@ def test_every_metric_and_every_key_is_named_and_nothing_else(tmp_path: Path) ->
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_every_statistic_of_every_environment_is_named(environment: str) -> None:
     config = config_for("iql", environment, env_args=ENVIRONMENTS[environment])
-    env = build.make_env(config, 1, test=False)
+    env = make_env(config, 1, test=False)
     assert set(env.info.stats) - named(LOGGED) == set()
     env.close()

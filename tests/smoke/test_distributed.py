@@ -19,6 +19,7 @@ from tests.support.small_runs import run
 
 import build
 import main
+from assembly.parts import make_learner, make_mac
 from components.batch import Batch
 from learners.base import Learner
 from records import checkpoint
@@ -48,7 +49,7 @@ def learner_of(algorithm: str, processes: Processes) -> Learner:
     """With the networks of seed 0 and no clipping, so that gradients stay what they were."""
     config = config_for(algorithm, "bar", **ROLLOUT, grad_norm_clip=1e9)
     torch.manual_seed(0)
-    return build.make_learner(config, build.make_mac(config, INFO), processes)
+    return make_learner(config, make_mac(config, INFO), processes)
 
 
 # ---------------------------------------------------------------------------------------------------- gradients

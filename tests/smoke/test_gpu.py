@@ -25,6 +25,7 @@ from tests.support.record import Points
 
 import build
 from assembly import parts
+from assembly.registries import REGISTRIES
 from components.batch import to_device
 from components.replay import Replay
 from components.rows import RowSpec
@@ -167,7 +168,8 @@ def simulated(use: Callable[..., Any], *args: Any) -> Any:
     from tests.support import simulated_gpu
 
     def on_device(device: torch.device) -> Any:
-        parts.device_of = build.device_of = lambda config: device if config.use_cuda else torch.device("cpu")
+        for module in (parts, build):
+            vars(module)["device_of"] = lambda config: device if config.use_cuda else torch.device("cpu")
         return use(*args)
 
     return simulated_gpu.with_device(on_device)
@@ -206,8 +208,8 @@ def test_gradients_on_a_simulated_device_are_the_cpus(elsewhere: Executor) -> No
 def check_rows(case: str) -> None:
     """The contract's check of devices, with ``use_cuda``."""
     config = case_config(case, use_cuda=True)
-    env_class = resolve(build.REGISTRIES["env"], config.env, "env")
-    shapes_and_dtypes(Case(config.env, env_class, dict(config.env_args), build.device_of(config)))
+    env_class = resolve(REGISTRIES["env"], config.env, "env")
+    shapes_and_dtypes(Case(config.env, env_class, dict(config.env_args), parts.device_of(config)))
 
 
 @pytest.mark.parametrize("case", ["iql battle", "iql spread"])
@@ -244,7 +246,7 @@ def refusal(what: str, forbid_waiting: bool) -> str:
     from tests.support import simulated_gpu
 
     here = torch.ones(3)
-    there = here.to(build.device_of(case_config("iql spread", use_cuda=True)))
+    there = here.to(parts.device_of(case_config("iql spread", use_cuda=True)))
     deeds: dict[str, Callable[[], Any]] = {
         "operands elsewhere": lambda: there + here,
         "indices there, data here": lambda: here[there.long()],

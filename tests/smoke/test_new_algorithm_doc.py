@@ -16,6 +16,7 @@ from tests.support.paths import ROOT
 
 import build
 import main
+from assembly.registries import REGISTRIES
 from components.grouping import GroupingInput
 from config.registry import make
 from config.resolve import chosen_classes
@@ -127,7 +128,7 @@ def test_the_table_of_positional_parameters_is_that_of_the_code(monkeypatch: pyt
     monkeypatch.setattr("assembly.parts.make", noted)
     config = config_for("hmf", "bar")
     build.build(config)
-    classes = chosen_classes(config.to_dict(), build.REGISTRIES, config.trust)
+    classes = chosen_classes(config.to_dict(), REGISTRIES, config.trust)
     chapter = DOC.partition("## What a constructor may take\n")[2].partition("\n## ")[0]
     table = re.findall(r"^\| `(\w+)` \| (.*) \|$", chapter, re.MULTILINE)
     assert {kind: re.findall(r"`(\w+)`", names) for kind, names in table} == {

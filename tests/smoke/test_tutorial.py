@@ -15,8 +15,8 @@ import matplotlib
 import pytest
 from tests.support.paths import ROOT
 
-import build
 import hmf
+from assembly.registries import REGISTRIES
 from config.loader import Layer, named_layer, stacked
 from config.resolve import make_config
 
@@ -45,7 +45,7 @@ def test_its_keys_are_accepted_in_all_its_runs() -> None:
     exec(next(cell for cell in CELLS if "battle = {" in cell).partition("run = ")[0], names)
     for algorithm in re.findall(r'hmf\.train\("(\w+)", "battle"', "".join(CELLS)):
         stack = stacked(named_layer("envs", "battle"), algorithm, Layer("tutorial", names["battle"]))
-        _, notes = make_config(stack, build.REGISTRIES)
+        _, notes = make_config(stack, REGISTRIES)
         assert notes == []
 
 

@@ -17,6 +17,8 @@ import build
 import crossplay
 import evaluate
 import main
+from assembly.registries import REGISTRIES
+from assembly.saved import load_policy
 from components.batch import Step
 from config.loader import Layer, layers, stacked
 from config.resolve import enemy_config, make_config, with_run_keys
@@ -61,7 +63,7 @@ def test_what_a_run_says_and_leaves(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (theirs["name"], theirs["lr"], theirs["regime"]) == ("mfq", 0.02, "rollout")
     assert "t_max" not in theirs
     folder = checkpoint.step_folder(run_dir / "checkpoints", 0)
-    enemy = build.load_policy(folder / "enemy_policy.pt", torch.device("cpu"))
+    enemy = load_policy(folder / "enemy_policy.pt", torch.device("cpu"))
     assert (enemy.info.n_agents, enemy.info.n_actions) == (6, 21)
     assert evaluate.main(["--run", str(run_dir), "--episodes", "2"]) == 0
     (written,) = (run_dir / "evaluations").iterdir()
@@ -265,7 +267,7 @@ def test_three_teams_learn_at_once(tmp_path: Path, capsys: pytest.CaptureFixture
 )
 def test_teams_that_cannot_be_built_are_refused(words: dict[str, Any], message: str) -> None:
     given = [f"{key}={value}" for key, value in {**CRYPTO, **words}.items()]
-    config, _ = make_config(layers("iql", "pettingzoo", given), build.REGISTRIES)
+    config, _ = make_config(layers("iql", "pettingzoo", given), REGISTRIES)
     with pytest.raises(InputError, match=message):
         build.build(config)
 
@@ -273,14 +275,14 @@ def test_teams_that_cannot_be_built_are_refused(words: dict[str, Any], message: 
 def test_a_file_of_an_environment_may_choose_the_enemies(tmp_path: Path) -> None:
     task = tmp_path / "duel.yaml"
     task.write_text("base: battle\nenv_args: {opponent: learner}\nopponent_config: mfq\nopponent_args: {lr: 0.02}\n")
-    config, _ = make_config(layers("iql", str(task), []), build.REGISTRIES)
+    config, _ = make_config(layers("iql", str(task), []), REGISTRIES)
     assert (config.opponent_config, config.opponent_args["lr"], config.args["lr"]) == ("mfq", 0.02, 0.0005)
 
 
 def test_teams_by_one_algorithm_and_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """One name is everybody's; a printed configuration makes the same run."""
     words = [f"{key}={value}" for key, value in CRYPTO.items()]
-    config, _ = make_config(layers("hmf", "pettingzoo", [*words, "opponent_config=mfq"]), build.REGISTRIES)
+    config, _ = make_config(layers("hmf", "pettingzoo", [*words, "opponent_config=mfq"]), REGISTRIES)
     assert config.opponent_config == {"alice": "mfq", "bob": "mfq"}
     assert enemy_config(config, "alice").args == enemy_config(config, "bob").args
     assert len({config.seed, enemy_config(config, "alice").seed, enemy_config(config, "bob").seed}) == 3
@@ -294,10 +296,10 @@ def test_teams_by_one_algorithm_and_as_printed(capsys: pytest.CaptureFixture[str
     assert re.search(r"bob: vdn +# command line\n", capsys.readouterr().out)
     assert re.search(r"alice:\n    name: hmf +# opponent_config\.alice=hmf\n", said)
     printed = Layer("printed", config.to_dict())
-    again, _ = make_config(stacked(printed, "hmf", Layer("command line", {})), build.REGISTRIES)
+    again, _ = make_config(stacked(printed, "hmf", Layer("command line", {})), REGISTRIES)
     assert again == config
     falling = ["lr_finish=0.5", "opponent_args.bob.lr_finish=0.5"]
-    config, _ = make_config(layers("iql", "pettingzoo", [*words, *falling, "opponent_config=vdn"]), build.REGISTRIES)
+    config, _ = make_config(layers("iql", "pettingzoo", [*words, *falling, "opponent_config=vdn"]), REGISTRIES)
     _, notes = with_run_keys(config, {"t_max": 2 * config.t_max})
     assert [re.findall(r"here on (\S+) learning", note)[0] for note in notes] == ["the", "bob's"]
 
@@ -330,7 +332,7 @@ def test_teams_by_one_algorithm_and_as_printed(capsys: pytest.CaptureFixture[str
 def test_what_teams_cannot_have_is_refused(words: dict[str, Any], message: str) -> None:
     given = [f"{key}={value}" for key, value in {**CRYPTO, **words}.items()]
     with pytest.raises(ConfigError, match=message):
-        make_config(layers("iql", "pettingzoo", given), build.REGISTRIES)
+        make_config(layers("iql", "pettingzoo", given), REGISTRIES)
 
 
 @pytest.mark.parametrize(

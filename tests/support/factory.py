@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-import build
+from assembly.parts import make_learner, make_mac
+from assembly.registries import REGISTRIES
 from components.batch import Batch, EnvInfo
 from config.loader import Layer, layers, merge
 from config.resolve import make_config
@@ -29,7 +30,7 @@ def config_for(algorithm: str, environment: str, **overrides: Any) -> Config:
     stack = layers(algorithm, environment, [])
     known = {key for layer in stack for key in layer.values}
     values = merge({key: value for key, value in SMALL.items() if key in known}, overrides)
-    return make_config([*stack, Layer("test", values)], build.REGISTRIES)[0]
+    return make_config([*stack, Layer("test", values)], REGISTRIES)[0]
 
 
 def info_for(n_agents: int, n_actions: int, obs_shape: tuple[int, ...] = (3,)) -> EnvInfo:
@@ -40,7 +41,7 @@ def info_for(n_agents: int, n_actions: int, obs_shape: tuple[int, ...] = (3,)) -
 def learner_for(config: Config, info: EnvInfo, seed: int = 0) -> Learner:
     """A learner with freshly seeded networks."""
     torch.manual_seed(seed)
-    return build.make_learner(config, build.make_mac(config, info))
+    return make_learner(config, make_mac(config, info))
 
 
 def disturb_targets(learner: Learner) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-import build
 from analysis.collect import Task, collect
+from assembly.registries import REGISTRIES
 from config.loader import layers
 from config.resolve import make_config
 from config.schema import Config
@@ -57,7 +57,7 @@ def put(
 def config(algorithm: str, environment: str, seed: int, *overrides: str) -> Config:
     """The configuration of a run to record."""
     words = [f"seed={seed}", *overrides]
-    return make_config(layers(algorithm, environment, words), build.REGISTRIES)[0]
+    return make_config(layers(algorithm, environment, words), REGISTRIES)[0]
 
 
 def tasks_of(store: FileStore) -> list[Task]:

@@ -14,6 +14,7 @@ from tests.support.factory import config_for
 from torch import Tensor, nn
 
 import build
+from assembly.registries import REGISTRIES
 from components.batch import EnvInfo
 from components.rows import ReplayError
 from config.loader import Layer, layers
@@ -158,19 +159,19 @@ def without(key: str, nested: str | None = None) -> list[Layer]:
 
 def test_a_framework_key_without_a_value() -> None:
     with pytest.raises(ConfigError, match=r"the key 't_max' has no value. Set it in src/config/default"):
-        make_config(without("t_max"), build.REGISTRIES)
+        make_config(without("t_max"), REGISTRIES)
 
 
 def test_a_component_key_without_a_value() -> None:
     with pytest.raises(
         ConfigError, match=r"learner=q_learner needs the key 'double_q'. Set it in src/config/algs or with"
     ):
-        make_config(without("double_q"), build.REGISTRIES)
+        make_config(without("double_q"), REGISTRIES)
 
 
 def test_an_environment_argument_without_a_value() -> None:
     with pytest.raises(ConfigError, match=r"env=bar needs env_args\.capacity \(int\)\. Set it in its YAML\."):
-        make_config(without("capacity", "env_args"), build.REGISTRIES)
+        make_config(without("capacity", "env_args"), REGISTRIES)
 
 
 class Gallery(TorchEnv):
@@ -197,7 +198,7 @@ class Gallery(TorchEnv):
 def test_a_network_of_millions_of_parameters_for_pictures_is_announced(side: int, warned: bool, tmp_path: Path) -> None:
     gallery = tmp_path / "gallery.yaml"
     gallery.write_text(f"env: {__name__}:Gallery\nenv_args: {{side: {side}}}\nhidden_dims: [256]\nbuffer_size: 100\n")
-    notes = build.build(make_config(layers("iql", str(gallery), []), build.REGISTRIES)[0]).notes
+    notes = build.build(make_config(layers("iql", str(gallery), []), REGISTRIES)[0]).notes
     expected = "pictures of 100 x 100 x 3, of which agent=mlp makes a network of 7,680,770 parameters"
     assert any(expected in note and "env_args.downscale=7" in note for note in notes) is warned
 
@@ -208,7 +209,7 @@ def test_a_replay_too_large_for_pictures_names_the_cure(tmp_path: Path, monkeypa
     gallery.write_text(f"env: {__name__}:Gallery\nenv_args: {{side: 100}}\nhidden_dims: [2]\n")
     for agent, cure in (("mlp", r"env=pettingzoo\), and read them with agent=conv\."), ("conv", r"env=pettingzoo\)\.")):
         with pytest.raises(ReplayError, match=rf"does not fit.*Make pictures smaller, .*downscale=7 where {cure}$"):
-            build.build(make_config(layers("iql", str(gallery), [f"agent={agent}"]), build.REGISTRIES)[0])
+            build.build(make_config(layers("iql", str(gallery), [f"agent={agent}"]), REGISTRIES)[0])
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 import torch
 from tests.support.small_runs import run
 
-import build
 import evaluate
+from assembly.saved import load_policy
 from components.batch import decode_obs
 from config.schema import Config
 from controllers.policy import FULLY_ANNEALED
@@ -73,7 +73,7 @@ def test_both_sides_with_statistics_of_the_same_kind(battle: Path, capsys: pytes
 
 def test_deviations_are_those_of_the_episodes_one_by_one(pursuit: Path) -> None:
     record = evaluated(pursuit, "--episodes", "4", "--seed", "7")
-    mac = build.load_policy(checkpoint.step_folder(pursuit / "checkpoints", 0) / checkpoint.POLICY, CPU)
+    mac = load_policy(checkpoint.step_folder(pursuit / "checkpoints", 0) / checkpoint.POLICY, CPU)
     log = evaluation.play_episodes(evaluation.run_config(pursuit, []), mac, 4, seed=7)
     means, deviations = record["sides"]["all"], record["deviations"]["all"]
     assert deviations["min_distance"] == pytest.approx(np.std(log.values["min_distance"]), rel=1e-5)
@@ -89,7 +89,7 @@ def test_the_same_seed_finds_the_same(pursuit: Path) -> None:
 def test_the_learners_really_change_sides(battle: Path) -> None:
     """On the left they start in the left half of the map."""
     config = evaluation.run_config(battle, [])
-    mac = build.load_policy(checkpoint.step_folder(battle / "checkpoints", 0) / checkpoint.POLICY, CPU)
+    mac = load_policy(checkpoint.step_folder(battle / "checkpoints", 0) / checkpoint.POLICY, CPU)
     mean_x = {}
     for side, setting in evaluation.sides(config).items():
         env = evaluation.make_game(setting, mac, 2)
@@ -289,7 +289,7 @@ def test_attention_is_that_of_the_values_acted_on(algorithm: str, keys: dict[str
     run_dir = recorded(tmp_path, algorithm, "battle", attention_input="obs_action", **keys)
     config: Config = evaluation.run_config(run_dir, [])
     folder = checkpoint.step_folder(run_dir / "checkpoints", 0)
-    mac = build.load_policy(folder / checkpoint.POLICY, CPU)
+    mac = load_policy(folder / checkpoint.POLICY, CPU)
     painter = Painter(config, mac, folder, "attention")
     assert painter.learner is not None
     env = evaluation.make_game(config, mac, 1)

@@ -36,17 +36,17 @@ UNDER: dict[str, set[str]] = {
         *("envs", "records", "config"),
     },
     "request": {"assembly", "records", "config"},
-    "run": {"build", "side", "controllers.basic_controller", "records"},
-    "launch": {"request", "run", "build", "side", "records", "config"},
-    "export": {"build", "controllers.policy", "pictures", "envs", "config"},
+    "run": {"build", "assembly", "side", "controllers.basic_controller", "records"},
+    "launch": {"request", "run", "build", "assembly", "side", "records", "config"},
+    "export": {"assembly", "controllers.policy", "pictures", "envs", "config"},
     "experiments": {
         *("assembly", "build", "runners", "learners", "controllers", "components", "envs"),
         *("pictures", "policies", "analysis", "records", "config"),
     },
-    "policies": {"build", "controllers", "components", "envs.base", "analysis", "records", "config"},
+    "policies": {"assembly", "controllers", "components", "envs.base", "analysis", "records", "config"},
     "hmf": {"launch", "request", "experiments", "analysis", "records", "envs.base", "config"},
     "performance": {
-        *("run", "build", "learners", "controllers", "modules", "components", "envs"),
+        *("run", "build", "assembly", "learners", "controllers", "modules", "components", "envs"),
         *("analysis", "records", "config"),
     },
 }

@@ -21,6 +21,8 @@ from torch import Tensor
 
 import build
 import main
+from assembly import parts
+from assembly.registries import REGISTRIES
 from components.grouping import GroupingInput, RandomGrouping
 from config.loader import available, layers
 from config.resolve import make_config, with_run_keys
@@ -105,7 +107,7 @@ def test_print_config_shows_every_value_and_where_it_is_set_and_can_be_run(
     assert lines["lr_finish"] == lines["threads"] == "src/config/default.yaml"
     (tmp_path / "mine.yaml").write_text(printed)
     copies = [layers("hmf", "bar", words[3:]), layers(str(tmp_path / "mine.yaml"), "bar", [])]
-    assert make_config(copies[0], build.REGISTRIES)[0] == make_config(copies[1], build.REGISTRIES)[0]
+    assert make_config(copies[0], REGISTRIES)[0] == make_config(copies[1], REGISTRIES)[0]
 
 
 def test_a_printed_configuration_needs_no_file_of_the_enemies(
@@ -115,26 +117,26 @@ def test_a_printed_configuration_needs_no_file_of_the_enemies(
     monkeypatch.chdir(tmp_path)
     Path("theirs.yaml").write_text("base: mfq\nlr: 0.002\n")
     words = ["env_args.opponent=learner", "opponent_config=theirs.yaml", "n_groups=3"]
-    config, _ = make_config(layers("iql", "battle", words), build.REGISTRIES)
+    config, _ = make_config(layers("iql", "battle", words), REGISTRIES)
     assert main.main(["print_config", "--config=iql", "--env-config=battle", "with", *words]) == 0
     Path("mine.yaml").write_text(capsys.readouterr().out)
     Path("theirs.yaml").unlink()
-    assert make_config(layers("mine.yaml", "battle", []), build.REGISTRIES)[0] == config
+    assert make_config(layers("mine.yaml", "battle", []), REGISTRIES)[0] == config
     assert list(config.opponent_args)[:3] == ["name", "agent", "mac"], "the same order in every process"
     assert (config.opponent_args["lr"], config.args["lr"]) == (0.002, 0.0005)
     with pytest.raises(ConfigError, match="opponent_config = iql, but opponent_args hold all of theirs"):
-        make_config(layers("mine.yaml", "battle", ["opponent_config=iql"]), build.REGISTRIES)
+        make_config(layers("mine.yaml", "battle", ["opponent_config=iql"]), REGISTRIES)
 
 
 def test_what_learners_and_enemies_never_read_is_said_once() -> None:
     words = ["env_args.opponent=learner", "n_groups=3"]
-    _, notes = make_config(layers("iql", "battle", words), build.REGISTRIES)
+    _, notes = make_config(layers("iql", "battle", words), REGISTRIES)
     assert notes == ["note: command line sets n_groups, which iql never reads."]
 
 
 def test_a_longer_run_says_that_the_enemies_learning_rate_falls_further() -> None:
     words = ["env_args.opponent=learner", "lr_finish=1", "opponent_args.lr_finish=0.5"]
-    config, _ = make_config(layers("iql", "battle", words), build.REGISTRIES)
+    config, _ = make_config(layers("iql", "battle", words), REGISTRIES)
     _, (note,) = with_run_keys(config, {"t_max": 2 * config.t_max})
     assert note.startswith("note: from here on the enemies' learning rate falls until the new t_max, 80,000, to lr_f")
 
@@ -226,7 +228,7 @@ def test_threads_are_those_of_the_configuration_before_anything_computes(
         return made
 
     for name in ("make_env", "make_test_env"):
-        monkeypatch.setattr(build, name, watched(getattr(build, name)))
+        monkeypatch.setattr(build, name, watched(getattr(parts, name)))
     assert small_runs.run(tmp_path, "iql", "bar", **given) == 0
     run_dir, expected = tmp_path / "sacred" / "1", given.get("threads", 1)
     assert seen == [expected, expected]

@@ -11,6 +11,7 @@ from tests.support.small_runs import run
 
 import build
 import noise
+from assembly.registries import REGISTRIES
 from build import System
 from config.loader import layers
 from config.resolve import make_config
@@ -72,7 +73,7 @@ def test_what_agents_add_adds_up_to_the_gradient(td_level: str) -> None:
             "bar",
             [f"td_level={td_level}", "env_args.n_agents=6", "env_args.capacity=4", "n_groups=2", "share_params=true"],
         ),
-        build.REGISTRIES,
+        REGISTRIES,
     )[0]
     system = build.build(config)
     try:

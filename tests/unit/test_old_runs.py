@@ -10,9 +10,9 @@ import pytest
 import torch
 from tests.support.paths import ROOT
 
-import build
 import evaluate
 import main
+from assembly.saved import load_policy
 from records import checkpoint
 from records.files import read_json
 from records.query import flatten
@@ -55,7 +55,7 @@ def test_an_old_run_continues(run_dir: Path, tmp_path: Path) -> None:
 
 
 def test_the_opponent_of_battle_loads() -> None:
-    assert build.load_policy(ROOT / "opponents" / "battle.pt", CPU).info.name == "battle"
+    assert load_policy(ROOT / "opponents" / "battle.pt", CPU).info.name == "battle"
 
 
 def test_what_cannot_be_loaded_says_which_version_made_it(

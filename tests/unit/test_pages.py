@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tests.support.paths import ROOT
 
-import build
 from analysis.page import MARK, fill
+from assembly.registries import REGISTRIES
 from config.command_line import parse_command_line
 from config.loader import layers
 from config.resolve import make_config
@@ -130,4 +130,4 @@ def test_commands_are_understood(page: str, command: str) -> None:
         return
     arguments = parse_command_line(words)
     if arguments.resume is None:
-        make_config(layers(arguments.config, arguments.env_config, arguments.overrides), build.REGISTRIES)
+        make_config(layers(arguments.config, arguments.env_config, arguments.overrides), REGISTRIES)

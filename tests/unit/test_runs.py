@@ -15,10 +15,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-import build
 import runs
 from analysis.comparison import CURVE
 from analysis.curves import label, picture
+from assembly.registries import REGISTRIES
 from config.loader import layers
 from config.resolve import make_config
 from records.files import Curve
@@ -217,7 +217,7 @@ def test_show_names_configuration_metrics_commit_and_trace(capsys: pytest.Captur
 def test_show_is_brief_and_marks_what_was_set(capsys: pytest.CaptureFixture[str], files: FileStore) -> None:
     """Numbers are rounded, lists that grow show their last row; a place of recording is no choice."""
     words = ["lr=0.1", "env_args.n_agents=40", "local_results_path=/elsewhere"]
-    config = make_config(layers("iql", "bar", words), build.REGISTRIES)[0].to_dict()
+    config = make_config(layers("iql", "bar", words), REGISTRIES)[0].to_dict()
     entry = {**files.get(1).entry, "start_time": "2026-01-02T03:04:05.678901", "result": 1.4535130187869072}
     info = {
         "cpu_seconds": [[0, 0.0004125450000000974], [2000, 6.138128883]],
@@ -321,7 +321,7 @@ def test_smoothing_averages_the_last_points_of_every_run(capsys: pytest.CaptureF
 def test_keys_that_follow_from_the_names_of_algorithm_and_environment_are_left_out() -> None:
     """But not what a run sets itself, nor keys of an algorithm that has no file."""
     iql, hmf, tuned, battle, replay = (
-        flatten(make_config(layers(algorithm, environment, words), build.REGISTRIES)[0].to_dict())
+        flatten(make_config(layers(algorithm, environment, words), REGISTRIES)[0].to_dict())
         for algorithm, environment, words in (
             ("iql", "bar", ["seed=1"]),
             ("hmf", "bar", ["seed=2"]),
@@ -335,9 +335,7 @@ def test_keys_that_follow_from_the_names_of_algorithm_and_environment_are_left_o
     assert set_keys([iql, hmf, tuned]) == ["name", "seed", "lr"]
     assert {"mac", "learner", "mixer"} <= set(set_keys([iql, {**hmf, "name": "mine"}]))
     equal, other = (
-        flatten(
-            make_config(layers("iql", "battle", ["env_args.opponent=learner", *words]), build.REGISTRIES)[0].to_dict()
-        )
+        flatten(make_config(layers("iql", "battle", ["env_args.opponent=learner", *words]), REGISTRIES)[0].to_dict())
         for words in ([], ["opponent_config=vdn", "opponent_args.lr=0.1"])
     )
     assert set_keys([equal, other]) == ["opponent_config", "opponent_args.lr"]
@@ -354,7 +352,7 @@ def test_a_variant_of_an_environment_is_called_by_its_file(files: FileStore) -> 
     """In lists, legends and filters; what its file gives was not set, what a run sets beside it was."""
 
     def made(environment: str, *words: str) -> dict[str, Any]:
-        return make_config(layers("iql", environment, list(words)), build.REGISTRIES)[0].to_dict()
+        return make_config(layers("iql", environment, list(words)), REGISTRIES)[0].to_dict()
 
     plain, variant, near = (flatten(made(*of)) for of in (("bar",), ("bar_80",), ("bar_80", "env_args.n_agents=70")))
     assert [env_title(config) for config in (plain, variant, near)] == ["bar", "bar_80", "bar_80"]

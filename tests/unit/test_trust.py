@@ -13,10 +13,10 @@ import pytest
 import torch
 from tests.support import small_runs
 
-import build
 import crossplay
 import evaluate
 import main
+from assembly.registries import REGISTRIES
 from experiments.plan import plan_run
 from experiments.sweep import Job
 from records import checkpoint
@@ -80,7 +80,7 @@ def pettingzoo(entry: str) -> dict[str, Any]:
 def test_a_record_imports_nothing_new(tmp_path: Path, foreign: str, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir, name = recorded(tmp_path), f"{foreign}:Own"
     own = json.loads((run_dir / "config.json").read_text())
-    changes = {kind: {kind: name} for kind in build.REGISTRIES} | {"env_args.entry": pettingzoo(name)}
+    changes = {kind: {kind: name} for kind in REGISTRIES} | {"env_args.entry": pettingzoo(name)}
     capsys.readouterr()
     for key, change in changes.items():
         change_config(run_dir, {**own, **change})

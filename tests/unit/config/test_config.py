@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
-import build
+from assembly.registries import REGISTRIES
 from components.grouping import RandomGrouping
 from config import loader
 from config.command_line import parse_command_line
@@ -23,7 +23,7 @@ from modules.mixers.vdn import VDNMixer
 
 
 def make(algorithm: str = "hmf", environment: str = "bar", *words: str) -> tuple[Any, list[str]]:
-    return make_config(layers(algorithm, environment, list(words)), build.REGISTRIES)
+    return make_config(layers(algorithm, environment, list(words)), REGISTRIES)
 
 
 def test_layers_override_in_order() -> None:
@@ -148,7 +148,7 @@ def test_classes_that_add_no_keys_are_named(algorithm: str, words: list[str], me
 
 @pytest.mark.parametrize(("elsewhere", "here"), ELSEWHERE.items())
 def test_names_of_other_frameworks_are_known(elsewhere: str, here: str) -> None:
-    known = component_keys(build.REGISTRIES) | set(framework_keys())
+    known = component_keys(REGISTRIES) | set(framework_keys())
     assert elsewhere not in known
     assert here in known
     with pytest.raises(ConfigError, match=rf"command line: unknown key '{elsewhere}'\. Did you mean '{here}'\?$"):
@@ -162,7 +162,7 @@ def test_a_part_of_what_has_a_value_already(words: tuple[str, str]) -> None:
 
 
 def test_every_range_is_one_of_a_key() -> None:
-    assert set(RANGES) <= component_keys(build.REGISTRIES) | set(framework_keys())
+    assert set(RANGES) <= component_keys(REGISTRIES) | set(framework_keys())
 
 
 def test_own_parts_with_other_parameters_are_explained() -> None:
@@ -316,7 +316,7 @@ def test_every_environment_file_is_valid(environment: str) -> None:
 
 def test_a_key_has_one_type_wherever_it_is_read() -> None:
     types: dict[str, Any] = {}
-    for part, kind in build.REGISTRIES.items():
+    for part, kind in REGISTRIES.items():
         for name in kind.known if part != "env" else ():
             for key, hint in config_keys(resolve(kind, name, part)).items():
                 assert types.setdefault(key, hint) == hint, f"{key} of {part}={name}"
@@ -331,4 +331,4 @@ def test_overrides_are_yaml() -> None:
 def test_a_regime_that_is_no_name_is_explained() -> None:
     """It is looked up in every layer's ``regimes`` before types are checked."""
     with pytest.raises(ConfigError, match=r"regime expects str, got \[0\]"):
-        make_config(layers("iql", "bar", ["regime=[0]"]), build.REGISTRIES)
+        make_config(layers("iql", "bar", ["regime=[0]"]), REGISTRIES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from tests.support.factory import config_for
 
-import build
+from assembly.parts import make_env, make_mac
 from components.batch import Memory, decode_obs
 from controllers.basic_controller import BasicMAC
 
@@ -14,8 +14,8 @@ def test_decoded_observations_use_the_same_memory_again_and_are_right() -> None:
     """Training, evaluation and enemies of another number alternate; each has memory of its own."""
     battle = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "random"}
     config = config_for("iql", "battle", env_args=battle)
-    env = build.make_env(config, 2, test=False)
-    mac = build.make_mac(config, env.info)
+    env = make_env(config, 2, test=False)
+    mac = make_mac(config, env.info)
     row, draw = env.reset(1), torch.Generator().manual_seed(0)
     places = set()
     for _ in range(4):
@@ -29,9 +29,9 @@ def test_decoded_observations_use_the_same_memory_again_and_are_right() -> None:
 
 def test_observations_in_natural_units_are_handed_on() -> None:
     config = config_for("iql", "bar")
-    env = build.make_env(config, 2, test=False)
+    env = make_env(config, 2, test=False)
     row = env.reset(1)
-    assert build.make_mac(config, env.info)._decode(row.obs) is row.obs
+    assert make_mac(config, env.info)._decode(row.obs) is row.obs
 
 
 def test_a_restart_forgets_what_was_before_in_the_environments_that_it_names() -> None:

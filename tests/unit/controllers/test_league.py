@@ -8,6 +8,7 @@ import torch
 from tests.support.factory import config_for, info_for
 
 import build
+from assembly.parts import make_mac
 from components.batch import Step
 from controllers.basic_controller import BasicMAC
 from controllers.league import LIMIT, NOW, League
@@ -19,7 +20,7 @@ N_ENVS, N_AGENTS, N_ACTIONS = 6, 3, 5
 def controller(action: int) -> BasicMAC:
     """A controller that always prefers ``action`` and never explores."""
     config = config_for("iql", "bar", epsilon_finish=0.0, share_params=True, obs_agent_id=False)
-    mac = build.make_mac(config, info_for(N_AGENTS, N_ACTIONS))
+    mac = make_mac(config, info_for(N_AGENTS, N_ACTIONS))
     prefer(mac, action)
     return mac
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-import build
 import experiments.crossplay
 import sweep
 from analysis.crossplay import Result, alone_table, elo_table, score_matrix, side_table
 from analysis.figures import shortened
+from assembly.parts import make_env, make_mac
+from assembly.registries import REGISTRIES
+from assembly.saved import policy_state
 from config.loader import layers
 from config.resolve import make_config
 from config.schema import Config
@@ -36,18 +38,18 @@ SMALL = [
 
 
 def config(algorithm: str, environment: str, *overrides: str) -> Config:
-    return make_config(layers(algorithm, environment, [*SMALL, *overrides]), build.REGISTRIES)[0]
+    return make_config(layers(algorithm, environment, [*SMALL, *overrides]), REGISTRIES)[0]
 
 
 def player(config: Config, label: str) -> Player:
     """Untrained networks, the same for the same label."""
     torch.manual_seed(len(label))
-    env = build.make_env(config, 1, test=True)
-    return Player(label, build.make_mac(config, env.info), config)
+    env = make_env(config, 1, test=True)
+    return Player(label, make_mac(config, env.info), config)
 
 
 def policy_file(config: Config, path: Path) -> str:
-    checkpoint.save(path, build.policy_state(config, player(config, path.stem).mac))
+    checkpoint.save(path, policy_state(config, player(config, path.stem).mac))
     return str(path)
 
 
@@ -104,7 +106,7 @@ def test_policies_play_on_either_side_of_a_larger_game(trained: tuple[str, ...])
 
 
 def test_other_environments_are_refused() -> None:
-    bar = make_config(layers("iql", "bar", []), build.REGISTRIES)[0]
+    bar = make_config(layers("iql", "bar", []), REGISTRIES)[0]
     with pytest.raises(InputError, match="crossplay: expected policies of battle, got iql trained on bar"):
         make_game(bar, 1, "left", RANDOM)
 

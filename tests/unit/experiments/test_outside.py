@@ -15,7 +15,8 @@ from tests.support.factory import config_for
 from tests.support.paths import ROOT
 from torch import Tensor, nn
 
-import build
+from assembly.parts import make_env, make_mac
+from assembly.saved import policy_state
 from controllers.outside import PlainNetwork
 from crossplay import main
 from experiments.crossplay import line_up, load_outside
@@ -49,9 +50,9 @@ def test_outside_teams_meet_ours_on_both_sides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = config_for("iql", "battle_symmetric", env_args=SMALL)
-    env = build.make_env(config, 1, test=True)
+    env = make_env(config, 1, test=True)
     ours = tmp_path / "ours.pt"
-    checkpoint.save(ours, build.policy_state(config, build.make_mac(config, env.info)))
+    checkpoint.save(ours, policy_state(config, make_mac(config, env.info)))
     file = saved(plain().state_dict(), tmp_path / "theirs.pt")
     example = (ROOT / "docs/experiments.md").read_text().partition("### Teams of others")[2]
     (tmp_path / "my_adapter.py").write_text(example.partition("```python\n")[2].partition("```")[0])
@@ -83,7 +84,7 @@ class Attacking(nn.Module):
 def test_their_actions_are_those_of_the_game(tmp_path: Path) -> None:
     team = load_outside(Path(saved({}, tmp_path / "none.pt")), f"{__name__}:Attacking")
     config = config_for("iql", "battle_symmetric", env_args={**SMALL, "opponent": "random"})
-    row, memory = build.make_env(config, 1, test=True).reset(0), team.mac.bare_memory(1, 6)
+    row, memory = make_env(config, 1, test=True).reset(0), team.mac.bare_memory(1, 6)
     obs = row.obs.clone()
     obs[0, 3, 6, 5, 3] = 100  # an enemy on the cell to the left
     for stored, expected in ((row.obs, [5] * 6), (obs, [5, 5, 5, 16, 5, 5])):
@@ -96,8 +97,8 @@ def test_without_a_run_the_game_is_battle_v4(tmp_path: Path) -> None:
     assert team.config.env_args["n_agents"] == team.config.env_args["n_enemies"] == 81
     assert line_up([team]) == ([team], [team])
     narrow = config_for("iql", "battle", env_args=SMALL)
-    env = build.make_env(narrow, 1, test=True)
-    half = type(team)("half", build.make_mac(narrow, env.info), narrow)
+    env = make_env(narrow, 1, test=True)
+    half = type(team)("half", make_mac(narrow, env.info), narrow)
     assert line_up([half, team]) == ([half], [team])  # the enemies of `battle` have MAgent's defaults
 
 

@@ -19,7 +19,7 @@ import yaml
 from tests.support import recorded
 from tests.support.paths import SRC
 
-import build
+from assembly.registries import REGISTRIES
 from config.command_line import parse_command_line
 from config.loader import available, layers
 from config.resolve import make_config
@@ -100,7 +100,7 @@ def test_command_lines_make_the_planned_configurations(tmp_path: Path) -> None:
     assert len(runs) == 8
     for run in runs:
         arguments = parse_command_line(list(run.arguments))
-        config, _ = make_config(layers(arguments.config, arguments.env_config, arguments.overrides), build.REGISTRIES)
+        config, _ = make_config(layers(arguments.config, arguments.env_config, arguments.overrides), REGISTRIES)
         assert config == run.config
     assert runs[0].config.args["lr"] == 1e-05
     assert runs[0].label == "iql env_args.n_agents=10 bar seed=3"

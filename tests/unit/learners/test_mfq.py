@@ -11,7 +11,7 @@ from tests.support.training import acted_and_learned, slow_agent_target, slow_lo
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-import build
+from assembly.parts import make_mac
 from components.batch import Batch
 from components.mean_field import mean_action_of_others, mean_action_of_team
 from learners.base import Learner
@@ -55,12 +55,12 @@ def test_alone_there_is_no_mean_action_of_others() -> None:
 def test_learning_sees_what_acting_saw(mean_action: str, obs_last_action: bool) -> None:
     """At t the means of t - 1, at t + 1 those of t, with deaths and at episodes' first rows."""
     config = config_for("mfq", "spread", mean_action=mean_action, obs_last_action=obs_last_action)
-    for acted, learned in acted_and_learned(build.make_mac(config, INFO), window=None):
+    for acted, learned in acted_and_learned(make_mac(config, INFO), window=None):
         torch.testing.assert_close(learned, acted)
 
 
 def test_values_depend_on_the_mean_action() -> None:
-    mac = build.make_mac(config_for("mfq", "spread"), INFO)
+    mac = make_mac(config_for("mfq", "spread"), INFO)
     batch = random_batch(INFO, 4, death_rate=0.0)
     same, other = (replace(batch, prev_action=torch.full((4, 5), action)) for action in (0, 1))
     assert not torch.equal(mac.q_values(same), mac.q_values(other))

@@ -10,7 +10,7 @@ import torch
 from tests.support.factory import config_for, disturb_targets, info_for, learner_for, random_batch
 from tests.support.training import acted_and_learned, slow_agent_target, slow_loss
 
-import build
+from assembly.parts import make_mac
 from components.batch import Batch
 from components.returns import agent_outcome, td_target
 from config.schema import ConfigError
@@ -109,7 +109,7 @@ def test_gradients_reach_the_online_network_only() -> None:
 @pytest.mark.parametrize("obs_last_action", [False, True])
 def test_learning_sees_what_acting_saw(obs_last_action: bool) -> None:
     info = info_for(n_agents=3, n_actions=4)
-    mac = build.make_mac(config_for("iql", "spread", obs_last_action=obs_last_action), info)
+    mac = make_mac(config_for("iql", "spread", obs_last_action=obs_last_action), info)
     for acted, learned in acted_and_learned(mac, window=None):
         torch.testing.assert_close(learned, acted)
 

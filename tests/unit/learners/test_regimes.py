@@ -17,8 +17,8 @@ from tests.support.small_runs import run
 from tests.support.training import CPU, trainer_for
 from torch import Tensor
 
-import build
 import main
+from assembly.parts import make_regime
 from components.batch import Batch
 from components.mean_field import live_group
 from components.rows import RowSpec
@@ -98,7 +98,7 @@ def test_targets_equal_a_slow_loop(algorithm: str, monkeypatch: pytest.MonkeyPat
     """Over deaths, true ends, time limits, new groups and the edges of windows, for each transition in both epochs."""
     keys = {**ROLLOUT, "rollout_length": LENGTH, "td_lambda": TD_LAMBDA, "share_params": True, "n_groups": 2}
     config = config_for(algorithm, "bar", **keys)
-    learner, regime = learner_for(config, INFO), build.make_regime(config)
+    learner, regime = learner_for(config, INFO), make_regime(config)
     learned: list[tuple[Batch, list[Tensor]]] = []
 
     def train(batch: Batch, t_env: int, targets: list[Tensor]) -> Metrics:
@@ -140,7 +140,7 @@ def test_learning_stays_finite_whoever_lives(algorithm: str, population: str) ->
     info = replace(info_for(n_agents, n_actions=3), has_position=True)
     n_groups = min(2, n_agents)
     config = config_for(algorithm, "bar", **ROLLOUT, n_groups=n_groups)
-    learner, regime = learner_for(config, info), build.make_regime(config)
+    learner, regime = learner_for(config, info), make_regime(config)
     rows = regime.rows(RowSpec(info, 2, CPU, CPU, with_position=True), torch.Generator().manual_seed(0))
     for step, action, group in random_rows(info, 2, 8, seed=2, **lives):
         rows.insert(step, action, group.clamp(max=n_groups - 1))
@@ -309,7 +309,7 @@ def test_leaving_the_online_network_out_changes_nothing_else(algorithm: str, tmp
 
 def test_the_average_follows_every_update() -> None:
     config = config_for("iql", "bar", **ROLLOUT, average_decay=0.75)
-    learner, regime = learner_for(config, INFO), build.make_regime(config)
+    learner, regime = learner_for(config, INFO), make_regime(config)
     rows = regime.rows(RowSpec(INFO, 2, CPU, CPU), torch.Generator().manual_seed(0))
     expected = frozen_copy(learner.mac)
     for row in random_rows(INFO, 2, 14, seed=3):

@@ -10,7 +10,7 @@ import torch
 from tests.support.factory import config_for, info_for, learner_for, random_batch
 from tests.support.training import acted_and_learned
 
-import build
+from assembly.parts import make_mac
 from components.batch import Batch, Window
 from controllers.basic_controller import BasicMAC
 from utils.errors import InputError
@@ -21,7 +21,7 @@ INFO = replace(info_for(n_agents=3, n_actions=4), episode_limit=5)
 def recurrent(algorithm: str = "iql", burn_in: int = 5, length: int = 7, **overrides: Any) -> BasicMAC:
     torch.manual_seed(0)
     keys = {"agent": "rnn", "rnn_hidden_dim": 8, "burn_in": burn_in, "sequence_length": length}
-    return build.make_mac(config_for(algorithm, "spread", **keys, **overrides), INFO)
+    return make_mac(config_for(algorithm, "spread", **keys, **overrides), INFO)
 
 
 @pytest.mark.parametrize("share_params", [True, False])
@@ -67,7 +67,7 @@ def test_gradients_stop_at_the_burn_in_and_information_at_resets(reset_row: int 
 @pytest.mark.parametrize("key", ["burn_in", "sequence_length"])
 def test_empty_windows_are_refused(key: str) -> None:
     with pytest.raises(InputError, match="agent=rnn: expected burn_in and sequence_length of at least 1"):
-        build.make_mac(config_for("iql", "spread", agent="rnn", **{key: 0}), INFO)
+        make_mac(config_for("iql", "spread", agent="rnn", **{key: 0}), INFO)
 
 
 @pytest.mark.parametrize("algorithm", ["vdn", "qmix", "hmf"])

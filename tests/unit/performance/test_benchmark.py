@@ -12,8 +12,8 @@ import torch
 from tests.support.factory import config_for, info_for, learner_for, random_batch
 
 import benchmark
-import build
 from analysis.tables import Table
+from assembly.parts import make_env
 from envs.battle.env import BattleEnv
 from performance import compare, targets
 from performance.ceiling import Work, work_of_update
@@ -119,7 +119,7 @@ def test_the_ceiling_is_the_slower_of_products_and_memory() -> None:
 
 
 def test_the_bare_engine_plays_battles() -> None:
-    env = build.make_env(config_for("iql", "battle", env_args=BATTLE), 2, test=False)
+    env = make_env(config_for("iql", "battle", env_args=BATTLE), 2, test=False)
     step = bare_engine(env)
     assert isinstance(env, BattleEnv)
     engines = env._battles.world.engines
@@ -132,7 +132,7 @@ def test_the_bare_engine_plays_battles() -> None:
 
 
 def test_the_bare_engine_makes_whole_observations() -> None:
-    env = build.make_env(config_for("iql", "battle", env_args=BATTLE), 1, test=False)
+    env = make_env(config_for("iql", "battle", env_args=BATTLE), 1, test=False)
     (engine,) = _with_engine_views(env)
     env.reset(seed=1)
     battle = BareBattle(engine)

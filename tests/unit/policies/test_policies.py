@@ -20,9 +20,11 @@ from safetensors.torch import save
 from tests.support.paths import ROOT, SRC
 from tests.support.small_runs import run
 
-import build
 import runs
 import zoo
+from assembly import saved
+from assembly.parts import make_env
+from assembly.saved import recorded_config
 from components.batch import Step, decode_obs
 from config.trust import NOTHING
 from controllers.basic_controller import BasicMAC
@@ -56,7 +58,7 @@ def battle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows(run_dir: Path, n_games: int, n_rows: int) -> list[Step]:
     """What happens in a run's evaluation environments under random actions."""
-    env = build.make_env(build.recorded_config(run_dir, NOTHING), n_games, test=True)
+    env = make_env(recorded_config(run_dir, NOTHING), n_games, test=True)
     generator = torch.Generator().manual_seed(1)
     found = [env.reset(seed=1)]
     for _ in range(n_rows - 1):
@@ -69,7 +71,7 @@ def rows(run_dir: Path, n_games: int, n_rows: int) -> list[Step]:
 def differences(results: Path, path: Path, n_observations: int) -> int:
     """How often a file chooses another action than the run's controller, over whole episodes of living agents."""
     run_dir = results / "sacred" / "1"
-    mac: BasicMAC = build.load_policy(checkpoint.named_folder(run_dir, "newest") / checkpoint.POLICY, CPU)
+    mac: BasicMAC = saved.load_policy(checkpoint.named_folder(run_dir, "newest") / checkpoint.POLICY, CPU)
     policy, memory, generator = load_policy(path), mac.init_memory(32), torch.Generator()
     seen, wrong, first = 0, 0, None
     for step in rows(run_dir, 32, 1 + n_observations // (16 * mac.info.n_agents)):

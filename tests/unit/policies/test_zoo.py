@@ -14,12 +14,12 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.small_runs import points, run
 
-import build
 import crossplay
 import evaluate
 import main
 import zoo
 from analysis.collect import TAIL
+from assembly.registries import REGISTRIES
 from config.loader import layers
 from config.resolve import make_config
 from policies.keep import PAGE, TABLE, refresh, training_command
@@ -101,7 +101,7 @@ def test_the_command_of_a_card_trains_the_same_policy(filled: Path, tmp_path: Pa
 
 
 def test_the_command_for_a_variant_names_its_file(tmp_path: Path) -> None:
-    config = make_config(layers("iql", "bar_80", ["seed=3", "env_args.n_agents=70"]), build.REGISTRIES)[0]
+    config = make_config(layers("iql", "bar_80", ["seed=3", "env_args.n_agents=70"]), REGISTRIES)[0]
     command = training_command(config, FileStore(tmp_path), RunRecord(1, {}, config.to_dict(), {}))
     assert command == "python src/main.py --config=iql --env-config=bar_80 with seed=3 env_args.n_agents=70"
 

@@ -15,7 +15,8 @@ import torch
 from tests.support.factory import config_for
 
 import build
-from assembly.saved import SHAPING
+from assembly.registries import REGISTRIES
+from assembly.saved import SHAPING, load_policy, policy_state
 from components.batch import Memory
 from config.resolve import component_keys
 from records import checkpoint
@@ -37,7 +38,7 @@ def system_for(algorithm: str = "iql", **overrides: Any) -> build.System:
 
 def saved(folder: Path, system: build.System, step: int = 7) -> Path:
     """A checkpoints folder with one step of ``system``."""
-    policy = build.policy_state(system.config, system.mac)
+    policy = policy_state(system.config, system.mac)
     checkpoint.save_step(folder, step, policy, system.learner.state_dict(), keep=1)
     return folder
 
@@ -225,7 +226,7 @@ def test_networks_of_another_shape_without_their_configuration(tmp_path: Path) -
 
 
 def test_keys_that_shape_networks_are_keys() -> None:
-    assert set(SHAPING) <= component_keys(build.REGISTRIES) | set(build.REGISTRIES)
+    assert set(SHAPING) <= component_keys(REGISTRIES) | set(REGISTRIES)
 
 
 @pytest.mark.parametrize("inside", [True, False], ids=["checkpoints", "run"])
@@ -247,7 +248,7 @@ def test_networks_loaded_are_named(load_step: int, which: str, inside: bool, tmp
 
 def test_a_policy_file_is_a_controller(tmp_path: Path) -> None:
     system = system_for("hmf_ipc")
-    mac = build.load_policy(saved(tmp_path, system) / "7" / checkpoint.POLICY, CPU)
+    mac = load_policy(saved(tmp_path, system) / "7" / checkpoint.POLICY, CPU)
     assert mac.info == system.mac.info
     assert not any(parameter.requires_grad for parameter in mac.parameters())
     for old, new in zip(system.mac.parameters(), mac.parameters(), strict=True):
@@ -257,8 +258,8 @@ def test_a_policy_file_is_a_controller(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["info", "config", "mac"])
 def test_a_file_that_is_no_policy(part: str, tmp_path: Path) -> None:
     system = system_for()
-    state = build.policy_state(system.config, system.mac)
+    state = policy_state(system.config, system.mac)
     state[part] = {}
     checkpoint.save(tmp_path / "policy.pt", state)
     with pytest.raises(CheckpointError, match=r"policy\.pt is no policy that can be loaded \("):
-        build.load_policy(tmp_path / "policy.pt", CPU)
+        load_policy(tmp_path / "policy.pt", CPU)
