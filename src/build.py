@@ -29,7 +29,7 @@ from assembly.saved import (
     team_of,
 )
 from components.rows import ReplayError, Rows
-from config.resolve import LEARNER, args_of, blamed, enemy_config
+from config.enemies import LEARNER, args_of, blamed, enemy_config
 from config.schema import Config, ConfigError
 from config.trust import Trust
 from controllers.basic_controller import BasicMAC

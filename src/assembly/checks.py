@@ -12,8 +12,9 @@ from torch import nn
 from assembly.parts import shapes
 from assembly.registries import REGISTRIES
 from components.batch import EnvInfo
+from config.checked import chosen_classes
+from config.enemies import LEARNER
 from config.registry import RegistryError, make
-from config.resolve import LEARNER, chosen_classes
 from config.schema import Config, ConfigError
 from controllers.basic_controller import BasicMAC
 from learners.base import Learner

@@ -12,9 +12,10 @@ import torch
 from assembly.registries import REGISTRIES
 from components.batch import EnvInfo
 from components.rows import RowSpec
+from config.checked import chosen_classes, imported_names
 from config.loader import available, named_layer
 from config.registry import make, resolve
-from config.resolve import chosen_classes, env_values, imported_names
+from config.resolve import env_values
 from config.schema import Config, ConfigError, type_name
 from config.schemas import Schema
 from controllers.basic_controller import BasicMAC

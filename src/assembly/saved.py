@@ -11,7 +11,8 @@ import torch
 
 from assembly.parts import make_mac
 from components.batch import EnvInfo
-from config.resolve import LEARNER, config_from_dict
+from config.enemies import LEARNER
+from config.resolve import config_from_dict
 from config.schema import Config
 from config.trust import NOTHING, Trust, TrustError
 from controllers.basic_controller import BasicMAC

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ def stacked(env: Layer, config: str, given: Layer) -> list[Layer]:
     return [default, env, named_layer("algs", config), given]
 
 
-def for_regime(stack: list[Layer]) -> list[Layer]:
+def for_regime(stack: Sequence[Layer]) -> list[Layer]:
     """The layers with the values that each has for the chosen regime (``regimes: {rollout: {...}}``) laid over its own.
 
     Raises ConfigError where ``regimes`` is no mapping of mappings.

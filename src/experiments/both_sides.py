@@ -9,7 +9,8 @@ import numpy as np
 
 from analysis.both_sides import Meeting
 from assembly.saved import enemy_file, load_policy, recorded_config
-from config.resolve import LEARNER, teams_of, with_env_args
+from config.enemies import LEARNER, teams_of
+from config.resolve import with_env_args
 from config.schema import ConfigError
 from config.trust import Trust
 from experiments.evaluation import CPU, play_episodes, played_config, sides

@@ -16,17 +16,11 @@ from assembly.checks import check_same_game
 from assembly.parts import make_env
 from assembly.registries import REGISTRIES
 from assembly.saved import enemy_file, load_policy, read_policy, recorded_config
+from config.checked import check_env_args, imported_names
+from config.enemies import LEARNER, teams_of
 from config.loader import merge, parse_overrides
 from config.registry import resolve
-from config.resolve import (
-    LEARNER,
-    check_env_args,
-    config_from_dict,
-    env_values,
-    imported_names,
-    teams_of,
-    with_env_args,
-)
+from config.resolve import config_from_dict, env_values, with_env_args
 from config.schema import Config, ConfigError
 from config.schemas import schema
 from config.trust import NOTHING, Trust

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from tests.contract.checks import Case
 
+from config.checked import check_env_args
 from config.loader import available, named_layer, parse_overrides
 from config.registry import Kind, resolve
-from config.resolve import check_env_args
 from config.schema import ConfigError, check_value
 from config.schemas import Schema
 from config.trust import EVERYTHING

@@ -18,8 +18,8 @@ import build
 import main
 from assembly.registries import REGISTRIES
 from components.grouping import GroupingInput
+from config.checked import chosen_classes
 from config.registry import make
-from config.resolve import chosen_classes
 from records import checkpoint
 
 DOC = (ROOT / "docs" / "new_algorithm.md").read_text()

@@ -20,8 +20,9 @@ import main
 from assembly.registries import REGISTRIES
 from assembly.saved import load_policy
 from components.batch import Step
+from config.enemies import enemy_config
 from config.loader import Layer, layers, stacked
-from config.resolve import enemy_config, make_config, with_run_keys
+from config.resolve import make_config, with_run_keys
 from config.schema import ConfigError
 from envs.opponents import TwoSidedEnv
 from records import checkpoint

@@ -11,12 +11,13 @@ import torch
 from assembly.registries import REGISTRIES
 from components.grouping import RandomGrouping
 from config import loader
+from config.checked import ELSEWHERE, component_keys
 from config.command_line import parse_command_line
 from config.loader import Layer, layers, parse_overrides
 from config.ranges import RANGES
 from config.registry import RegistryError, config_keys, resolve
 from config.registry import make as registry_make
-from config.resolve import ELSEWHERE, component_keys, config_from_dict, make_config
+from config.resolve import config_from_dict, make_config
 from config.schema import ConfigError, check_value, framework_keys
 from envs.bar import Bar
 from modules.mixers.vdn import VDNMixer

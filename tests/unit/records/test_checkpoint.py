@@ -18,7 +18,7 @@ import build
 from assembly.registries import REGISTRIES
 from assembly.saved import SHAPING, load_policy, policy_state
 from components.batch import Memory
-from config.resolve import component_keys
+from config.checked import component_keys
 from records import checkpoint
 from records.checkpoint import CheckpointError
 from utils.version import VERSION
