@@ -3,15 +3,11 @@
 # ratings, and the archive of records in results/paper/battle. The same command continues; what is finished is not repeated.
 #   tools/arena.sh [OPTIONS OF src/sweep.py]
 # Example: tools/arena.sh --workers 2
-case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
-set -euo pipefail
-cd "$(dirname "$0")/.."
-python=.venv/bin/python
+source "$(dirname "$0")/common.bash"
 out=results/paper/battle
 "$python" src/sweep.py arena_battle "$@"
-"$python" src/report.py --experiment arena_battle --score tail --out results/tmp/arena_runs # against the committed opponent
-cp results/tmp/arena_runs/results.md "$out/arena_opponent.md"
-cp results/tmp/arena_runs/runs.md "$out/arena_runs.md"
+report arena_runs "results.md=$out/arena_opponent.md" "runs.md=$out/arena_runs.md" -- \
+    --experiment arena_battle --score tail # against the committed opponent
 "$python" src/crossplay.py --experiment arena_battle opponents/battle.pt --episodes 32 --out results/tmp/arena
 cp results/tmp/arena/crossplay.csv "$out/arena.csv"
 cp results/tmp/arena/elo.md "$out/arena_policies.md"
@@ -19,5 +15,5 @@ cp results/tmp/arena/methods.md "$out/arena.md"
 cp results/tmp/arena/sides.md "$out/arena_sides.md"
 cp results/tmp/arena/alone.md "$out/arena_alone.md"
 cp results/tmp/arena/methods.png "$out/arena.png"
-"$python" src/report.py --experiment arena_battle --out results/tmp/arena_runs --page results/paper/arena.md >/dev/null
+fill results/paper/arena.md
 "$python" src/runs.py pack "$out/arena_records.tar.xz" --experiment arena_battle

@@ -2,9 +2,7 @@
 # Did a change make anything slower? Measures two commits in turn, each by its own benchmark, and prints paired ratios:
 #   tools/benchmark_compare.sh OLD [NEW] [-- OPTIONS OF src/benchmark.py]     (NEW: HEAD; rounds: ROUNDS=3)
 # Example: tools/benchmark_compare.sh HEAD~1
-case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
-set -euo pipefail
-cd "$(dirname "$0")/.."
+source "$(dirname "$0")/common.bash"
 
 commits=()
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do commits+=("$1"); shift; done

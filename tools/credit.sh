@@ -3,15 +3,10 @@
 # was interrupted continues), compares, measures the noise of the updates, and brings docs/credit_TASK.md up to date:
 #   tools/credit.sh TASK [OPTIONS OF src/sweep.py]     (tasks: bar battle spread pursuit)
 # Example: tools/credit.sh bar --workers 2
-case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
-set -euo pipefail
-cd "$(dirname "$0")/.."
-python=.venv/bin/python
+source "$(dirname "$0")/common.bash"
 task=${1:-}
 if [ ! -f "src/config/experiments/credit_$task.yaml" ]; then
-    echo "error: no task '$task'. Usage:" >&2
-    sed -n '4s/^#  //p' "$0" >&2
-    exit 2
+    refuse "no task '$task'"
 fi
 shift
 out=docs/credit/$task
@@ -28,34 +23,33 @@ mkdir -p "$out"
 for part in credit sizes sharing sharing_methods groups appendix appendix_ipc grouping crossed longer; do
     [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
     experiments+=(--experiment "${part}_$task")
+    kept=("results.md=$out/$part.md" "runs.md=$out/${part}_runs.md")
+    options=()
     case $part in
-        groups) options=(--across n_groups) ;;
-        crossed) options=(--score tail --factors) ;;
-        grouping) options=(--score tail --reference "hmf fixed") ;;
-        # beside the final runs: tools/final.sh, or their records by src/runs.py unpack
-        longer) options=(--experiment "final_$task" --score tail --reference "${longer[$task]}") ;;
-        *) options=() ;;
+        credit) kept+=("curves_$task.png=$out/curves.png") ;;
+        groups)
+            options=(--across n_groups)
+            kept+=("across.png=$out/groups.png") ;;
+        grouping)
+            options=(--score tail --reference "hmf fixed")
+            kept+=("ablation.md=$out/grouping_differences.md") ;;
+        crossed) # of so many forms the page shows what each factor does
+            options=(--score tail --factors)
+            kept=("factors.md=$out/crossed.md" "runs.md=$out/crossed_runs.md" "results.csv=$out/crossed_forms.csv"
+                "factors_$task.png=$out/crossed.png") ;;
+        longer) # beside the final runs: tools/final.sh, or their records by src/runs.py unpack
+            options=(--experiment "final_$task" --score tail --reference "${longer[$task]}")
+            kept+=("ablation.md=$out/longer_differences.md" "curves_$task.png=$out/longer.png") ;;
     esac
     claims=$out/claims_$part.yaml
-    [ ! -f "$claims" ] || options+=(--score tail --claims "$claims")
-    "$python" src/sweep.py "${part}_$task" "$@"
-    "$python" src/report.py --experiment "${part}_$task" "${options[@]}" --out "results/tmp/${part}_$task"
-    table=results
-    [ "$part" != crossed ] || table=factors # of so many forms the page shows what each factor does
-    cp "results/tmp/${part}_$task/$table.md" "$out/$part.md"
-    if [ "$part" = crossed ]; then
-        cp "results/tmp/crossed_$task/results.csv" "$out/crossed_forms.csv"
-        cp "results/tmp/crossed_$task/factors_$task.png" "$out/crossed.png"
+    if [ -f "$claims" ]; then
+        options+=(--score tail --claims "$claims")
+        kept+=("verdicts.md=$out/${part}_verdicts.md")
     fi
-    cp "results/tmp/${part}_$task/runs.md" "$out/${part}_runs.md"
-    [ ! -f "$claims" ] || cp "results/tmp/${part}_$task/verdicts.md" "$out/${part}_verdicts.md"
-    [ "$part" != groups ] || cp "results/tmp/groups_$task/across.png" "$out/groups.png"
-    [ "$part" != credit ] || cp "results/tmp/credit_$task/curves_$task.png" "$out/curves.png"
-    [ "$part" != longer ] || cp "results/tmp/longer_$task/curves_$task.png" "$out/longer.png"
-    case $part in grouping | longer) cp "results/tmp/${part}_$task/ablation.md" "$out/${part}_differences.md" ;; esac
+    "$python" src/sweep.py "${part}_$task" "$@"
+    report "${part}_$task" "${kept[@]}" -- --experiment "${part}_$task" "${options[@]}"
     case $task-$part in battle-credit | battle-sharing | battle-sharing_methods | battle-appendix_ipc)
-        "$python" src/report.py --experiment "${part}_$task" --metric test_kills --out "results/tmp/${part}_kills"
-        cp "results/tmp/${part}_kills/results.md" "$out/${part}_kills.md" ;;
+        report "${part}_kills" "results.md=$out/${part}_kills.md" -- --experiment "${part}_$task" --metric test_kills ;;
     esac
     if [ "$part" = credit ] && has_policies "$task"; then
         "$python" src/noise.py --experiment "credit_$task" --out results/tmp/noise
@@ -64,19 +58,18 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
     "$python" src/runs.py pack "$out/records.tar.xz" "${experiments[@]}"
 done
 if [ "$task" = bar ]; then # who goes, at all three capacities
-    for metric in attendance attendance_std; do
-        "$python" src/report.py --experiment credit_bar --experiment sizes_bar mean_field_action=none --metric "test_$metric" --out "results/tmp/$metric"
-        cp "results/tmp/$metric/results.md" "$out/$metric.md"
+    report attendance "results.md=$out/attendance.md" "curves.png=$out/attendance.png" -- \
+        --experiment credit_bar --experiment sizes_bar mean_field_action=none --metric test_attendance
+    report attendance_std "results.md=$out/attendance_std.md" -- \
+        --experiment credit_bar --experiment sizes_bar mean_field_action=none --metric test_attendance_std
+    for part in sharing_methods longer; do
+        file=$out/${part%_methods}_attendance.md
+        report "${part}_attendance" "results.md=$file" -- --experiment "${part}_bar" --metric test_attendance
     done
-    cp results/tmp/attendance/curves.png "$out/attendance.png"
-    "$python" src/report.py --experiment sharing_methods_bar --metric test_attendance --out results/tmp/sharing_attendance
-    cp results/tmp/sharing_attendance/results.md "$out/sharing_attendance.md"
-    "$python" src/report.py --experiment longer_bar --metric test_attendance --out results/tmp/longer_attendance
-    cp results/tmp/longer_attendance/results.md "$out/longer_attendance.md"
 elif [ "$task" = spread ]; then # what sharing changes for 24 agents
     for metric in collisions distance; do
-        "$python" src/report.py --experiment sharing_methods_spread env_args.n_agents=24 --metric "test_$metric" --out "results/tmp/sharing_$metric"
-        cp "results/tmp/sharing_$metric/results.md" "$out/sharing_$metric.md"
+        report "sharing_$metric" "results.md=$out/sharing_$metric.md" -- \
+            --experiment sharing_methods_spread env_args.n_agents=24 --metric "test_$metric"
     done
 fi
 if has_policies bar && has_policies battle && has_policies pursuit && has_policies spread; then # what single agents add
@@ -84,6 +77,4 @@ if has_policies bar && has_policies battle && has_policies pursuit && has_polici
         --experiment credit_spread gmf_coef=0.0 mean_field_action=none --out results/tmp/noise_agents
     cp results/tmp/noise_agents/noise.md docs/credit/noise_agents.md
 fi
-if [ -f "docs/credit_$task.md" ]; then
-    "$python" src/report.py --experiment "credit_$task" --out "results/tmp/credit_$task" --page "docs/credit_$task.md" --page docs/credit.md >/dev/null
-fi
+fill "docs/credit_$task.md" docs/credit.md

@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
 # Builds the documentation as a site, without a network: results/tmp/docs/site/index.html. Refreshes docs/hyperparameters.md.
 # Example: tools/docs.sh
-case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
-set -euo pipefail
-cd "$(dirname "$0")/.."
+source "$(dirname "$0")/common.bash"
 python=${PYTHON:-.venv/bin/python}
 "$python" -c 'import material, mkdocstrings' 2>/dev/null || {
   echo "error: expected the packages of requirements-docs.txt. Install them: ./install_dependencies.sh --docs" >&2

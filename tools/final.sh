@@ -3,10 +3,7 @@
 # results/paper. The same command continues; runs that are finished are not run again.
 #   tools/final.sh [TASK ...] [-- OPTIONS OF src/sweep.py]     (tasks: bar battle spread pursuit)
 # Example: tools/final.sh spread -- --workers 2
-case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
-set -euo pipefail
-cd "$(dirname "$0")/.."
-python=.venv/bin/python
+source "$(dirname "$0")/common.bash"
 out=results/paper
 declare -A metrics=([bar]=exploitability [battle]="kills deaths return_std" [spread]="collisions distance" [pursuit]="capture min_distance")  # beside the return
 declare -A every=([battle]=25 [pursuit]=128)  # steps between the pictures of IPC's groups, which these tasks' policies of the zoo form
@@ -14,9 +11,7 @@ declare -A every=([battle]=25 [pursuit]=128)  # steps between the pictures of IP
 tasks=()
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do
     if [ ! -f "src/config/searches/tune_$1.yaml" ]; then
-        echo "error: no task '$1'. Usage:" >&2
-        sed -n '4s/^#  //p' "$0" >&2
-        exit 2
+        refuse "no task '$1'"
     fi
     tasks+=("$1")
     shift
@@ -32,13 +27,11 @@ for task in "${tasks[@]}"; do
 done
 for task in "${tasks[@]}"; do
     for metric in ${metrics[$task]:-}; do
-        "$python" src/report.py --experiment "final_$task" --metric "test_$metric" --out "results/tmp/$metric"
-        cp "results/tmp/$metric/results.md" "$out/$task/$metric.md"
+        report "$metric" "results.md=$out/$task/$metric.md" -- --experiment "final_$task" --metric "test_$metric"
     done
     if [ -n "${every[$task]:-}" ]; then
         for metric in group_rand_index group_size_max; do
-            "$python" src/report.py --experiment "final_$task" name=hmf_ipc --metric "$metric" --out "results/tmp/$metric"
-            cp "results/tmp/$metric/results.md" "$out/$task/$metric.md"
+            report "$metric" "results.md=$out/$task/$metric.md" -- --experiment "final_$task" name=hmf_ipc --metric "$metric"
         done
         "$python" src/zoo.py play "$task/hmf_ipc_s1" --episodes 1 --video "$out/$task/groups.png" --colour group --every "${every[$task]}"
     fi

@@ -1,41 +1,34 @@
 #!/usr/bin/env bash
 # Every table, figure and video of results/first and the pages that show them, from recorded runs (tools/first_train.sh).
 # Example: tools/first_figures.sh
-case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
-set -euo pipefail
-cd "$(dirname "$0")/.."
-python=.venv/bin/python
+source "$(dirname "$0")/common.bash"
 out=results/first
-
-report() { "$python" src/report.py "$@"; }
 
 # The id of the finished run of an experiment with a label.
 finished() { "$python" src/sweep.py "$1" --dry-run | sed -n "s/^finished as run \([0-9]*\) *$2\$/\1/p"; }
 
 incumbent="hmf mean_field_action=expected top_level=own_head"
-report --experiment choose_default_game --reference "$incumbent" --out "$out/choose_default_game"
-report --experiment choose_default --reference "$incumbent" --out "$out/choose_default"
-report --experiment choose_attention --reference hmf --out "$out/choose_attention" --page docs/default_choice.md
-report --experiment printed_losses --reference hmf --out "$out/printed_losses" --page docs/printed_losses.md
+"$python" src/report.py --experiment choose_default_game --reference "$incumbent" --out "$out/choose_default_game"
+"$python" src/report.py --experiment choose_default --reference "$incumbent" --out "$out/choose_default"
+"$python" src/report.py --experiment choose_attention --reference hmf --out "$out/choose_attention" --page docs/default_choice.md
+"$python" src/report.py --experiment printed_losses --reference hmf --out "$out/printed_losses" --page docs/printed_losses.md
 everything=(--experiment paper_battle --experiment paper_bar --experiment paper_bar_capacities --experiment paper_spread
     --experiment paper_pursuit --experiment paper_mfvfd --experiment paper_lines)
 mkdir -p "$out/diagnostics"
 for metric in slope_alignment attention_entropy; do
-    report "${everything[@]}" learner=hmf_learner --metric "$metric" --out "results/tmp/$metric"
-    cp "results/tmp/$metric/results.md" "$out/diagnostics/$metric.md"
+    report "$metric" "results.md=$out/diagnostics/$metric.md" -- "${everything[@]}" learner=hmf_learner --metric "$metric"
 done
-report --experiment paper_pursuit --experiment paper_lines env=pursuit --metric test_capture --out results/tmp/capture
-cp results/tmp/capture/results.md "$out/diagnostics/capture.md"
-report --experiment pursuit_long --reference hmf --out "$out/pursuit_long"
-report --experiment pursuit_long --metric test_capture --out results/tmp/capture_long
-cp results/tmp/capture_long/results.md "$out/diagnostics/capture_long.md"
-report --experiment diagnose_ipc --reference "hmf share_gmf=false" --out "$out/diagnose_ipc"
+report capture "results.md=$out/diagnostics/capture.md" -- \
+    --experiment paper_pursuit --experiment paper_lines env=pursuit --metric test_capture
+"$python" src/report.py --experiment pursuit_long --reference hmf --out "$out/pursuit_long"
+report capture_long "results.md=$out/diagnostics/capture_long.md" -- --experiment pursuit_long --metric test_capture
+"$python" src/report.py --experiment diagnose_ipc --reference "hmf share_gmf=false" --out "$out/diagnose_ipc"
 players=$(finished paper_crossplay)  # needs policies, which the archive of records below does not hold
 if [ -n "$players" ] && [ -d "results/sacred/${players%%[!0-9]*}/checkpoints" ]; then
     # shellcheck disable=SC2086  # one word per player
     "$python" src/crossplay.py $players opponents/battle.pt --episodes 8 --out "$out/crossplay"
 fi
-report "${everything[@]}" --reference hmf --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md" \
+"$python" src/report.py "${everything[@]}" --reference hmf --claims "$out/claims.yaml" --out "$out/comparison" --page "$out/README.md" \
     --page "$out/verdicts.md" --page "$out/setup.md" --page "$out/diagnosis.md" --page "$out/pursuit_long.md" \
     --page "$out/crossplay.md"
 

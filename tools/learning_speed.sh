@@ -4,10 +4,7 @@
 #   tools/learning_speed.sh [TASK ...] [-- OPTIONS OF src/sweep.py]
 # tasks: battle spread pursuit bar averaging averaging_spread
 # Example: tools/learning_speed.sh bar -- --workers 2
-case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
-set -euo pipefail
-cd "$(dirname "$0")/.."
-python=.venv/bin/python
+source "$(dirname "$0")/common.bash"
 
 # The presets before there were two regimes, and the return to reach (without one: where these end on average).
 declare -A reference=([battle]="iql replay 8" [spread]="vdn replay 16" [pursuit]="iql replay 8" [bar]="iql replay 16")
@@ -16,9 +13,7 @@ declare -A reach=([battle]=1.5)
 tasks=()
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do
     if [[ "$1" != averaging* ]] && [ -z "${reference[$1]:-}" ]; then
-        echo "error: no task '$1'. Usage:" >&2
-        sed -n '4s/^#  //p;5s/^# /   /p' "$0" >&2
-        exit 2
+        refuse "no task '$1'"
     fi
     tasks+=("$1")
     shift

@@ -3,11 +3,9 @@
 # docs/reliability.md up to date; exit code 1 when a change is not found:
 #   tools/mutants.sh [WORD]          (only changes whose description or file contains it; the page stays as it is)
 # Example: tools/mutants.sh vector_runner
-case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
-set -euo pipefail
-cd "$(dirname "$0")/.."
+source "$(dirname "$0")/common.bash"
 export PYTHONPATH=src
 
 output=(--output docs/reliability/mutants.md --page docs/reliability.md)
 [ $# -eq 0 ] || output=()
-exec .venv/bin/python -m tests.torture.mutate "$@" "${output[@]}"
+exec "$python" -m tests.torture.mutate "$@" "${output[@]}"

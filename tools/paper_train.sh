@@ -2,10 +2,7 @@
 # Every run behind results/paper and docs/credit.md (but what tools/populations.sh trains and plays), in the order that makes the first table first; finished ones are skipped,
 # interrupted ones continue. Days on two cores; src/sweep.py EXPERIMENT --dry-run estimates each part (docs/protocol.md).
 # Example: tools/paper_train.sh --workers 2
-case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
-set -euo pipefail
-cd "$(dirname "$0")/.."
-python=.venv/bin/python
+source "$(dirname "$0")/common.bash"
 
 for task in bar battle spread pursuit; do
     "$python" src/search.py "tune_$task" --trials 12 --compare "src/config/experiments/final_$task.yaml" "$@"

@@ -4,10 +4,7 @@
 # one network for all. The same command continues; what is finished is not repeated.
 #   tools/populations.sh [--workers N]
 # Example: tools/populations.sh --workers 2
-case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
-set -euo pipefail
-cd "$(dirname "$0")/.."
-python=.venv/bin/python
+source "$(dirname "$0")/common.bash"
 out=results/paper/battle
 first=()
 all=()
@@ -30,11 +27,9 @@ done
 "$python" src/sweep.py transfer_battle --results results/transfer "$@"
 "$python" src/transfer.py --results results/transfer --experiment transfer_battle --episodes 8 --out results/tmp/sizes \
     --at battle_64v32 --at battle_100v50 --at battle --at battle_667v333
-"$python" src/report.py --results results/transfer --experiment transfer_battle --score tail --across env_args.n_agents --out results/tmp/sizes_cost
-cp results/tmp/sizes_cost/across.md "$out/transfer_cost.md"
-cp results/tmp/sizes_cost/runs.md "$out/transfer_runs.md"
-"$python" src/report.py env=battle_deviator t_max=40000 --out results/tmp/deviators
-cp results/tmp/deviators/runs.md "$out/exploit_runs.md"
+report sizes_cost "across.md=$out/transfer_cost.md" "runs.md=$out/transfer_runs.md" -- \
+    --results results/transfer --experiment transfer_battle --score tail --across env_args.n_agents
+report deviators "runs.md=$out/exploit_runs.md" -- env=battle_deviator t_max=40000
 for kind in md csv; do
     cp "results/tmp/sizes/transfer.$kind" "$out/transfer_sizes.$kind"
 done
@@ -44,4 +39,4 @@ for kind in md csv; do
     cp "results/tmp/bar/transfer.$kind" "results/paper/bar/transfer.$kind"
 done
 "$python" src/runs.py pack "$out/exploit_records.tar.xz" env=battle_deviator t_max=40000
-PYTHONPATH=src "$python" -c 'from pathlib import Path; from analysis.page import fill; [fill(Path(f"results/paper/{task}.md")) for task in ("bar", "battle")]'
+fill results/paper/bar.md results/paper/battle.md

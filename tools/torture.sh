@@ -4,11 +4,9 @@
 #   tools/torture.sh [--minutes M] [--seed S]
 #   tools/torture.sh --trial NAME [...]         (one kind of accident; the page stays as it is)
 # Example: tools/torture.sh --minutes 10 --seed 1
-case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
-set -euo pipefail
-cd "$(dirname "$0")/.."
+source "$(dirname "$0")/common.bash"
 export PYTHONPATH=src:. OMP_NUM_THREADS=1
 
 output=(--output docs/reliability/torture.md --page docs/reliability.md)
 case " $* " in *" --trial"*) output=() ;; esac
-exec .venv/bin/python -m tests.torture.torture "$@" "${output[@]}"
+exec "$python" -m tests.torture.torture "$@" "${output[@]}"

@@ -1,10 +1,7 @@
 #!/usr/bin/env bash
 # Rebuilds the frozen opponent of Battle: trains it by self-play, exports its policy, measures it against random play.
 # Example: tools/train_opponent.sh seed=2
-case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
-set -euo pipefail
-cd "$(dirname "$0")/.."
-python=.venv/bin/python
+source "$(dirname "$0")/common.bash"
 
 "$python" src/main.py --config=iql --env-config=battle_opponent with "$@"
 run=$(ls results/sacred | sort -n | tail -1)

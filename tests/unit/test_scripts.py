@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,28 @@ def test_an_unknown_task_shows_the_usage(name: str) -> None:
     done = subprocess.run([ROOT / f"tools/{name}.sh", "atlantis"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert f"error: no task 'atlantis'. Usage:\n tools/{name}.sh " in done.stderr.replace("\n  ", "\n ")
+
+
+def test_a_report_is_made_aside_and_the_files_that_were_named_are_kept(tmp_path: Path) -> None:
+    for folder in ("tools", ".venv/bin", "src"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "tools/common.bash", tmp_path / "tools")
+    python, script = tmp_path / ".venv/bin/python", tmp_path / "tools/some.sh"
+    python.write_text(
+        '#!/usr/bin/env bash\n[ "${@: -2:1}" = --out ] && mkdir -p "${@: -1}" && echo "$@" >"${@: -1}/runs.md"'
+    )
+    script.write_text(
+        '#!/usr/bin/env bash\nsource "$(dirname "$0")/common.bash"\n'
+        "report one runs.md=kept.md -- --experiment bar lr=0.1\nreport two -- name=hmf\n"
+        "report three no.md=kept.md -- name=iql\nreport never -- name=iql\n"
+    )
+    for path in (python, script):
+        path.chmod(0o755)
+    done = subprocess.run([script], cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode != 0, "there is no no.md"
+    said = "src/report.py --experiment bar lr=0.1 --out results/tmp/one\n"
+    assert (tmp_path / "kept.md").read_text() == (tmp_path / "results/tmp/one/runs.md").read_text() == said
+    assert sorted(path.name for path in (tmp_path / "results/tmp").iterdir()) == ["one", "three", "two"]
 
 
 def test_the_paper_is_trained_from_every_experiment_of_its_figures() -> None:
