@@ -130,6 +130,8 @@ def named(arguments: argparse.Namespace) -> list[Entrant]:
         records, methods = completed_runs(FileStore(results / "sacred"), [], arguments.experiment, results)
         for record in records:
             path = policy_file(str(record.id), arguments.zoo, results, step)
+            if any(path.samefile(entrant.path) for entrant in found):  # nobody plays twice
+                continue
             found.append(Entrant(str(record.id), path, methods.get(identity(record.config), ""), trust=trusted))
     for file, *adapter in dict.fromkeys(map(tuple, arguments.outside)):
         found.append(Entrant(file, Path(file), adapter=adapter[0] if adapter else "plain"))

@@ -63,6 +63,7 @@ class Counters:
     tested: int = -1  # t_env // test_interval at the last evaluation; likewise below
     logged: int = 0
     saved: int = 0
+    logged_at: int = 0  # t_env when metrics were last written
     best: float = float("-inf")
 
 
@@ -86,7 +87,6 @@ class Trainer:
         """Train to ``t_max``; the last evaluation's mean return. Raises Stopped when asked to stop, after saving."""
         config, counters, system = self.config, self.counters, self.system
         self.progress.start(counters.t_env)
-        logged_at = counters.t_env
         while counters.t_env < config.t_max:
             if self._due("tested", config.test_interval) and self.evaluate() is None:
                 counters.tested -= 1  # due again when the run is resumed
@@ -98,7 +98,6 @@ class Trainer:
             self.progress.draw(counters.t_env, system.learner.n_updates)
             if self._due("logged", config.log_interval):
                 self.write_metrics()
-                logged_at = counters.t_env
                 if counters.t_env < config.t_max:  # the last line comes after the last evaluation
                     self.progress.report(counters.t_env, system.learner.n_updates)
             if (self._due("saved", config.save_model_interval) or overdue) and counters.t_env < config.t_max:
@@ -108,7 +107,7 @@ class Trainer:
             self._halt()
         self.save(completed=True)
         # After the save: a longer run goes on from that state as if this one had never ended here.
-        if logged_at < counters.t_env:
+        if counters.logged_at < counters.t_env:
             self.write_metrics()
         self.processes.leave()
         self.progress.close(counters.t_env, system.learner.n_updates)
@@ -164,6 +163,7 @@ class Trainer:
         Episodes are those of all processes, ``loss`` and ``grad_norm`` too; the rest is the first process's.
         """
         counters, system = self.counters, self.system
+        counters.logged_at = counters.t_env
         for other in self.processes.gather(dict(system.runner.log.values))[1:]:
             system.runner.log.extend(other)
         episodes = {whose: player.log.flush() for whose, player in system.players.items()}
@@ -330,6 +330,7 @@ class Trainer:
             "tested": -1 <= counters.tested <= t_env,
             "logged": 0 <= counters.logged <= t_env,
             "saved": 0 <= counters.saved <= t_env,
+            "logged_at": 0 <= counters.logged_at <= t_env,
         }
         for name, holds in possible.items():
             if not holds:

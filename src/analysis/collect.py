@@ -15,11 +15,11 @@ import numpy as np
 from analysis.statistics import Array, area_under_curve
 from config.schema import BOOKKEEPING
 from records.files import Curve, RecordError
-from records.identity import identity, since_first
+from records.identity import before, identity, since_first
 from records.presets import OPPONENT_CONFIG
-from records.query import env_name, telling_keys
+from records.query import differing_keys, env_name, telling_keys
 from records.store import RunRecord, RunStore
-from utils.words import by_numbers, word
+from utils.words import by_numbers, to_yaml, word
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,8 @@ class Task:
         env, *conditions = described.split()
         wanted = dict(condition.split("=", maxsplit=1) for condition in conditions)
         return env in (self.env, self.config.get("env")) and all(
-            str(self.config.get(key)) == value for key, value in wanted.items()
+            key in self.config and value in (str(self.config[key]), to_yaml(self.config[key]))
+            for key, value in wanted.items()
         )
 
 
@@ -100,9 +101,10 @@ def grouped(records: Sequence[RunRecord], keys_of: Callable[[str], bool]) -> lis
 def labels(configs: Sequence[Mapping[str, Any]], names: Sequence[str], keys_of: Callable[[str], bool]) -> list[str]:
     """Label every configuration: its name, and the chosen keys in which those of the same name differ.
 
-    Keys of enemies that learn count among those of one algorithm: the rest follows from its name.
+    Keys of enemies that learn count among those of one algorithm: the rest follows from its name. Keys that came later
+    than a record have the value that they stand for there.
     """
-    found = []
+    configs, found = [{**config, **_later(config)} for config in configs], list[str]()
     for config, name in zip(configs, names, strict=True):
         namesakes = [other for other, its in zip(configs, names, strict=True) if its == name]
         alike = [other for other in namesakes if _enemies(other) == _enemies(config)]
@@ -110,7 +112,24 @@ def labels(configs: Sequence[Mapping[str, Any]], names: Sequence[str], keys_of: 
         keys = [key for key in own if keys_of(key) and not key.startswith(ENEMY_KEYS)]
         keys += [key for key in theirs if keys_of(key) and key.startswith(ENEMY_KEYS)]
         found.append(" ".join([name, *(word(key, config[key]) for key in keys)]))
+    return told_apart(found, configs, keys_of)
+
+
+def told_apart(
+    titles: Sequence[str], configs: Sequence[Mapping[str, Any]], keys_of: Callable[[str], bool]
+) -> list[str]:
+    """Add to every title that several configurations have those of its chosen keys in which they differ."""
+    found = []
+    for config, title in zip(configs, titles, strict=True):
+        equals = [other for other, its in zip(configs, titles, strict=True) if its == title]
+        keys = [key for key in differing_keys(equals) if keys_of(key) and key in config]
+        found.append(" ".join([title, *(word(key, config[key]) for key in keys)]))
     return found
+
+
+def _later(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys that a flat configuration lacks because they came later, with what runs did before."""
+    return {key: value for key, value in before(config.get("env", "")).items() if key not in config}
 
 
 def _enemies(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,11 +223,13 @@ def methods(records: Sequence[RunRecord], curves: Mapping[int, Curve], names: Ma
     groups = grouped(records, lambda key: key == "name" or compared(key))
     configs = [group[0].flat_config for group in groups]
     described = labels(configs, [str(config["name"]) for config in configs], compared)
+    given = [names.get(identity(group[0].config), name) for group, name in zip(groups, described, strict=True)]
     found = []
-    for group, name in zip(groups, described, strict=True):
-        # By id: a repeated seed counts once, and the newest run is the one that counts.
-        seeds = {int(record.config["seed"]): curves[record.id] for record in group if record.id in curves}
+    for group, label in zip(groups, told_apart(given, configs, compared), strict=True):
+        # By their start: a repeated seed counts once, and the newest run is the one that counts.
+        ordered = sorted(group, key=lambda record: (record.started, record.id))
+        seeds = {int(record.config["seed"]): curves[record.id] for record in ordered if record.id in curves}
         if seeds:
-            found.append(Method(names.get(identity(group[0].config), name), seeds))
+            found.append(Method(label, seeds))
     order = {name: place for place, name in enumerate(names.values())}
     return sorted(found, key=lambda method: (order.get(method.label, -1), by_numbers(method.label)))

@@ -24,6 +24,7 @@ CONVENTIONS = {
 INTERVAL = (
     f"stratified bootstrap {LEVEL:.0%} interval over seeds ({RESAMPLES} draws, percentiles); n is the number of seeds"
 )
+SCALED = "0 (the lowest run of all methods) and 1 (the highest)"
 FEW_SEEDS = "With two to four seeds the interval is the range from the worst to the best."
 IQM = "Interquartile mean over seeds (n = 4: the two middle ones; n < 4: the plain mean)"
 CURVE = f"Line: {IQM}. Band: {INTERVAL}, at each point separately. {FEW_SEEDS}"
@@ -41,7 +42,7 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
 
     The highest return is the best; of another metric, such as collisions, it may be the worst.
     """
-    best = "best" if metric.endswith(tuple(CONVENTIONS)) else "highest"
+    best = "best" if is_return(metric) else "highest"
     caption = (
         f"{described(metric)}. t_env: step of the last evaluation; final: that evaluation; {best}: highest evaluation "
         f"of a run{', optimistic' if best == 'best' else ''}; auc: area under the curve over its span of steps. "
@@ -54,6 +55,11 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
     ]
     scores = [best if kind == "best" else kind for kind in SCORES]
     return Table(caption, ["task", "method", "t_env", *scores], rows)
+
+
+def is_return(metric: str) -> bool:
+    """Return whether a higher value is a better one, as far as the metric's name says."""
+    return metric.endswith(tuple(CONVENTIONS))
 
 
 def cost_table(columns: Mapping[str, Sequence[Task]]) -> Table:
@@ -232,9 +238,10 @@ def ablation_table(tasks: Sequence[Task], reference: str, metric: str, score: st
         ]
         for task, method, base in against(tasks, reference)
     ]
+    better = "better" if is_return(metric) else "higher"
     caption = (
         f"Difference to {reference} in {described(metric)}: {IQM} of the differences between runs of the same seed, "
-        f"with {INTERVAL} (common seeds). {FEW_SEEDS} P: probability that a run is better than one of "
+        f"with {INTERVAL} (common seeds). {FEW_SEEDS} P: probability that a run is {better} than one of "
         f"{reference} by {MEANT[score]}, over all pairs of runs; its n counts the runs of both."
     )
     return Table(caption, ["task", "method", score, "auc", f"P({score})"], rows)
@@ -247,7 +254,7 @@ def same_methods(tasks: Sequence[Task]) -> bool:
 
 
 def scaled(task: Task, kind: str) -> dict[str, dict[int, float]]:
-    """Return method -> seed -> score, scaled to 0 (the worst run of all methods) and 1 (the best)."""
+    """Return method -> seed -> score, scaled to 0 (the lowest run of all methods) and 1 (the highest)."""
     arrays = min_max_scaled({method.label: method.array(kind) for method in task.methods})
     return {
         method.label: dict(zip(sorted(method.curves), map(float, arrays[method.label]), strict=True))
@@ -266,8 +273,8 @@ def over_tasks_table(tasks: Sequence[Task], metric: str) -> Table:
         for method in tasks[0].methods
     ]
     caption = (
-        f"{described(metric)} over {len(tasks)} tasks, scaled on each to 0 (the worst run of all methods) and 1 (the "
-        f"best). {IQM}, runs of all tasks pooled, with {INTERVAL} in all tasks; seeds are resampled within tasks."
+        f"{described(metric)} over {len(tasks)} tasks, scaled on each to {SCALED}. {IQM}, runs of all tasks pooled, "
+        f"with {INTERVAL} in all tasks; seeds are resampled within tasks."
     )
     return Table(caption, ["method", *SCORES], rows)
 
@@ -281,9 +288,9 @@ def over_tasks_ablation_table(tasks: Sequence[Task], reference: str, metric: str
         if method.label != reference
     ]
     caption = (
-        f"Difference to {reference} in {described(metric)} over {len(tasks)} tasks, scaled on each to 0 (the worst run "
-        f"of all methods) and 1 (the best). {IQM} of the differences between runs of the same task and seed, tasks "
-        f"pooled, with {INTERVAL} in all tasks; seeds are resampled within tasks."
+        f"Difference to {reference} in {described(metric)} over {len(tasks)} tasks, scaled on each to {SCALED}. {IQM} "
+        "of the differences between runs of the same task and seed, tasks pooled, with "
+        f"{INTERVAL} in all tasks; seeds are resampled within tasks."
     )
     return Table(caption, ["method", *scores], rows)
 

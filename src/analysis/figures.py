@@ -157,7 +157,7 @@ def factor_lines(grid: Grid, label: str, metric: str, caption: str) -> Figure:
         shift = 0.06 * (np.arange(len(names)) - (len(names) - 1) / 2)  # intervals beside one another
         for index, line in enumerate(scores):
             points = {place + shift[index]: estimate([score]) for place, score in enumerate(line)}
-            error_bars(axis, points, "black" if alone else DISTINCT[index]).set_label(names[index])
+            error_bars(axis, points, "black" if alone else DISTINCT[index % len(DISTINCT)]).set_label(names[index])
         levels = [textwrap.fill(level, 12) for level in grid.levels[factors[column]]]
         axis.set_xticks(range(len(levels)), levels, fontsize="x-small")
         share = 100 * grid.share([row] if alone else sorted([row, column]))
@@ -175,7 +175,7 @@ def ratings_over_time(lines: Mapping[str, Mapping[int, Estimate]], caption: str)
     """Draw Elo ratings over steps, a line per name of ``lines``, with intervals."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.add_subplot()
-    handles = [error_bars(axis, points, DISTINCT[index]) for index, points in enumerate(lines.values())]
+    handles = [error_bars(axis, points, DISTINCT[index % len(DISTINCT)]) for index, points in enumerate(lines.values())]
     axis.set(xlabel="t_env (environment steps)", ylabel="Elo")
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     if len(lines) > 1:

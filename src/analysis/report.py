@@ -13,7 +13,7 @@ from typing import Any
 
 from analysis import figures
 from analysis.across import Panel, across_table, panels
-from analysis.claims import Claim, load_claims, verdicts
+from analysis.claims import load_claims, verdicts
 from analysis.collect import Task, arrange, collect, cpu_curves, curves_of, wall_minutes
 from analysis.comparison import (
     CURVE,
@@ -76,15 +76,16 @@ def write(
     tasks = collect(store, records, metric, names)
     if not tasks:
         raise RecordError(f"--metric '{metric}': none of these runs logged it.")
-    tasks, left_out = with_reference(tasks, reference) if reference else (tasks, [])
     claimed = [claim for path in claims for claim in load_claims(path)]
+    judged = {"verdicts": verdicts(claimed, tasks)} if claimed else {}  # also where the reference has no run
+    tasks, left_out = with_reference(tasks, reference) if reference else (tasks, [])
     for page in pages:
         check(page)
     kept, exploited = {task.label for task in tasks}, list[Task]()
     if metric == RETURN:
         found = arrange(records, curves_of(store, records, EXPLOITABILITY)[0], names)
         exploited = [task for task in found if task.label in kept]
-    tables = make_tables(tasks, metric, score, reference, claimed, exploited) | {"runs": runs_table(records)}
+    tables = make_tables(tasks, metric, score, reference, exploited) | judged | {"runs": runs_table(records)}
     speeds, series, crossed = list[Speed](), list[Panel](), grids(tasks, score) if factors else {}
     costs = arrange(records, cpu_curves(store, records), names)
     columns = {"minutes": arrange(records, wall_minutes(records), names), "CPU s": costs}
@@ -119,13 +120,9 @@ def make_tables(
     metric: str,
     score: str,
     reference: str | None,
-    claims: Sequence[Claim],
     exploited: Sequence[Task],
 ) -> dict[str, Table]:
-    """Make the report's tables, by name. Raises RecordError for a claim about an ambiguous task.
-
-    ``exploited``: see `overview_table`.
-    """
+    """Make the tables of scores, by name; ``exploited``: see `overview_table`."""
     tables = {"results": results_table(tasks, metric), "overview": overview_table(tasks, metric, score, exploited)}
     if same_methods(tasks):
         tables["over_tasks"] = over_tasks_table(tasks, metric)
@@ -133,8 +130,6 @@ def make_tables(
         tables["ablation"] = ablation_table(tasks, reference, metric, score)
         if same_methods(tasks):
             tables["over_tasks_ablation"] = over_tasks_ablation_table(tasks, reference, metric, score)
-    if claims:
-        tables["verdicts"] = verdicts(claims, tasks)
     return tables
 
 
@@ -231,7 +226,7 @@ def distinct(names: Iterable[str]) -> str:
 
 
 def marl_eval(tasks: Sequence[Task], metric: str) -> dict[str, Any]:
-    """Return the raw data in marl-eval's layout, with the best evaluation as its absolute metric."""
+    """Return the raw data in marl-eval's layout, with the highest evaluation as its absolute metric."""
     data: dict[str, Any] = {}
     for task in tasks:
         algorithms = data.setdefault(task.env, {}).setdefault(task.label, {})

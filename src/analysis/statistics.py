@@ -5,6 +5,7 @@ A seed is the unit: every array here has seeds on axis 0. Strata (tasks, methods
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,10 +37,11 @@ def iqm(values: Array) -> Any:
     """Compute the interquartile mean over axis 0: floor(n / 4) values are cut at either end, the rest is averaged.
 
     n = 4 averages the two middle values, n = 5 the three middle ones; n < 4 cuts nothing and is the plain mean. Equal
-    to scipy.stats.trim_mean, whose import takes longer than a plot.
+    to scipy.stats.trim_mean, whose import takes longer than a plot. NaN where one is.
     """
     cut = len(values) // 4
-    return np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0)
+    mean = np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0)
+    return np.where(np.isnan(values).any(axis=0), np.nan, mean)[()]
 
 
 def pooled_iqm(strata: Sequence[Array]) -> Any:
@@ -95,6 +97,8 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     Exact up to EXACT seeds, RESAMPLES random flips beyond. Two equal methods give p <= x in a share x of cases at most.
     """
     found, n = np.asarray(differences, dtype=np.float64), len(differences)
+    if np.isnan(found).any():
+        return math.nan
     if n <= EXACT:
         flips = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
     else:

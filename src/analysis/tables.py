@@ -31,7 +31,7 @@ class Table:
 
     def markdown(self) -> str:
         """Return a pipe table under its caption."""
-        lines = [self.head, ["---"] * len(self.head), *([text(cell) for cell in row] for row in self.rows)]
+        lines = [self.head, ["---"] * len(self.head), *([cell_of_a_page(cell) for cell in row] for row in self.rows)]
         return f"{self.caption}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
     def csv(self) -> str:
@@ -77,6 +77,11 @@ class Table:
         """Write ``stem`` with the suffixes .md, .csv and .tex."""
         for suffix, content in ((".md", self.markdown()), (".csv", self.csv()), (".tex", self.latex(stem.name))):
             stem.with_suffix(suffix).write_text(content)
+
+
+def cell_of_a_page(cell: Cell) -> str:
+    """Return a cell's `text` on one line, with what would end the cell escaped."""
+    return " ".join(text(cell).split("\n")).strip().replace("|", r"\|")
 
 
 def text(cell: Cell) -> str:

@@ -97,6 +97,7 @@ def make_learner(config: Config, mac: BasicMAC, processes: Processes = ALONE) ->
     _check_parts(config, classes)
     given: dict[str, Any] = {
         "mac": mac,
+        "info": mac.info,
         "obs_dim": math.prod(mac.info.obs_shape),
         "n_agents": mac.info.n_agents,
         "n_actions": mac.info.n_actions,

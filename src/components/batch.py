@@ -34,6 +34,7 @@ class EnvInfo:
     stats: tuple[str, ...] = ()  # the keys of Step.info
     has_avail: bool = False  # Step.avail is a mask rather than None
     has_position: bool = False  # Step.position is given rather than None
+    torus_side: float = 0.0  # of the torus that positions, in [0, side), are on; 0: a plane
     compact_dim: int = 0  # numbers in a row of Step.compact; 0: it is None
     kinds: tuple[int, ...] = ()  # of every agent, from 0; (): all are of one
     meaning: tuple[str, ...] = ()  # "key = value" of what decides, beside shapes, what observations and actions mean

@@ -14,6 +14,7 @@ from components.batch import EnvInfo
 from components.clustering import RunningMoments, farthest_first, lloyd, match_in_turn, points
 from components.mean_field import group_mean, membership, to_members
 from utils.errors import InputError
+from utils.geometry import around
 
 MAX_GROUPS = 2**15  # rows keep groups as int16
 
@@ -173,8 +174,9 @@ class SpatialGrouping(Grouping):
 class IPCGrouping(Grouping):
     """Clusters by observation and action (paper, "Information and Policy Consistency"; docs/algorithms.md).
 
-    Farthest-first centres, then Lloyd. A group keeps its number from episode to episode: new centres are matched to
-    the last ones, so that a number's mean policy and value network go on with the nearest cluster.
+    Farthest-first centres, then Lloyd; positions on a torus as points without a seam. A group keeps its number from
+    episode to episode: new centres are matched to the last ones, so that a number's mean policy and value network go on
+    with the nearest cluster.
     """
 
     dynamic = True
@@ -191,11 +193,12 @@ class IPCGrouping(Grouping):
                 f"ipc_features={ipc_features} needs an environment with positions, {info.name} has none. "
                 "Use ipc_features=obs_action."
             )
-        self.features = ipc_features
+        self.features, self.torus_side = ipc_features, info.torus_side
+        place = 4 if info.torus_side else 2
         dims = {
             "obs_action": [math.prod(info.obs_shape), info.n_actions],
-            "position": [2],
-            "position_action": [2, info.n_actions],
+            "position": [place],
+            "position_action": [place, info.n_actions],
         }[ipc_features]
         self.moments = RunningMoments(sum(dims))
         # Each block is divided by sqrt(dim), so that observations and actions weigh alike.
@@ -224,4 +227,6 @@ class IPCGrouping(Grouping):
         """Join the chosen features: (E, N, F)."""
         seen = features.obs if self.features == "obs_action" else features.position
         assert seen is not None  # EnvInfo.has_position
+        if self.torus_side and self.features != "obs_action":
+            seen = around(seen, self.torus_side)
         return seen if self.features == "position" else torch.cat((seen, features.action), dim=-1)

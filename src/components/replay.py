@@ -16,9 +16,10 @@ class Replay(Rows):
 
     def __init__(self, spec: RowSpec, buffer_size: int, generator: torch.Generator) -> None:
         n_rows, (burn_in, length) = math.ceil(buffer_size / spec.n_envs), spec.window or (1, 1)
-        if n_rows < burn_in + length + 1:
+        least = burn_in + length + 2  # two rows that may begin what is sampled, of which one ends no episode
+        if n_rows < least:
             raise ReplayError(
-                f"buffer_size: expected at least {(burn_in + length + 1) * spec.n_envs} joint transitions for "
+                f"buffer_size: expected at least {least * spec.n_envs} joint transitions for "
                 f"{spec.n_envs} parallel environments, got {buffer_size}. Raise buffer_size or lower batch_size_run."
             )
         super().__init__(spec, n_rows, generator)

@@ -82,7 +82,7 @@ def _printed(values: Mapping[str, Any], layers: Sequence[tuple[str, Any]], inden
 
 def env_values(config: Config, test: bool) -> dict[str, Any]:
     """env_args of the training or the evaluation environments."""
-    return {**config.env_args, **(config.test_env_args if test else {})}
+    return merge(config.env_args, config.test_env_args if test else {})
 
 
 def with_env_args(config: Config, **env_args: Any) -> Config:

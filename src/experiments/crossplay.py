@@ -64,7 +64,7 @@ class Player:
     mac: BasicMAC
     config: Config
     method: str = ""  # whose policies are rated together
-    digest: str = ""  # of its file
+    digest: str = ""  # of its file, and what reads it where that may be another
 
     @property
     def role(self) -> Role:
@@ -107,7 +107,7 @@ def load_outside(path: Path, adapter: str = "plain") -> Player:
         raise ConfigError(
             f"--outside: {path} does not fit the adapter {adapter} ({checkpoint.one_line(error)})."
         ) from error
-    return Player(f"{adapter}:{path}", mac, config, f"{adapter}:{path}", _digest(path))
+    return Player(f"{adapter}:{path}", mac, config, f"{adapter}:{path}", f"{adapter} {_digest(path)}")
 
 
 def _digest(path: Path) -> str:
@@ -125,11 +125,11 @@ def make_game(config: Config, n_envs: int, side: str, opponent: str) -> BattleEn
     return env
 
 
-def line_up(players: Sequence[Player]) -> tuple[list[Player], list[Player]]:
-    """Rows and columns. Raises ConfigError when a policy fits neither side."""
+def line_up(players: Sequence[Player]) -> tuple[list[Player], list[Player], bool]:
+    """Rows, columns, and whether both sides are alike. Raises ConfigError when a policy fits neither side."""
     config = players[0].config
     env = make_game(config, 1, "left", "self_play")
-    own, enemy = Role.of(env.info), Role.of(env.enemies)
+    own, enemy, even = Role.of(env.info), Role.of(env.enemies), env.even
     env.close()
     for player in players:
         if not (player.fits(own) or player.fits(enemy)):
@@ -137,7 +137,8 @@ def line_up(players: Sequence[Player]) -> tuple[list[Player], list[Player]]:
                 f"crossplay: {player.label} was trained on {player.role}; the "
                 f"sides of {players[0].label}'s game are {own}, and {enemy}. Give policies of one game."
             )
-    return [player for player in players if player.fits(own)], [player for player in players if player.fits(enemy)]
+    rows, columns = ([player for player in players if player.fits(side)] for side in (own, enemy))
+    return rows, columns, even and rows == columns
 
 
 def meet(game: Config, row: Player, column: Player | None, side: str, n_episodes: int, seed: int) -> Result:
@@ -170,8 +171,8 @@ def meetings(players: Sequence[Player]) -> list[Meeting]:
     Nobody meets itself. Raises ConfigError when a policy fits neither side.
     """
     places = {id(player): place for place, player in enumerate(players)}
-    rows, columns = ([places[id(player)] for player in side] for side in line_up(players))
-    alike = rows == columns
+    *sides, alike = line_up(players)
+    rows, columns = ([places[id(player)] for player in side] for side in sides)
     pairs = [(row, column) for row in rows for column in columns if (row < column if alike else row != column)]
     return [Meeting(*pair, side) for pair in (*pairs, *((row, None) for row in rows)) for side in SIDES]
 

@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from records.files import RecordError, dumps, read_json
+from records.files import METRICS, RecordError, dumps, read_json
 from records.ids import create_run_folder
 from records.store import FileStore, RunRecord
 from utils.atomic import replacing, write_atomic
 
-FILES = ("config.json", "info.json", "metrics.jsonl", "run.json")  # in this order: without run.json it is no run yet
+FILES = ("config.json", "info.json", METRICS, "run.json")  # in this order: without run.json it is no run yet
 
 
 def pack(store: FileStore, ids: Iterable[int], path: Path) -> list[int]:
@@ -31,7 +31,11 @@ def pack(store: FileStore, ids: Iterable[int], path: Path) -> list[int]:
         with replacing(path) as file, tarfile.open(fileobj=file, mode="w:xz") as tar:
             for run_id in found:
                 for name in FILES:
-                    tar.add(store.folder(run_id) / name, f"{run_id}/{name}")
+                    source = store.folder(run_id) / name
+                    if name == METRICS and not source.exists():  # stopped before its first evaluation, and continued
+                        tar.addfile(tarfile.TarInfo(f"{run_id}/{name}"))
+                    else:
+                        tar.add(source, f"{run_id}/{name}")
     except OSError as error:
         raise RecordError(f"pack: cannot write {path} ({error.strerror or error}). Give another file.") from error
     return found

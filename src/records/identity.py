@@ -22,5 +22,10 @@ def since_first(flat: Mapping[str, Any]) -> dict[str, Any]:
 
     So older runs are the same as newer ones that do so, whether a resumed one has recorded the key or not.
     """
-    before = flatten(without(flat.get("env", "")))
-    return {key: value for key, value in flat.items() if key not in before or value != before[key]}
+    then = before(flat.get("env", ""))
+    return {key: value for key, value in flat.items() if key not in then or value != then[key]}
+
+
+def before(env: str) -> dict[str, Any]:
+    """Return, flat, the keys that came later than the first records of ``env``, with what runs did before."""
+    return flatten(without(env))

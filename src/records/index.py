@@ -32,7 +32,7 @@ class RunIndex:
     def __init__(self, store: FileStore) -> None:
         self.store = store
         self._records: dict[int, RunRecord] = {}
-        self._ids: dict[str, list[int]] = defaultdict(list)  # identity -> run ids, oldest first
+        self._ids: dict[str, list[int]] = defaultdict(list)  # identity -> run ids
         self._reached: dict[int, tuple[int, int]] = {}  # run -> bytes of its metrics read, last step in them
         self.refresh()
 
@@ -51,7 +51,8 @@ class RunIndex:
 
     def _of(self, key: str) -> list[RunRecord]:
         """List the runs of this identity, newest first."""
-        return [self._records[run_id] for run_id in reversed(self._ids.get(key, []))]
+        found = [self._records[run_id] for run_id in self._ids.get(key, [])]
+        return sorted(found, key=lambda record: (record.started, record.id), reverse=True)
 
     def finished(self, key: str) -> RunRecord | None:
         """Return the newest completed run of this identity."""

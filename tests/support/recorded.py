@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from analysis.collect import Task, collect
@@ -34,14 +34,15 @@ def put(
     seconds: float = 60.0,
     resumable: bool = False,
     info: Mapping[str, Any] | None = None,
+    started: datetime = STARTED,
     **others: Sequence[float],
 ) -> None:
     """One run that logged ``values`` as METRIC, and ``others`` under their names."""
-    stopped = STARTED + timedelta(seconds=seconds)
+    stopped = started + timedelta(seconds=seconds)
     beat = utc_now() if status == "RUNNING" else stopped
     entry = {
         "status": status,
-        "start_time": STARTED.isoformat(),
+        "start_time": started.isoformat(),
         "heartbeat": beat.isoformat(),
         "stop_time": None if status == "RUNNING" else stopped.isoformat(),
     }

@@ -79,6 +79,20 @@ def test_an_evaluation_that_was_interrupted_is_made_up_for(algorithm: str, numbe
     assert points + rest == expected
 
 
+def test_metrics_that_the_last_evaluation_kept_from_being_written_are_made_up_for(tmp_path: Path) -> None:
+    whole, expected = trainer_for(tmp_path / "whole", "iql", log_interval=40)
+    whole.train()
+    first, points = trainer_for(tmp_path / "first", "iql", log_interval=40)
+    stop_in_evaluation(first, 6)
+    with pytest.raises(Stopped):
+        first.train()
+    second, rest = trainer_for(tmp_path / "second", "iql", log_interval=40)
+    second.resume(first.checkpoints, checkpoint.load(resume_file(first), CPU))
+    second.train()
+    assert points + rest == expected
+    assert {t_env for name, _, t_env in expected if name == "loss"} == {40, 60}
+
+
 def test_how_often_metrics_are_written_does_not_change_what_is_learned(tmp_path: Path) -> None:
     often, _ = trainer_for(tmp_path, "hmf", log_interval=4, save_model=False)
     seldom, _ = trainer_for(tmp_path, "hmf", log_interval=50, save_model=False)

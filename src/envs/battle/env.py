@@ -258,6 +258,12 @@ class BattleEnv(TwoSidedEnv):
         self._episode_stream = torch.Generator()
 
     @property
+    def even(self) -> bool:
+        """Whether both sides are as many and can do the same."""
+        own, enemy = self._sides
+        return (own.n_agents, own.unit) == (enemy.n_agents, enemy.unit)
+
+    @property
     def _views(self) -> list[Views]:
         return self._battles.world.views
 

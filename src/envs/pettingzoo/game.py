@@ -195,7 +195,6 @@ class Game:
         self._learns = np.arange(len(agents)) < (len(agents) if all_learn else n_learners)
         self.n_actions = np.array([action_space(env, agent).n for agent in agents])
         self._start = np.array([action_space(env, agent).start for agent in agents])
-        self._turns = isinstance(env, Turns)
         self._slot = {agent: slot for slot, agent in enumerate(agents)}
         self.stream = 0  # seed of this copy's episode seeds
         self.episode = 0  # counts from 1
@@ -238,12 +237,12 @@ class Game:
     def legal(self) -> np.ndarray:
         """Return the legal actions, (P, largest n_actions) bool; all of an agent's where there is no mask.
 
-        All are legal, too, for an agent that waits for its turn: none of them is executed.
+        All are legal, too, for an agent whose mask has none, such as one that waits for its turn.
         """
         legal = np.arange(self.n_actions.max()) < self.n_actions[:, None]
         for slot in np.flatnonzero(self.alive):
             seen = self.observations[self.agents[slot]]
-            if isinstance(seen, dict) and "action_mask" in seen and (seen["action_mask"].any() or not self._turns):
+            if isinstance(seen, dict) and "action_mask" in seen and seen["action_mask"].any():
                 legal[slot, : self.n_actions[slot]] = seen["action_mask"]
         return legal
 

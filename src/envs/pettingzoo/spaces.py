@@ -54,7 +54,7 @@ class View:
                     f"{', '.join(space.spaces)}. Put the rest into observation with a wrapper."
                 )
             space = space["observation"]
-        box = space if isinstance(space, Box) else flatten_space(space)
+        box = space if isinstance(space, Box) and space.shape else flatten_space(space)  # a scalar has one cell
         if not isinstance(box, Box):
             raise EnvError(
                 f"{agent} has the observation space {space}, which is no array of a fixed size. Flatten it with a "
@@ -94,7 +94,7 @@ class View:
         """Make the array of what the environment hands out; pixels beyond the last whole square are left out."""
         if self.masked:
             seen = seen["observation"]
-        array = np.asarray(seen if isinstance(self.space, Box) else flatten(self.space, seen))
+        array = np.asarray(seen if self.box is self.space else flatten(self.space, seen))
         if self.downscale == 1:
             return array
         side, (height, width) = self.downscale, self.shape[:2]

@@ -64,6 +64,7 @@ class Pursuit(TorchEnv):
             episode_limit=episode_limit,
             stats=("capture", "capture_time", "min_distance"),
             has_position=True,
+            torus_side=world_size,
         )
         super().__init__(n_envs, device, info)
         moves, turns = unicycle_moves() if self._drives else (PURSUER_MOVES, [0.0] * len(PURSUER_MOVES))

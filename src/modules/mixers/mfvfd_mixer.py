@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from components.batch import EnvInfo
 from components.mean_field import masked_softmax
 from modules.nets import mlp
-from utils.geometry import distances
+from utils.geometry import distances, torus_distances
 
 
 class MFVFDMixer(nn.Module):
@@ -20,6 +21,7 @@ class MFVFDMixer(nn.Module):
 
     def __init__(
         self,
+        info: EnvInfo,
         obs_dim: int,
         n_actions: int,
         *,
@@ -31,7 +33,7 @@ class MFVFDMixer(nn.Module):
         super().__init__()
         self.n_actions = n_actions
         self.head_shape = (mf_heads, mf_head_dim)
-        self.neighbours = mf_neighbours
+        self.neighbours, self.torus_side = mf_neighbours, info.torus_side
         width = mf_heads * mf_head_dim
         self.query = nn.Linear(obs_dim, width)
         self.key = nn.Linear(obs_dim + n_actions, width)
@@ -53,7 +55,7 @@ class MFVFDMixer(nn.Module):
             key_BnJHD, value_BnJHD = key_BNHD[:, None], value_BNHD[:, None]
         else:
             assert position_BN2 is not None
-            index_BNJ, other_BNJ = nearest(position_BN2, other_BNJ, self.neighbours)
+            index_BNJ, other_BNJ = nearest(position_BN2, other_BNJ, self.neighbours, self.torus_side)
             key_BnJHD, value_BnJHD = take(key_BNHD, index_BNJ), take(value_BNHD, index_BNJ)
         score_BHNJ = torch.einsum("bnhd,bnjhd->bhnj", query_BNHD, key_BnJHD) / self.head_shape[1] ** 0.5
         weight_BHNJ = masked_softmax(score_BHNJ, other_BNJ[:, None])
@@ -62,12 +64,13 @@ class MFVFDMixer(nn.Module):
         return self.out(field_BNHD.flatten(2)).squeeze(-1).masked_fill(lonely_BN, 0.0)
 
 
-def nearest(position_BN2: Tensor, other_BNJ: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` nearest of those marked in ``other`` (B, N, N) bool.
+def nearest(position_BN2: Tensor, other_BNJ: Tensor, count: int, torus_side: float) -> tuple[Tensor, Tensor]:
+    """The ``count`` nearest of those marked in ``other`` (B, N, N) bool; on a torus unless ``torus_side`` is 0.
 
     Their slots (B, N, K) int64 and which of these count (B, N, K) bool, false where there are fewer; K <= count.
     """
-    distance_BNJ = distances(position_BN2, position_BN2)
+    both_BN2 = position_BN2, position_BN2
+    distance_BNJ = torus_distances(*both_BN2, torus_side) if torus_side else distances(*both_BN2)
     distance_BNJ = distance_BNJ.masked_fill(~other_BNJ, torch.inf)
     found = distance_BNJ.topk(min(count, distance_BNJ.shape[-1]), largest=False)
     return found.indices, found.values.isfinite()

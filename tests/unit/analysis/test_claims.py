@@ -153,6 +153,28 @@ def test_a_task_is_found_by_its_arguments_whatever_else_is_in_the_report(store: 
         verdicts([Claim("...", "bar", "hmf", "iql")], tasks_of(store))
 
 
+def test_a_task_is_found_by_the_label_that_tables_print(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    for run_id, capacity in enumerate(("0.00001", "0.5"), start=1):
+        values = config("iql", "bar", 1).to_dict()
+        values["env_args"] = {
+            **values["env_args"],
+            "pad": run_id == 1,
+            "x": float(capacity),
+            "most": [None, 3][run_id - 1],
+        }
+        recorded.put(store, run_id, values)
+    tasks = tasks_of(store)
+    assert [task.label for task in tasks] == [
+        "bar env_args.most=3 env_args.pad=false env_args.x=0.5",
+        "bar env_args.most=null env_args.pad=true env_args.x=1.0e-05",
+    ]
+    for task in tasks:
+        assert [other.label for other in tasks if other.fits(task.label)] == [task.label]
+    assert tasks[1].fits("bar env_args.pad=True env_args.x=1e-05")
+    assert not tasks[1].fits("bar env_args.no_such=null")
+
+
 def test_a_misspelt_task_is_said_with_the_nearest() -> None:
     """By its environment, or, where that is right, by its arguments."""
     ring = Task("Ring", "Ring", [], {"env": "relay:Ring", "env_args.n": 3})
@@ -268,6 +290,17 @@ def test_report_judges_claims_and_fills_the_page(tmp_path: Path, store: FileStor
     assert main([*words, f"--out={tmp_path / 'out'}"]) == 0
     assert "| HMF wins | bar | hmf > iql | 1 [1, 1] (n=4) | 0.12 | reproduced |" in page.read_text()
     assert (tmp_path / "out" / "verdicts.csv").exists()
+
+
+def test_claims_are_judged_also_where_the_reference_has_no_run(tmp_path: Path, store: FileStore) -> None:
+    for seed in (1, 2, 3, 4):
+        recorded.put(store, 40 + seed, config("iql", "bar_30", seed), values=[seed])
+        recorded.put(store, 50 + seed, config("vdn", "bar_30", seed), values=[seed + 1])
+    claims = tmp_path / "claims.yaml"
+    claims.write_text("- {claim: c, task: bar env_args.capacity=30, better: vdn, worse: iql}\n")
+    words = ["--results", str(tmp_path), "--out", str(tmp_path / "out"), "--claims", str(claims), "--reference", "hmf"]
+    assert main(words) == 0
+    assert "| reproduced |" in (tmp_path / "out" / "verdicts.md").read_text()
 
 
 def test_several_files_of_claims_make_one_list(tmp_path: Path, store: FileStore) -> None:

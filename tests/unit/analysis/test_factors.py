@@ -82,6 +82,12 @@ def test_the_figure_crosses_every_two_factors() -> None:
     ]
 
 
+def test_the_figure_has_a_colour_for_any_number_of_levels() -> None:
+    levels = [method(f"hmf a={a} b={b}", {1: float(a + b)}) for a, b in itertools.product(range(12), range(2))]
+    figure = factor_lines(grid(Task("bar", "bar", levels), "final"), "bar", METRIC, "")
+    assert len(figure.axes[1].containers) == 12
+
+
 def test_effects_of_all_sets_of_axes_add_up() -> None:
     """The slow form: effects are orthogonal, and together they are the scores and their variance."""
     scores = np.random.default_rng(1).normal(size=(2, 3, 2, 4))

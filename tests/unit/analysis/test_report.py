@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 from tests.support import recorded
-from tests.support.recorded import METRIC, config, tasks_of
+from tests.support.recorded import METRIC, STARTED, config, tasks_of
 
 from analysis.collect import Task, collect
 from analysis.comparison import (
@@ -36,6 +37,7 @@ from analysis.figures import difference_bars, learning_curves, write
 from analysis.report import marl_eval, points, runs_table
 from analysis.statistics import Estimate, estimate
 from analysis.tables import Cell, Table, column_types, escaped, unbroken
+from records.identity import identity
 from records.mongo import MongoStore, connect
 from records.store import FileStore
 from report import main
@@ -90,6 +92,38 @@ def test_a_repeated_seed_counts_once_by_its_newest_run(store: FileStore) -> None
     assert iql.scores("auc") == {1: 2.5, 2: 1.0}
 
 
+def test_an_older_run_that_was_taken_in_later_is_not_the_newest(store: FileStore) -> None:
+    recorded.put(store, 8, config("iql", "bar", 2), values=[7, 7, 7], started=STARTED - timedelta(days=30))
+    assert tasks_of(store)[0].methods[-1].scores("final") == {1: 2.0, 2: 4.0}
+
+
+def test_what_only_some_have_tells_apart_what_would_be_called_alike(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    old = config("iql", "bar", 1).to_dict()
+    del old["average_decay"]
+    recorded.put(store, 1, old, values=[1])
+    recorded.put(store, 2, config("iql", "bar", 1, "average_decay=0.99"), values=[2])
+    recorded.put(store, 3, config("iql", "bar", 1, "average_decay=0.99", "test_env_args.n_agents=50"), values=[3])
+    tasks = tasks_of(store)
+    assert [task.label for task in tasks] == ["bar", "bar test_env_args.n_agents=50"]
+    assert [method.label for method in tasks[0].methods] == ["iql average_decay=0.0", "iql average_decay=0.99"]
+    assert [row[0] for row in overview_table(tasks, METRIC, "final").rows] == [
+        "iql",
+        "iql average_decay=0.0",
+        "iql average_decay=0.99",
+    ]
+
+
+def test_two_methods_that_were_given_one_name_are_told_apart(tmp_path: Path) -> None:
+    store, names = FileStore(tmp_path), dict[str, str]()
+    for run_id, width in enumerate((32, 64), start=1):
+        one = config("iql", "bar", 1, f"hidden_dims=[{width}]")
+        recorded.put(store, run_id, one, values=[width])
+        names[identity(one.to_dict())] = "iql wide"
+    (task,) = collect(store, store.list(), METRIC, names)
+    assert [method.label for method in task.methods] == ["iql wide hidden_dims=[32]", "iql wide hidden_dims=[64]"]
+
+
 def test_results_table(store: FileStore) -> None:
     table = results_table(tasks_of(store), METRIC)
     assert table.rows[0] == [
@@ -142,6 +176,14 @@ def test_only_of_returns_the_highest_is_called_the_best(tmp_path: Path) -> None:
         table = results_table(collect(store, store.list(), metric), metric)
         assert table.head[5] == name
         assert f"{name}: highest evaluation of a run" in table.caption
+
+
+def test_what_may_be_worse_is_called_higher(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    for run_id, name in enumerate(("iql", "vdn"), start=1):
+        recorded.put(store, run_id, config(name, "bar", 1), test_collisions=[run_id])
+    for metric, said in ((METRIC, "is better than"), ("test_collisions", "is higher than")):
+        assert said in ablation_table(collect(store, store.list(), metric), "iql", metric, "final").caption
 
 
 def test_ablation_is_paired_by_seed(store: FileStore) -> None:
@@ -352,6 +394,11 @@ def test_marl_eval_layout(store: FileStore) -> None:
 def test_metrics_name_their_convention() -> None:
     assert described("return_sum") == "return_sum (an episode's summed rewards, sum over the agents)"
     assert described("test_win") == "test_win"
+
+
+def test_a_cell_of_a_page_ends_where_it_should() -> None:
+    *_, row = Table("", ["claim", "p"], [["a | b\nc\n", 1]]).markdown().splitlines()
+    assert row == r"| a \| b c | 1 |"
 
 
 def test_tables_are_written_in_three_formats(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from analysis import statistics
 from analysis.elo import Games, elo, method_ratings, ratings
-from analysis.statistics import Estimate, holm, sign_flip_p
+from analysis.statistics import Estimate, holm, iqm, sign_flip_p
 
 
 def array(*values: float) -> statistics.Array:
@@ -31,6 +31,13 @@ def array(*values: float) -> statistics.Array:
 )
 def test_interquartile_mean(values: tuple[float, ...], expected: float) -> None:
     assert statistics.iqm(array(*values)) == pytest.approx(expected)
+
+
+def test_what_is_no_number_is_not_cut_away() -> None:
+    values = np.array([1.0, 2.0, 3.0, 4.0, np.nan])
+    assert np.isnan(iqm(values))
+    assert np.isnan(iqm(np.stack([values, np.ones(5)], axis=1))).tolist() == [True, False]
+    assert np.isnan(sign_flip_p(values.tolist()))
 
 
 def test_iqm_of_curves_is_taken_point_by_point() -> None:

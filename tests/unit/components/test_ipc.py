@@ -221,8 +221,8 @@ def features(alive: Tensor, obs: Tensor, action: Tensor | None = None, centre: T
     return GroupingInput(obs, torch.eye(2)[chosen], alive, obs.clone(), centre)
 
 
-def ipc(n_groups: int, ipc_features: str = "obs_action") -> IPCGrouping:
-    return IPCGrouping(INFO, n_groups=n_groups, ipc_features=ipc_features)  # type: ignore[arg-type]
+def ipc(n_groups: int, ipc_features: str = "obs_action", info: EnvInfo = INFO) -> IPCGrouping:
+    return IPCGrouping(info, n_groups=n_groups, ipc_features=ipc_features)  # type: ignore[arg-type]
 
 
 ALL = torch.ones(1, 8, dtype=torch.bool)
@@ -254,6 +254,18 @@ def test_inertia_and_centre_by_hand() -> None:
     torch.testing.assert_close(result.inertia, torch.tensor([(1 + 1 + 0.25 + 0.25) / 4 / 2]))
     assert result.centre is not None
     torch.testing.assert_close(result.centre.sort(0).values, torch.tensor([[1.0, 0.0], [100.5, 0.0]]) / math.sqrt(2))
+
+
+@pytest.mark.parametrize("kind", ["position", "position_action"])
+@pytest.mark.parametrize("side", [0.0, 100.0])
+def test_places_beyond_the_seam_of_a_torus_are_near(side: float, kind: str) -> None:
+    grouping = ipc(2, kind, replace(INFO, torus_side=side))
+    grouping.observe(features(ALL.repeat(500, 1), 100.0 * torch.rand(500, 8, 2, generator=stream())))
+    position = torch.tensor([[[1.0, 50.0], [99.0, 50.0], [45.0, 50.0], [55.0, 50.0]] + [[0.0, 0.0]] * 4])
+    group = grouping.assign(features(torch.arange(8)[None] < 4, position), stream()).group[0, :4].tolist()
+    assert (group[0] == group[1]) == bool(side)
+    if side:
+        assert group[2] == group[3] != group[0]
 
 
 def test_observations_and_actions_weigh_alike() -> None:

@@ -151,8 +151,24 @@ def test_a_replay_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
 
 
 def test_a_replay_too_small_for_one_transition_is_refused() -> None:
-    with pytest.raises(ReplayError, match="expected at least 6 joint transitions for 2 parallel environments, got 2"):
+    with pytest.raises(ReplayError, match="expected at least 8 joint transitions for 2 parallel environments, got 2"):
         Replay(RowSpec(INFO, 2, CPU, CPU), 2, torch.Generator())
+
+
+@pytest.mark.parametrize("window", [None, (3, 4)])
+def test_the_smallest_replay_has_something_to_sample_where_all_episodes_end_together(
+    window: tuple[int, int] | None,
+) -> None:
+    spec = RowSpec(INFO, 2, CPU, CPU, window=window)
+    least = 8 if window is None else 18
+    with pytest.raises(ReplayError, match=f"expected at least {least} joint"):
+        Replay(spec, least - 1 - 1, torch.Generator())
+    replay = Replay(spec, least, torch.Generator().manual_seed(0))
+    for t, (step, action, group) in enumerate(play(2, 60)):
+        ends = torch.full((2,), t % 6 == 5)
+        replay.insert(replace(step, terminated=ends, truncated=torch.zeros_like(ends)), action, group)
+        if t >= least // 2:
+            replay.sample(4)
 
 
 def test_sampling_from_nothing_is_refused() -> None:

@@ -17,7 +17,7 @@ from config.loader import Layer, layers, parse_overrides
 from config.ranges import RANGES
 from config.registry import RegistryError, config_keys, resolve
 from config.registry import make as registry_make
-from config.resolve import config_from_dict, make_config
+from config.resolve import config_from_dict, env_values, make_config
 from config.schema import ConfigError, check_value, framework_keys
 from envs.bar import Bar
 from modules.mixers.vdn import VDNMixer
@@ -333,3 +333,11 @@ def test_a_regime_that_is_no_name_is_explained() -> None:
     """It is looked up in every layer's ``regimes`` before types are checked."""
     with pytest.raises(ConfigError, match=r"regime expects str, got \[0\]"):
         make_config(layers("iql", "bar", ["regime=[0]"]), REGISTRIES)
+
+
+def test_arguments_of_evaluations_are_laid_over_those_of_training_key_by_key() -> None:
+    words = ["env_args.kwargs.local_ratio=0.0", "env_args.kwargs.N=5", "test_env_args.kwargs.max_cycles=50"]
+    config, _ = make_config(layers("iql", "pettingzoo", words), REGISTRIES)
+    given = config.env_args["kwargs"]
+    assert env_values(config, test=False)["kwargs"] == given
+    assert env_values(config, test=True)["kwargs"] == {**given, "local_ratio": 0.0, "N": 5, "max_cycles": 50}

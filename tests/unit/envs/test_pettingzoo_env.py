@@ -525,6 +525,35 @@ def test_a_padded_policy_plays_others_of_several_kinds() -> None:
     assert env.step(actions(env, 0)).info["opponent_return_sum"].item() == 50.0
 
 
+class Stuck(Roster):
+    """An agent may have no legal action."""
+
+    def _see(self, agents: list[str]) -> dict[str, Any]:
+        seen = super()._see(agents)
+        for agent, one in seen.items():
+            one["action_mask"] = np.zeros(self.acts[agent].n, dtype=np.int8)  # type: ignore[attr-defined]
+        return seen
+
+
+def test_whoever_has_no_legal_action_has_all_of_its_own() -> None:
+    acts = [Discrete(2), Discrete(4)]
+    views = [
+        Dict({"observation": Box(0, 10**6, (3,), np.int32), "action_mask": MultiBinary(int(act.n))}) for act in acts
+    ]
+    arguments = {"end": [3, 3], "spaces": views, "actions": acts, "masked": True}
+    env = imported(f"{__name__}:Stuck", arguments, pad=True)
+    row = env.reset(seed=0)
+    assert row.avail is not None
+    assert row.avail[0].tolist() == [[True, True, False, False], [True] * 4]
+
+
+def test_a_scalar_is_a_vector_of_one() -> None:
+    env = roster(end=[2], spaces=[Box(0, 10**6, (), np.float32)])
+    env._games[0].env._see = lambda agents: dict.fromkeys(agents, np.float32(7))
+    row = env.reset(seed=0)
+    assert (env.info.obs_shape, row.obs.tolist()) == ((1,), [[[7.0]]])
+
+
 def test_downscaled_pictures_are_means_of_squares() -> None:
     env = roster(end=[1], spaces=[Box(0, 255, (5, 4, 3), np.uint8)], downscale=2)
     row = env.reset(seed=0)

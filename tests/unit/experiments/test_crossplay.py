@@ -21,7 +21,7 @@ from config.resolve import make_config
 from config.schema import Config
 from config.trust import NOTHING
 from crossplay import main
-from experiments.crossplay import RANDOM, Player, line_up, load_player, make_game, meet
+from experiments.crossplay import RANDOM, Player, line_up, load_player, make_game, meet, meetings
 from records import checkpoint
 from utils.errors import InputError
 
@@ -66,16 +66,32 @@ def points(values: dict[str, np.ndarray]) -> np.ndarray:
 
 def test_symmetric_sides_are_open_to_everybody() -> None:
     players = [player(config("iql", "battle_symmetric"), "a"), player(config("hmf", "battle_symmetric"), "bb")]
-    rows, columns = line_up(players)
+    rows, columns, alike = line_up(players)
     assert [one.label for one in rows] == [one.label for one in columns] == ["a", "bb"]
+    assert alike
 
 
 def test_asymmetric_sides_take_learners_as_rows_and_opponents_as_columns() -> None:
     learners = [player(config(name, "battle", "env_args.n_enemies=4"), name) for name in ("iql", "hmf")]
     strong = player(config("iql", "battle_symmetric"), "strong")  # trained 6, plays the 4 enemies
-    rows, columns = line_up([*learners, strong])
+    rows, columns, alike = line_up([*learners, strong])
     assert [one.label for one in rows] == ["iql", "hmf"]
     assert [one.label for one in columns] == ["strong"]
+    assert not alike
+
+
+@pytest.mark.parametrize("stronger", ["env_args.n_agents=7", "env_args.damage=5"])
+def test_where_one_side_is_stronger_everybody_plays_either(stronger: str) -> None:
+    uneven = config("iql", "battle_symmetric", stronger)
+    players = [player(uneven, "a"), player(uneven, "bb")]
+    assert [meeting[:2] for meeting in meetings(players) if meeting.side == "left"] == [
+        (0, 1),
+        (1, 0),
+        (0, None),
+        (1, None),
+    ]
+    even = [player(config("iql", "battle_symmetric"), label) for label in ("a", "bb")]
+    assert [meeting[:2] for meeting in meetings(even) if meeting.side == "left"] == [(0, 1), (0, None), (1, None)]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +115,7 @@ def test_policies_play_on_either_side_of_a_larger_game(trained: tuple[str, ...])
     """What they remember of the last step belongs to eight agents then, and groups to nobody."""
     game = player(config("iql", "battle_symmetric", "env_args.n_agents=8", "env_args.n_enemies=8"), "larger")
     six = player(config(trained[0], "battle_symmetric", *trained[1:]), "six")
-    rows, columns = line_up([game, six])
+    rows, columns, _ = line_up([game, six])
     assert six in rows
     assert six in columns
     assert len(meet(game.config, six, six, "left", n_episodes=2, seed=1).scores) == 2
@@ -243,6 +259,9 @@ overrides:
     policies = {row["method"]: row["elo_n"] for row in rows}
     assert policies == {"iql": "2", "vdn": "2", "iql:opponents/battle.pt": "1", "random": "1"}
     assert (tmp_path / "out" / "methods.png").exists()
+    assert main(["1", *command[1:], command[0], f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 0
+    again = list(csv.DictReader((tmp_path / "out" / "methods.csv").open()))
+    assert {row["method"]: row["elo_n"] for row in again} == policies, "nobody plays twice"
 
     against = list(csv.DictReader((tmp_path / "out" / "alone.csv").open()))
     assert [tuple(row[key] for key in ("method", "against", "side")) for row in against] == [

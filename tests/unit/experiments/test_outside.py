@@ -92,14 +92,20 @@ def test_their_actions_are_those_of_the_game(tmp_path: Path) -> None:
         assert chosen.tolist() == [expected]
 
 
+def test_games_of_one_file_are_those_of_its_adapter(tmp_path: Path) -> None:
+    """Or `games.jsonl` would hold those of the adapter before it was corrected."""
+    file = Path(saved(plain().state_dict(), tmp_path / "theirs.pt"))
+    assert load_outside(file).digest != load_outside(file, f"{__name__}:Attacking").digest
+
+
 def test_without_a_run_the_game_is_battle_v4(tmp_path: Path) -> None:
     team = load_outside(Path(saved(plain().state_dict(), tmp_path / "theirs.pt")))
     assert team.config.env_args["n_agents"] == team.config.env_args["n_enemies"] == 81
-    assert line_up([team]) == ([team], [team])
+    assert line_up([team]) == ([team], [team], True)
     narrow = config_for("iql", "battle", env_args=SMALL)
     env = make_env(narrow, 1, test=True)
     half = type(team)("half", make_mac(narrow, env.info), narrow)
-    assert line_up([half, team]) == ([half], [team])  # the enemies of `battle` have MAgent's defaults
+    assert line_up([half, team]) == ([half], [team], False)  # the enemies of `battle` have MAgent's defaults
 
 
 @pytest.mark.parametrize(

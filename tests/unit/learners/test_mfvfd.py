@@ -20,9 +20,17 @@ from utils.errors import InputError
 INFO = info_for(n_agents=6, n_actions=3)
 
 
-def mixer(neighbours: int = 0) -> MFVFDMixer:
+def mixer(neighbours: int = 0, torus_side: float = 0.0) -> MFVFDMixer:
     torch.manual_seed(0)
-    return MFVFDMixer(3, 3, mf_heads=2, mf_head_dim=4, mf_hidden_dims=[8], mf_neighbours=neighbours)
+    return MFVFDMixer(
+        replace(INFO, torus_side=torus_side),
+        3,
+        3,
+        mf_heads=2,
+        mf_head_dim=4,
+        mf_hidden_dims=[8],
+        mf_neighbours=neighbours,
+    )
 
 
 def positions(size: int, n: int = 6, seed: int = 7) -> Tensor:
@@ -49,14 +57,18 @@ def slow_field(net: MFVFDMixer, obs: Tensor, action: Tensor, others: Callable[[i
 
 @pytest.mark.parametrize("neighbours", [0, 2, 5, 9])
 @pytest.mark.parametrize("death_rate", [0.0, 0.5])
-def test_equals_a_loop_over_the_nearest_living_others(neighbours: int, death_rate: float) -> None:
-    batch, net, place = random_batch(INFO, 12, death_rate=death_rate), mixer(neighbours), positions(12)
+@pytest.mark.parametrize("torus_side", [0.0, 1.0])
+def test_equals_a_loop_over_the_nearest_living_others(neighbours: int, death_rate: float, torus_side: float) -> None:
+    batch, net, place = random_batch(INFO, 12, death_rate=death_rate), mixer(neighbours, torus_side), positions(12)
+    images = [torch.tensor([x, y]) * torus_side for x in (-1, 0, 1) for y in (-1, 0, 1)]
     field = net(batch.obs, batch.action, batch.alive, place)
     for b in range(12):
 
         def others(k: int, b: int = b) -> list[int]:
             living = [j for j in range(6) if j != k and batch.alive[b, k] and batch.alive[b, j]]
-            by_distance = sorted(living, key=lambda j: float((place[b, j] - place[b, k]).norm()))
+            by_distance = sorted(
+                living, key=lambda j: min(float((place[b, j] + shift - place[b, k]).norm()) for shift in images)
+            )
             return by_distance[:neighbours] if neighbours else living
 
         torch.testing.assert_close(field[b], slow_field(net, batch.obs[b], batch.action[b], others))

@@ -14,7 +14,7 @@ from tests.support.small_runs import run
 
 import runs
 from records.archive import pack, unpack
-from records.files import Curve, RecordError
+from records.files import METRICS, Curve, RecordError
 from records.store import FileStore, RunRecord
 from utils.cli import BAD_INPUT
 
@@ -60,6 +60,17 @@ def test_a_resumed_run_brings_the_one_that_it_continues(tmp_path: Path) -> None:
     assert here.get(9).info["resumed_from"] == 8
     curve, whole = (one.metrics(run_id)["test_return_mean"] for one, run_id in ((here, 9), (files, 3)))
     assert (curve.steps, curve.values) == (whole.steps, whole.values)
+
+
+def test_a_run_that_was_stopped_before_its_first_evaluation_is_packed(tmp_path: Path) -> None:
+    files = store(tmp_path / "there", 1, [1])
+    add(files, 2, 2, {}, status="INTERRUPTED")
+    (files.folder(2) / METRICS).unlink()
+    add(files, 3, 2, {"resumed_from": 2, "resumed_at": 0, "resumed_start": files.get(2).entry["start_time"]})
+    assert pack(files, [3], tmp_path / "a.tar.xz") == [2, 3]
+    here = store(tmp_path / "here", 7, [9])
+    assert unpack(tmp_path / "a.tar.xz", here) == {2: (8, True), 3: (9, True)}
+    assert here.metrics(9)["test_return_mean"].values == files.metrics(3)["test_return_mean"].values
 
 
 def archive(path: Path, **files: str) -> Path:
