@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,23 +19,21 @@ from assembly.checks import (
     picture_cure,
     picture_note,
 )
+from assembly.opponents import set_opponent
 from assembly.parts import device_of, make_env, make_learner, make_mac, make_regime, make_test_env, row_spec
 from assembly.saved import (
     called,
     differences,
     enemy_file,
-    frozen_policy,
     team_of,
 )
 from components.rows import ReplayError, Rows
 from config.enemies import LEARNER, args_of, blamed, enemy_config
-from config.schema import Config, ConfigError
-from config.trust import Trust
+from config.schema import Config
 from controllers.basic_controller import BasicMAC
 from controllers.league import League
-from controllers.policy import MACPolicy
 from envs.base import Env
-from envs.opponents import TwoSidedEnv, WithTeam
+from envs.opponents import TwoSidedEnv
 from learners.base import Learner
 from learners.regimes import Regime
 from records import checkpoint
@@ -45,7 +42,6 @@ from runners.vector_runner import VectorRunner
 from side import Side
 from utils import seeding
 from utils.allocator import keep_freed_memory
-from utils.paths import ROOT
 from utils.processes import ALONE, Processes
 from utils.version import made_by
 
@@ -186,53 +182,6 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
     if loaded is not None:
         load_networks(system, loaded)
     return system
-
-
-def set_opponent(
-    env: Env, mac: BasicMAC, greedy: bool, trust: Trust, enemies: Mapping[str, BasicMAC] = MappingProxyType({})
-) -> None:
-    """Give an environment of two sides the policies that play its enemies: the learning controller or frozen ones.
-
-    One that plays its learner's teammates too gets their frozen policy.
-    ``greedy`` environments are the evaluation's; ``trust``: what a frozen policy may import; ``enemies``: the
-    controllers of enemies that learn. Raises ConfigError for a league, which only a run in training has, and for
-    enemies that should learn where none do.
-    """
-    if not isinstance(env, TwoSidedEnv):
-        return
-    if isinstance(env, WithTeam) and env.team == "checkpoint":
-        env.set_team(frozen_policy(env.team_checkpoint, mac.device, trust))
-    if env.opponent == "league":
-        raise ConfigError(
-            "env_args.opponent=league trains; evaluations need an opponent that stays what it is. Set "
-            "test_env_args.opponent=random, checkpoint or self_play (evaluate.py: env_args.opponent)."
-        )
-    if env.opponent == LEARNER:
-        if not enemies:
-            raise ConfigError(
-                "test_env_args.opponent=learner expects env_args.opponent=learner, whose enemies it would play. Set "
-                "that too, or another opponent."
-            )
-        if {called(team) for team in env.others} != enemies.keys():
-            raise ConfigError(
-                "test_env_args.teams expects those of env_args.teams, which learn, got "
-                f"{', '.join(env.others) or 'none'}. Leave it out."
-            )
-        for team in env.others:
-            env.set_opponent(MACPolicy(enemies[called(team)], greedy=True), team)
-    elif env.opponent == "self_play":
-        env.set_opponent(MACPolicy(mac, greedy))
-    elif env.opponent == "checkpoint":
-        path, several = ROOT / env.opponent_checkpoint, "" not in env.others
-        if path.is_dir() != several:
-            expected = "a checkpoint's folder, with a policy for every team" if several else "one policy file"
-            raise ConfigError(
-                f"env_args.opponent_checkpoint: expected {expected}, got '{env.opponent_checkpoint}'. Choose another, "
-                "or change env_args.teams."
-            )
-        for team in env.others:
-            file = enemy_file(path, checkpoint.POLICY, called(team)) if several else path
-            env.set_opponent(frozen_policy(str(file), mac.device, trust), team)
 
 
 def load_networks(system: System, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from analysis.comparison import FEW_SEEDS, INTERVAL, IQM, described
 from analysis.statistics import Estimate, estimate, paired_difference
 from analysis.tables import Cell, Table
 from records.files import RecordError
+from utils.words import parted
 
 SCORE = "tail"
 Line = Mapping[float, Method]  # number -> the runs with it
@@ -70,13 +70,14 @@ def _lines(tasks: Sequence[Task], key: str) -> dict[str, dict[str, dict[float, M
     """Return panel -> method -> number -> its runs, by the labels, which hold what differs."""
     found: dict[str, dict[str, dict[float, Method]]] = defaultdict(lambda: defaultdict(dict))
     for task in tasks:
-        _, of_task = _split(task.label, key)
+        of_task = parted(task.label)[1].get(key)
         panel = task.label if of_task is None else task.env  # what else belongs to a size differs with it
         for method in task.methods:
-            name, own = _split(method.label, key)
+            own = parted(method.label)[1].get(key)
             text = of_task if own is None else own
             if text is None:
                 continue
+            name = method.label.replace(f" {key}={own}", "", 1)
             line, number = found[panel][name], _number(text, key)
             if number in line:
                 raise RecordError(
@@ -88,12 +89,6 @@ def _lines(tasks: Sequence[Task], key: str) -> dict[str, dict[str, dict[float, M
         panel: {name: dict(sorted(line.items())) for name, line in sorted(lines.items())}
         for panel, lines in sorted(found.items())
     }
-
-
-def _split(label: str, key: str) -> tuple[str, str | None]:
-    """Return a label without ``key=value``, and the value."""
-    found = re.search(rf" {re.escape(key)}=(\S+)", label)
-    return (label, None) if found is None else (label.replace(found[0], "", 1), found[1])
 
 
 def _number(text: str, key: str) -> float:

@@ -17,7 +17,7 @@ from analysis.statistics import LEVEL, Estimate, differences, holm, paired_diffe
 from analysis.tables import Cell, Table, bounds
 from config.schema import ConfigError, from_values
 from records.files import RecordError
-from utils.words import from_yaml, nearest
+from utils.words import from_yaml, nearest, parted
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def load_claims(path: Path) -> list[Claim]:
     claims = [from_values(Claim, entry, f"{path}, claim {number}") for number, entry in enumerate(entries, start=1)]
     for number, claim in enumerate(claims, start=1):
         for described in (claim.task, claim.beyond or claim.task):
-            if not re.fullmatch(r"[^\s=]+(\s+[^\s=]+=\S+)*", described):
+            if not re.fullmatch(r"[^\s=]+", parted(described)[0]):
                 raise ConfigError(
                     f"{path}, claim {number}: expected a task such as 'bar' or 'bar env_args.capacity=60', got "
                     f"'{described}'. Correct it."
@@ -75,7 +75,7 @@ def unknown(claim: Claim, tasks: Sequence[Task]) -> list[str]:
         methods = methods_on(described, tasks)
         if not methods:
             known = {name for task in tasks for name in (task.env, str(task.config.get("env", task.env)))}
-            env, *_ = described.split()
+            env, _ = parted(described)
             near = nearest(env, known) if env not in known else nearest(described, [task.label for task in tasks])
             found.append(f"no run here is on {described}{near and f'.{near}'}")
             continue

@@ -19,7 +19,7 @@ from records.identity import before, identity, since_first
 from records.presets import OPPONENT_CONFIG
 from records.query import differing_keys, env_name, telling_keys
 from records.store import RunRecord, RunStore
-from utils.words import by_numbers, to_yaml, word
+from utils.words import by_numbers, parted, to_yaml, word
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +76,7 @@ class Task:
 
     def fits(self, described: str) -> bool:
         """Return whether ``ENV KEY=VALUE ...`` describes this task; other arguments may have any value."""
-        env, *conditions = described.split()
-        wanted = dict(condition.split("=", maxsplit=1) for condition in conditions)
+        env, wanted = parted(described)
         return env in (self.env, self.config.get("env")) and all(
             key in self.config and value in (str(self.config[key]), to_yaml(self.config[key]))
             for key, value in wanted.items()
@@ -227,7 +226,7 @@ def methods(records: Sequence[RunRecord], curves: Mapping[int, Curve], names: Ma
     found = []
     for group, label in zip(groups, told_apart(given, configs, compared), strict=True):
         # By their start: a repeated seed counts once, and the newest run is the one that counts.
-        ordered = sorted(group, key=lambda record: (record.started, record.id))
+        ordered = sorted(group, key=lambda record: (record.entry.get("start_time", ""), record.id))  # the zoo's: none
         seeds = {int(record.config["seed"]): curves[record.id] for record in ordered if record.id in curves}
         if seeds:
             found.append(Method(label, seeds))

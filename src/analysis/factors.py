@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -14,6 +13,7 @@ from analysis.comparison import FEW_SEEDS, INTERVAL, IQM, MEANT, described
 from analysis.statistics import Array, estimate
 from analysis.tables import Cell, Table
 from records.files import RecordError
+from utils.words import parted
 
 REST = "method"  # what a label holds beside keys: the algorithm, the variant
 SEED = "seed"
@@ -52,8 +52,8 @@ class Grid:
 
 def split(label: str) -> dict[str, str]:
     """Return factor -> level of a method's label; REST is what is no ``key=value``."""
-    found = dict(re.findall(r"(?<= )(\S+?)=(\S+)", label))
-    return {REST: re.sub(r" \S+?=\S+", "", label), **found}
+    rest, keys = parted(label)
+    return {REST: rest, **keys}
 
 
 def grid(task: Task, score: str) -> Grid:

@@ -21,7 +21,7 @@ controller of their own, which learns too."""
 
 
 class Policy(Protocol):
-    """A trained policy as an opponent, made by ``build.set_opponent`` of a checkpoint or of the learning controller."""
+    """A trained policy as an opponent: of a checkpoint or of the learning controller (``assembly/opponents.py``)."""
 
     @property
     def obs_shape(self) -> tuple[int, ...]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from analysis.both_sides import Meeting
-from assembly.saved import enemy_file, load_policy, recorded_config
-from config.enemies import LEARNER, teams_of
+from assembly.opponents import enemies_at
+from assembly.saved import load_policy, recorded_config
+from config.enemies import LEARNER
 from config.resolve import with_env_args
 from config.schema import ConfigError
 from config.trust import Trust
@@ -37,10 +38,9 @@ def meet(run_dir: Path, episodes: int, seed: int, trust: Trust) -> Iterator[Meet
             "keep_checkpoints=10 and a save_model_interval of a tenth of t_max."
         )
     game = played_config(recorded, [], f"{run_dir}", trust)
-    folders = {step: (run_dir / "checkpoints" / str(step)).resolve() for step in steps}
+    folders = {step: run_dir / "checkpoints" / str(step) for step in steps}
     learners = {step: load_policy(folder / checkpoint.POLICY, CPU, trust) for step, folder in folders.items()}
-    alone = teams_of(recorded) == [""]
-    theirs = {step: enemy_file(folder, checkpoint.POLICY) if alone else folder for step, folder in folders.items()}
+    theirs = {step: enemies_at(folder, recorded) for step, folder in folders.items()}
     for step, mac in learners.items():
         for enemies, path in theirs.items():
             config = with_env_args(game, opponent="checkpoint", opponent_checkpoint=str(path))

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-import build
 from assembly.checks import check_same_game
+from assembly.opponents import enemies_at, set_opponent
 from assembly.parts import make_env
 from assembly.registries import REGISTRIES
-from assembly.saved import enemy_file, load_policy, read_policy, recorded_config
+from assembly.saved import load_policy, read_policy, recorded_config
 from config.checked import check_env_args, imported_names
-from config.enemies import LEARNER, teams_of
+from config.enemies import LEARNER
 from config.loader import merge, parse_overrides
 from config.registry import resolve
 from config.resolve import config_from_dict, env_values, with_env_args
@@ -73,11 +73,8 @@ class Evaluation:
         cls, folder: Path, config: Config, mac: BasicMAC, results: Path, episodes: int, seed: int
     ) -> Evaluation:
         """The policy ``mac``, read from ``folder``, in the game of ``config``."""
-        torch.set_num_threads(config.threads)
         if config.env_args.get("opponent") == LEARNER:  # as it was at that step
-            there = folder.resolve()
-            enemies = enemy_file(there, checkpoint.POLICY) if teams_of(config) == [""] else there
-            config = with_env_args(config, opponent="checkpoint", opponent_checkpoint=str(enemies))
+            config = with_env_args(config, opponent="checkpoint", opponent_checkpoint=str(enemies_at(folder, config)))
         return cls(results, config, folder, mac, episodes, seed)
 
     @property
@@ -168,10 +165,14 @@ def sides(config: Config) -> dict[str, Config]:
 
 
 def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:
-    """Evaluation environments with their opponent. Raises ConfigError when ``mac`` was trained on others."""
+    """Evaluation environments with their opponent, for this process to play as the configuration says.
+
+    Raises ConfigError when ``mac`` was trained on others.
+    """
+    torch.set_num_threads(config.threads)
     env = make_env(config, n_envs, test=True)
     check_same_game(mac.info, env.info, "env_args", any_number=mac.agent.n_agents is None)
-    build.set_opponent(env, mac, greedy=True, trust=config.trust)
+    set_opponent(env, mac, greedy=True, trust=config.trust)
     return env
 
 

@@ -14,6 +14,10 @@ GAP = "  "  # between the columns of a table
 MANY = 12  # names in a message
 
 
+# ``key=value`` as `word` writes it: lists, mappings and quoted texts may hold spaces.
+_WORD = re.compile(r"""\s([^\s=]+)=(\[.*?\](?!\S)|\{.*?\}(?!\S)|'.*?'(?!\S)|".*?"(?!\S)|\S+)""")
+
+
 class _Loader(yaml.SafeLoader):
     """Reads 1e-3 as a number and refuses a key that a mapping has twice, as YAML 1.2 does.
 
@@ -73,6 +77,11 @@ def some(names: Iterable[str]) -> str:
 def word(key: str, value: Any) -> str:
     """Write ``key=value`` as main.py reads it."""
     return f"{key}={to_yaml(value)}"
+
+
+def parted(text: str) -> tuple[str, dict[str, str]]:
+    """Part a label into what stands before and between its ``key=value``, and these; see `word`."""
+    return _WORD.sub("", text).strip(), dict(_WORD.findall(text))
 
 
 def by_numbers(text: str) -> list[tuple[float, str]]:

@@ -41,6 +41,17 @@ def test_a_label_is_its_name_and_keys() -> None:
         "grouping": "ipc",
     }
     assert split("iql") == {"method": "iql"}
+    assert split("hmf hidden_dims=[256, 128] lr=0.1 note='a b'") == {
+        "method": "hmf",
+        "hidden_dims": "[256, 128]",
+        "lr": "0.1",
+        "note": "'a b'",
+    }
+    assert split("hmf x=[[1], [2, 3]] wide y={a: 1, b: [2]}") == {
+        "method": "hmf wide",
+        "x": "[[1], [2, 3]]",
+        "y": "{a: 1, b: [2]}",
+    }
 
 
 def test_every_level_is_averaged_over_all_others_seed_by_seed() -> None:
