@@ -19,9 +19,9 @@ from pathlib import Path
 from config import trust
 from experiments.entrants import Entrant
 from experiments.workers import n_cores
-from utils.cli import command_parser, count, exit_code, say
+from utils.cli import add_experiments, add_results, add_zoo, command_parser, count, exit_code, say
 from utils.errors import InputError
-from utils.paths import default_results, default_zoo
+from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -40,9 +40,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "players", nargs="*", metavar="RUN_OR_POLICY", help="id or folder of a run, a policy.pt, or a name in the zoo"
     )
-    parser.add_argument(
-        "--experiment", action="append", default=[], metavar="NAME", help="its completed runs; may be repeated"
-    )
+    add_experiments(parser)
     parser.add_argument(
         "--outside",
         nargs="+",
@@ -63,8 +61,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=count, default=n_cores(), help="games at once (default: the cores)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--zoo", type=Path, default=default_zoo(), metavar="DIR", help="default: %(default)s")
+    add_results(parser)
+    add_zoo(parser)
     parser.add_argument("--out", default=default_results() / "tmp/crossplay", type=Path, metavar="DIR")
     trust.add_option(parser)
     arguments = parser.parse_args(argv)

@@ -9,11 +9,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from performance.checks import examine
-from utils.cli import command_parser, exit_code
-from utils.paths import default_results
+from utils.cli import add_results, command_parser, exit_code
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -21,7 +19,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = command_parser("doctor", __doc__, "", "--config=hmf --env-config=battle with use_cuda=true")
     parser.add_argument("--config", metavar="ALGORITHM", help="a file of src/config/algs")
     parser.add_argument("--env-config", metavar="ENVIRONMENT", help="a file of src/config/envs")
-    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    add_results(parser)
     parser.add_argument("--mongo-url", metavar="URL", default=os.environ.get("MONGO_URL"), help="default: $MONGO_URL")
     parser.add_argument("overrides", nargs="*", metavar="with key=value")
     return parser.parse_args(argv)

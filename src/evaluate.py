@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from experiments.playing import add_options, play
 from pictures import COLOURS
-from utils.cli import command_parser, divided, exit_code
-from utils.paths import default_results
+from utils.cli import add_results, command_parser, divided, exit_code
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -28,7 +26,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--run", required=True, help="id or folder of a recorded run")
     parser.add_argument("--step", default="newest", help="step of a checkpoint, best or newest")
-    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    add_results(parser)
     add_options(parser, COLOURS)
     arguments = parser.parse_args(options)
     arguments.overrides = overrides

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config import trust
-from utils.cli import command_parser, exit_code
+from utils.cli import add_experiments, add_results, command_parser, exit_code
 from utils.paths import default_results
 
 
@@ -22,12 +22,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "noise", __doc__, "--experiment credit_bar", "name=hmf env=battle --step 16000 --batches 32"
     )
     parser.add_argument("filters", nargs="*", metavar="KEY=VALUE", help="which runs, as in runs.py ls")
-    parser.add_argument(
-        "--experiment", action="append", default=[], metavar="NAME", help="its runs; may be repeated, or a path"
-    )
+    add_experiments(parser)
     parser.add_argument("--step", default="newest", help="step of a checkpoint, best or newest (default: %(default)s)")
     parser.add_argument("--batches", type=int, default=16, help="of every run (default: %(default)s)")
-    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    add_results(parser)
     parser.add_argument("--out", default=default_results() / "tmp/noise", type=Path, metavar="DIR")
     trust.add_option(parser)
     arguments = parser.parse_args(argv)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import REFERENCE
-from utils.cli import command_parser, exit_code
+from utils.cli import add_experiments, add_results, command_parser, exit_code
 from utils.paths import default_results
 
 
@@ -20,9 +20,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = command_parser("report", __doc__, "--experiment smoke", "'env=bar' 'n_groups>2' --reference hmf")
     parser.add_argument("filters", nargs="*", metavar="FILTER", help="'env=bar' 'name=hmf' ..., as in runs.py ls")
-    parser.add_argument(
-        "--experiment", action="append", default=[], metavar="NAME", help="only its runs; may be repeated"
-    )
+    add_experiments(parser)
     parser.add_argument(
         "--score",
         choices=("final", "tail"),
@@ -55,7 +53,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--metric", default="test_return_mean", help="default: %(default)s")
     parser.add_argument("--mongo-url", metavar="URL", help="read this MongoDB instead of files")
-    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    add_results(parser)
     parser.add_argument("--out", default=default_results() / "tmp/report", type=Path, metavar="DIR")
     arguments = parser.parse_args(argv)
     if arguments.reach is not None and arguments.reference is None:

@@ -26,7 +26,7 @@ from records.query import differing_keys, parse_condition
 from records.store import STATUSES, FileStore, RunStore
 from records.tracker import TRACKERS
 from records.tracker import track as copy_to_tracker
-from utils.cli import add_command, command_parser, count, exit_code
+from utils.cli import add_command, add_experiments, add_results, command_parser, count, exit_code
 from utils.paths import default_results
 from utils.words import amount, columns_within, table
 
@@ -56,7 +56,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "rm 4",
     )
     where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    add_results(where)
     where.add_argument("--mongo-url", metavar="URL", help="this MongoDB instead of files; push and pull: or $MONGO_URL")
     commands = parser.add_subparsers(required=True, metavar="ls|show|diff|plot|export|track|pack|unpack|push|pull|rm")
 
@@ -96,13 +96,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     packing = add(pack, None)
     packing.add_argument("file", type=Path, metavar="FILE.tar.xz")
     packing.add_argument("filters", nargs="*", metavar="FILTER", help="'env=battle' 'test_return_mean>3' ...")
-    packing.add_argument(
-        "--experiment",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="only its runs; may be repeated",
-    )
+    add_experiments(packing)
     add(unpack, None).add_argument("archives", nargs="+", type=Path, metavar="FILE.tar.xz")
     add(push, "*")
     add(pull, "*")

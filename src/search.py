@@ -13,9 +13,8 @@ from pathlib import Path
 import yaml
 
 from experiments.workers import n_cores
-from utils.cli import command_parser, count, exit_code, require
+from utils.cli import add_results, command_parser, count, exit_code, require
 from utils.errors import InputError
-from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -26,7 +25,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--compare", type=Path, metavar="YAML", help="write the experiment of the best trials here")
     parser.add_argument("--table", type=Path, metavar="STEM", help="write all trials to STEM.md, .csv and .tex")
     parser.add_argument("--workers", type=count, default=n_cores(), help="runs at once (default: the cores)")
-    parser.add_argument("--results", default=default_results(), type=Path, metavar="DIR", help="default: %(default)s")
+    add_results(parser)
     return parser.parse_args(argv)
 
 

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.workers import LocalWorkers, RayWorkers, Workers, n_cores
-from utils.cli import COPY_INCOMPLETE, command_parser, count, exit_code
-from utils.paths import default_results
+from utils.cli import COPY_INCOMPLETE, add_results, command_parser, count, exit_code
 
 LEFT_OUT = 4  # exit code, beside those of utils.cli
 
@@ -25,7 +24,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=count, help="runs at once (default: the cores over threads)")
     parser.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster; auto: the one of this machine")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its estimated cost")
-    parser.add_argument("--results", default=default_results(), type=Path, metavar="DIR", help="default: %(default)s")
+    add_results(parser)
     return parser.parse_args(argv)
 
 

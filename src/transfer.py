@@ -14,8 +14,8 @@ from pathlib import Path
 
 from config import trust
 from config.loader import named_layer
-from utils.cli import command_parser, count, exit_code
-from utils.paths import default_results, default_zoo
+from utils.cli import add_experiments, add_results, add_zoo, command_parser, count, exit_code
+from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -30,14 +30,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "chosen", nargs="*", metavar="POLICY_OR_FILTER", help="names in the zoo, and which runs, as in runs.py ls"
     )
-    parser.add_argument(
-        "--experiment", action="append", default=[], metavar="NAME", help="its runs; may be repeated, or a path"
-    )
+    add_experiments(parser)
     parser.add_argument("--at", action="append", required=True, metavar="ENVIRONMENT", help="may be repeated")
     parser.add_argument("--episodes", type=count, default=16, help="of every run, a side (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--zoo", type=Path, default=default_zoo(), metavar="DIR", help="default: %(default)s")
+    add_results(parser)
+    add_zoo(parser)
     parser.add_argument("--out", default=default_results() / "tmp/transfer", type=Path, metavar="DIR")
     trust.add_option(parser)
     return parser.parse_args(argv)

@@ -9,15 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from config import trust
 from experiments.playing import add_options, add_picture_options, playground
 from experiments.playing import play as play_again
-from utils.cli import add_command, command_parser, divided, exit_code
+from utils.cli import add_command, add_experiments, add_results, add_zoo, command_parser, divided, exit_code
 from utils.errors import InputError
-from utils.paths import default_results, default_zoo
 from utils.words import table
 
 
@@ -36,7 +34,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "rm battle/iql_s2",
     )
     where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--zoo", type=Path, default=default_zoo(), metavar="DIR", help="default: %(default)s")
+    add_zoo(where)
     commands = parser.add_subparsers(required=True, metavar="ls|play|add|film|rm")
 
     def added(command: Any) -> argparse.ArgumentParser:
@@ -51,9 +49,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     adding.add_argument(
         "runs", nargs="*", metavar="RUN_OR_FILTER", help="ids; or 'env=bar' 'name=hmf' ..., as in runs.py ls"
     )
-    adding.add_argument(
-        "--experiment", action="append", default=[], metavar="NAME", help="its completed runs; may be repeated"
-    )
+    add_experiments(adding)
     adding.add_argument("--step", default="newest", help="step of a checkpoint, best or newest (default)")
     adding.add_argument("--task", metavar="NAME", help="what to call the task (default: the environment)")
     trust.add_option(adding)
@@ -64,7 +60,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     trust.add_option(filming)
     added(rm).add_argument("names", nargs="+", metavar="NAME")
     for one in (playing, adding):
-        one.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+        add_results(one)
     arguments = parser.parse_args(options or ["ls"])
     if overrides and arguments.command not in (play, film):
         parser.error("with: expected after play NAME or film alone")

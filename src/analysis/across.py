@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.collect import TAIL, Method, Task
-from analysis.comparison import FEW_SEEDS, INTERVAL, IQM, described
+from analysis.comparison import OVER_SEEDS, described
 from analysis.statistics import Estimate, estimate, paired_difference
 from analysis.tables import Cell, Table
 from records.files import RecordError
@@ -60,7 +60,7 @@ def across_table(found: Sequence[Panel], key: str, metric: str, reference: str |
     margin = f" {reference} above: its {SCORE} minus the method's, runs of the same seed." if reference else ""
     caption = (
         f"{described(metric)} across {key}. {SCORE}: mean of the last {TAIL} evaluations. CPU s: of training alone, "
-        f"all threads of the process together, of runs without a GPU.{margin} {IQM} with {INTERVAL}. {FEW_SEEDS}"
+        f"all threads of the process together, of runs without a GPU.{margin} {OVER_SEEDS}"
     )
     head = ["task", "method", key, SCORE, "CPU s", *([f"{reference} above"] if reference else [])]
     return Table(caption, head, rows)

@@ -186,18 +186,12 @@ def curves_of(store: RunStore, records: Sequence[RunRecord], metric: str) -> tup
 def cpu_curves(store: RunStore, records: Sequence[RunRecord]) -> dict[int, Curve]:
     """Read run id -> curve of CPU seconds of training, for the runs on a CPU that recorded them."""
     found = {record.id: store.cpu_seconds(record) for record in records if not record.config["use_cuda"]}
-    return {
-        run_id: Curve([*cpu], [*cpu.values()], [""] * len(cpu))  # when they were noted is not recorded
-        for run_id, cpu in found.items()
-        if cpu
-    }
+    return {run_id: Curve.of([*cpu.values()], [*cpu]) for run_id, cpu in found.items() if cpu}
 
 
 def wall_minutes(records: Sequence[RunRecord]) -> dict[int, Curve]:
     """Return run id -> one point, the minutes from its start to its last sign of life."""
-    return {
-        record.id: Curve([0], [(record.last_sign - record.started).total_seconds() / 60], [""]) for record in records
-    }
+    return {record.id: Curve.of([(record.last_sign - record.started).total_seconds() / 60]) for record in records}
 
 
 def agents(records: Sequence[RunRecord]) -> str:

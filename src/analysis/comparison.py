@@ -27,6 +27,7 @@ INTERVAL = (
 SCALED = "0 (the lowest run of all methods) and 1 (the highest)"
 FEW_SEEDS = "With two to four seeds the interval is the range from the worst to the best."
 IQM = "Interquartile mean over seeds (n = 4: the two middle ones; n < 4: the plain mean)"
+OVER_SEEDS = f"{IQM} with {INTERVAL}. {FEW_SEEDS}"
 CURVE = f"Line: {IQM}. Band: {INTERVAL}, at each point separately. {FEW_SEEDS}"
 
 
@@ -46,7 +47,7 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
     caption = (
         f"{described(metric)}. t_env: step of the last evaluation; final: that evaluation; {best}: highest evaluation "
         f"of a run{', optimistic' if best == 'best' else ''}; auc: area under the curve over its span of steps. "
-        f"{IQM} with {INTERVAL}. {FEW_SEEDS}"
+        f"{OVER_SEEDS}"
     )
     rows: list[list[Cell]] = [
         [task.label, method.label, method.last_step, *(estimate([method.array(kind)]) for kind in SCORES)]
@@ -67,7 +68,7 @@ def cost_table(columns: Mapping[str, Sequence[Task]]) -> Table:
     caption = (
         "minutes: wall time of a run from start to end, evaluations included; of a resumed run its last part. CPU s: "
         "of training alone, all threads of the process together, where that was recorded. Runs that share a machine "
-        f"slow one another down. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+        f"slow one another down. {OVER_SEEDS}"
     )
     return Table(caption, ["task", "method", *columns], side_by_side(columns))
 
@@ -85,7 +86,7 @@ def exploit_table(found: Mapping[str, Mapping[int, tuple[float, float]]], learne
     caption = (
         "return_mean of one agent of Battle, greedy, in seats drawn for each episode: of the population's own policy, "
         f"and of a deviator ({learner}) among teammates and enemies that keep to theirs. gain: the difference within "
-        f"seeds, a lower bound of what one deviation gains. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+        f"seeds, a lower bound of what one deviation gains. {OVER_SEEDS}"
     )
     return Table(caption, ["population", "own policy", "deviator", "gain"], rows)
 
@@ -108,7 +109,7 @@ def invasion_table(found: Mapping[str, Mapping[str, Mapping[int, tuple[float, fl
         "own policy: return_mean of one agent of Battle, greedy, in seats drawn for each episode, of the population's "
         "own policy. The other columns: what a trained policy of that method earns more in the same seats, among "
         "teammates and enemies that keep to theirs; above 0, the population is at no equilibrium. n counts policies of "
-        f"the method, each of which plays episodes of its own. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+        f"the method, each of which plays episodes of its own. {OVER_SEEDS}"
     )
     return Table(caption, ["population", "own policy", *methods], rows)
 
@@ -117,7 +118,7 @@ def transfer_table(played: Mapping[str, Sequence[Task]]) -> Table:
     """Tabulate the returns of every method, trained on a task, in each setting: ``played`` is setting -> tasks."""
     caption = (
         f"{described(RETURN)}, of policies trained on the task, in populations of other sizes; –: they cannot play it. "
-        f"{IQM} with {INTERVAL}. {FEW_SEEDS}"
+        f"{OVER_SEEDS}"
     )
     return Table(caption, ["trained on", "method", *played], side_by_side(played))
 
@@ -129,7 +130,7 @@ def noise_table(measured: Mapping[str, Sequence[Task]], n_batches: int) -> Table
         "mean gradient of the acting network over the gradient's variance (trace of its covariance), for the batch of "
         "one update. agent_signal: the same ratio of what single agents add to that gradient. "
         "target_std: standard deviation of the targets of the first TD problem; td_error: their mean "
-        f"absolute distance from the predictions. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+        f"absolute distance from the predictions. {OVER_SEEDS}"
     )
     return Table(caption, ["task", "method", *measured], side_by_side(measured))
 
@@ -161,7 +162,7 @@ def overview_table(tasks: Sequence[Task], metric: str, score: str, exploited: Se
         f" {EXPLOITABILITY.removeprefix('test_')}: what an agent's best other action would have paid it more, "
         "the others as they are (0: a pure equilibrium)."
     )
-    caption = f"{described(metric)}: {MEANT[score]}.{meant if exploited else ''} {IQM} with {INTERVAL}. {FEW_SEEDS}"
+    caption = f"{described(metric)}: {MEANT[score]}.{meant if exploited else ''} {OVER_SEEDS}"
     return Table(caption, ["method", *titles], rows)
 
 
@@ -201,7 +202,7 @@ def swing_table(averaged: Sequence[Task], online: Sequence[Task]) -> Table:
     caption = (
         f"{described(RETURN)} of averaged and of online weights over the last {TAIL} evaluations of a run, the same "
         "episodes for both: their mean, and their swing, which is their standard deviation (n - 1). Difference: swing "
-        f"of the averaged policy minus that of the online one, run by run. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+        f"of the averaged policy minus that of the online one, run by run. {OVER_SEEDS}"
     )
     head = ["task", "method", "mean, averaged", "mean, online", "swing, averaged", "swing, online", "difference"]
     return Table(caption, head, rows)

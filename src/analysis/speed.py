@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis import REFERENCE
 from analysis.collect import Task, matched
-from analysis.comparison import FEW_SEEDS, INTERVAL, IQM, described
+from analysis.comparison import OVER_SEEDS, described
 from analysis.statistics import estimate
 from analysis.tables import Cell, Table
 from records.files import Curve, RecordError
@@ -102,7 +102,7 @@ def speed_table(speeds: Sequence[Speed], metric: str) -> Table:
         f"{described(metric)}: environment steps and CPU seconds of training, without those of evaluations, until the "
         "first evaluation at the level or above. Steps, seconds: medians over seeds, where a run that is never there "
         f"counts as later than all others. Ratio: seconds of {reference} over the method's own. Final: the last "
-        f"evaluation. {IQM} with {INTERVAL}. {FEW_SEEDS}"
+        f"evaluation. {OVER_SEEDS}"
     )
     head = [
         "task",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import psutil
@@ -76,7 +75,7 @@ def check_networks_fit(config: Config, info: EnvInfo, device: torch.device) -> N
     shapes, are not.
     """
     classes = chosen_classes(config.to_dict(), REGISTRIES, config.trust)
-    given = {**shapes(config, info, classes["mac"]), "obs_dim": math.prod(info.obs_shape)}
+    given = shapes(config, info, classes["mac"])
     try:
         with torch.device("meta"):
             parts: list[nn.Module] = [

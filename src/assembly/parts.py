@@ -85,6 +85,7 @@ def shapes(config: Config, info: EnvInfo, mac_class: type) -> dict[str, Any]:
     return {
         "info": info,
         "obs_shape": info.obs_shape,
+        "obs_dim": math.prod(info.obs_shape),
         "n_agents": info.n_agents,
         "n_actions": info.n_actions,
         "extra_dim": mac_class.extra_dim(info, config.args["obs_last_action"]),  # type: ignore[attr-defined]
@@ -96,11 +97,8 @@ def make_learner(config: Config, mac: BasicMAC, processes: Processes = ALONE) ->
     classes = chosen_classes(config.to_dict(), REGISTRIES, config.trust)
     _check_parts(config, classes)
     given: dict[str, Any] = {
+        **shapes(config, mac.info, classes["mac"]),
         "mac": mac,
-        "info": mac.info,
-        "obs_dim": math.prod(mac.info.obs_shape),
-        "n_agents": mac.info.n_agents,
-        "n_actions": mac.info.n_actions,
         "setting": Setting(config.t_max, make_regime(config).target_update_tau, processes),
         "generator": seeding.generator(config.seed, "learner", mac.device),
     }

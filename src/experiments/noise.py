@@ -59,7 +59,7 @@ def measured(
         known = {name: value for name, value in asdict(noise).items() if value is not None}
         say(f"{called}: " + ", ".join(f"{name} {value:.3g}" for name, value in known.items()))
         for name, value in known.items():
-            found[name][record.id] = Curve([0], [value], [""])
+            found[name][record.id] = Curve.of([value])
     return {name: arrange(learning, curves, names) for name, curves in found.items()}
 
 

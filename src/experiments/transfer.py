@@ -97,7 +97,7 @@ def play(
                 say(f"{population.name} at {setting}: left out ({error})")
                 continue
             say(f"{population.name} at {setting}: {mean:.3f}")
-            curves[population.record.id] = Curve([0], [mean], [""])
+            curves[population.record.id] = Curve.of([mean])
         found[setting] = arrange([population.record for population in populations], curves, names)
     return called_by_file(found)
 

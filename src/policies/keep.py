@@ -15,7 +15,7 @@ from typing import Any
 
 from analysis import figures
 from analysis.collect import TAIL, Method, Task
-from analysis.comparison import FEW_SEEDS, INTERVAL, IQM, RETURN, described
+from analysis.comparison import CURVE, RETURN, described
 from analysis.page import fill
 from analysis.report import slug
 from analysis.tables import Table
@@ -243,7 +243,6 @@ def picture(task: str, own: Sequence[Entry]) -> Any:
     curves: dict[str, dict[int, Curve]] = defaultdict(dict)
     for entry in own:
         steps, values = zip(*entry.card["curve"], strict=True)
-        curves[entry.card["method"]][entry.card["seed"]] = Curve(list(steps), list(values), [""] * len(steps))
+        curves[entry.card["method"]][entry.card["seed"]] = Curve.of(values, steps)
     methods = [Method(label, seeds) for label, seeds in curves.items()]
-    caption = f"{described(RETURN)}. Line: {IQM}. Band: {INTERVAL}, at each point separately. {FEW_SEEDS}"
-    return figures.learning_curves([Task(task, task, methods)], RETURN, caption)
+    return figures.learning_curves([Task(task, task, methods)], RETURN, f"{described(RETURN)}. {CURVE}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,11 @@ class Curve:
     steps: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     times: list[str] = field(default_factory=list)  # ISO 8601, UTC
+
+    @classmethod
+    def of(cls, values: Sequence[float], steps: Sequence[int] = (0,)) -> Curve:
+        """Return points of which it is not recorded when they were logged."""
+        return cls(list(steps), list(values), [""] * len(steps))
 
     def part(self, indices: Iterable[int]) -> Curve:
         """Return the points at ``indices``, in that order."""

@@ -11,9 +11,11 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from utils.errors import InputError
+from utils.paths import default_results, default_zoo
 
 FAILED = 1  # on the way
 BAD_INPUT = 2
@@ -89,6 +91,27 @@ def add_command(commands: Any, parser: argparse.ArgumentParser, run: Callable[..
     )
     added.set_defaults(command=run)
     return added
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add the option --results, the folder of recorded runs, to a parser."""
+    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+
+
+def add_zoo(parser: argparse.ArgumentParser) -> None:
+    """Add the option --zoo, the folder of kept policies, to a parser."""
+    parser.add_argument("--zoo", type=Path, default=default_zoo(), metavar="DIR", help="default: %(default)s")
+
+
+def add_experiments(parser: argparse.ArgumentParser) -> None:
+    """Add the option --experiment, names or files of experiments, to a parser."""
+    parser.add_argument(
+        "--experiment",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="its completed runs; a name in src/config/experiments or a file; may be repeated",
+    )
 
 
 def count(text: str) -> int:

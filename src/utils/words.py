@@ -80,7 +80,7 @@ def word(key: str, value: Any) -> str:
 
 
 def parted(text: str) -> tuple[str, dict[str, str]]:
-    """Part a label into what stands before and between its ``key=value``, and these; see `word`."""
+    """Return what stands before and between a label's ``key=value``, and these; see `word`."""
     return _WORD.sub("", text).strip(), dict(_WORD.findall(text))
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class TeamMixer(nn.Module, ABC):
-    """Local values in, team value out. Constructed with ``(obs_dim, n_agents)`` and its configuration keys."""
+    """Local values in, team value out. Its constructor: docs/new_algorithm.md."""
 
     @abstractmethod
     def forward(self, q_BN: Tensor, alive_BN: Tensor, obs_BNO: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ class VDNMixer(TeamMixer):
     is the same and the scale does not grow with the population.
     """
 
-    def __init__(self, obs_dim: int, n_agents: int, *, team_reward: Aggregation) -> None:
+    def __init__(self, *, team_reward: Aggregation) -> None:
         super().__init__()
         self.aggregation: Aggregation = team_reward
 

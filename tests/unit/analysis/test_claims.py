@@ -178,7 +178,7 @@ def test_a_task_is_found_by_the_label_that_tables_print(tmp_path: Path) -> None:
 def test_a_misspelt_task_is_said_with_the_nearest() -> None:
     """By its environment, or, where that is right, by its arguments."""
     ring = Task("Ring", "Ring", [], {"env": "relay:Ring", "env_args.n": 3})
-    tasks = [replace(ring, methods=[Method("hmf", {1: Curve([0], [1.0], [""])})], label=f"Ring n={n}") for n in (3, 4)]
+    tasks = [replace(ring, methods=[Method("hmf", {1: Curve.of([1.0])})], label=f"Ring n={n}") for n in (3, 4)]
     for described, near in (("ring n=9", "Ring"), ("relay:ring", "relay:Ring"), ("Ring m=4", "Ring n=4"), ("sea", "")):
         (text,) = unknown(Claim("...", described, "hmf", "iql"), tasks)
         assert text == f"no run here is on {described}" + (f". Did you mean '{near}'?" if near else "")

@@ -19,7 +19,7 @@ from report import main
 
 
 def method(label: str, scores: dict[int, float]) -> Method:
-    return Method(label, {seed: Curve([0], [score], [""]) for seed, score in scores.items()})
+    return Method(label, {seed: Curve.of([score]) for seed, score in scores.items()})
 
 
 def crossed() -> Task:

@@ -22,7 +22,7 @@ def vdn(team_reward: str) -> Learner:
 
 @pytest.mark.parametrize(("team_reward", "expected"), [("sum", 4.0), ("mean", 1.0)])
 def test_the_dead_add_nothing(team_reward: str, expected: float) -> None:
-    mixer = VDNMixer(3, 4, team_reward=team_reward)  # type: ignore[arg-type]
+    mixer = VDNMixer(team_reward=team_reward)  # type: ignore[arg-type]
     alive = torch.tensor([[True, False, True, False]])
     assert mixer(torch.tensor([[1.0, 10.0, 3.0, 20.0]]), alive, torch.zeros(1, 4, 3)).tolist() == [expected]
 
