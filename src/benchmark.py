@@ -18,7 +18,7 @@ from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Options, and what follows the word ``with``."""
+    """Read the options, and what follows the word ``with``."""
     parser = command_parser(
         "benchmark",
         __doc__,

@@ -107,7 +107,7 @@ class System:
 
 
 def make_side(config: Config, env: Env, processes: Processes, team: str | None = None) -> Side:
-    """A side of ``env`` that learns: the learners, or a ``team`` of a `TwoSidedEnv`'s enemies. Raises InputError."""
+    """Make a side of ``env`` that learns: learners, or a ``team`` of a `TwoSidedEnv`'s enemies. Raises InputError."""
     device, info = device_of(config), env.info
     if team is not None:
         assert isinstance(env, TwoSidedEnv)
@@ -129,7 +129,7 @@ def make_side(config: Config, env: Env, processes: Processes, team: str | None =
 
 
 def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -> System:
-    """Everything connected and seeded; nothing is written. Raises InputError for parts that do not fit together.
+    """Connect and seed everything; write nothing. Raises InputError for parts that do not fit together.
 
     ``resumed``: networks come from the run's own state later, not from ``checkpoint_path``. ``processes`` play with
     random streams of their own, the first with those of a process alone.
@@ -185,7 +185,7 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
 
 
 def load_networks(system: System, folder: Path) -> None:
-    """Networks, targets and optimiser from a checkpoint folder of a run with the same shapes; a league begins with it.
+    """Load networks, targets, optimiser of a checkpoint folder of a run with the same shapes; a league begins with it.
 
     Raises CheckpointError for what is missing or does not fit.
     """

@@ -5,7 +5,7 @@
 ``--sides RUN``: ratings of both sides of a run over its training, where the enemies learned too.
 
 The first one's environment is the game. Who fits the learners' side is a row, who fits the enemies' side a column,
-beside random play; where both sides are alike everybody is both. Every pair meets with the row on either side. Games
+beside random play; where both sides are alike every player is both. Every pair meets with the row on either side. Games
 stay in ``games.jsonl`` of --out: what was played is not played again. Methods of several policies are rated, too.
 """
 
@@ -25,7 +25,7 @@ from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_parser(
         "crossplay",
         __doc__,
@@ -112,7 +112,7 @@ def crossplay(argv: Sequence[str]) -> None:
 
 
 def named(arguments: argparse.Namespace) -> list[Entrant]:
-    """Everybody whom the command line names. Raises InputError for what is not there."""
+    """List all whom the command line names. Raises InputError for what is not there."""
     from policies.zoo import policy_file
 
     results, step, trusted = arguments.results, arguments.step or "newest", arguments.trust

@@ -15,7 +15,7 @@ from utils.cli import add_results, command_parser, exit_code
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_parser("doctor", __doc__, "", "--config=hmf --env-config=battle with use_cuda=true")
     parser.add_argument("--config", metavar="ALGORITHM", help="a file of src/config/algs")
     parser.add_argument("--env-config", metavar="ENVIRONMENT", help="a file of src/config/envs")

@@ -15,7 +15,7 @@ from utils.cli import add_results, command_parser, divided, exit_code
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     options, overrides = divided(argv)
     parser = command_parser(
         "evaluate",

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def to_parallel_env(name: str, **env_args: Any) -> ExportedEnv:
-    """A task as a PettingZoo ``ParallelEnv``: ``name`` is a file of src/config/envs, ``env_args`` change its values.
+    """Make a task a PettingZoo ``ParallelEnv``: ``name`` is a file of src/config/envs, ``env_args`` change its values.
 
     ``opponent="checkpoint"`` loads the training code for its policy; nothing else does. Raises ConfigError for an
     unknown name or a value of the wrong type, EnvError for an unknown argument.
@@ -67,11 +67,11 @@ class ExportedEnv(ParallelEnv):
         self._seeds = np.random.default_rng()
 
     def observation_space(self, agent: str) -> Box:
-        """The same for all agents."""
+        """Return the same space for all agents."""
         return self._observation_space
 
     def action_space(self, agent: str) -> Discrete:
-        """``Discrete(A)``."""
+        """Return ``Discrete(A)``."""
         return self._action_spaces[self._slot[agent]]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
@@ -83,7 +83,7 @@ class ExportedEnv(ParallelEnv):
         return self._observations(row, self.agents), self._infos(row, self.agents)
 
     def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
-        """One step with an action of every agent in ``agents``; empty dictionaries when the episode is over.
+        """Play one step with an action of every agent in ``agents``; empty dictionaries when the episode is over.
 
         Returns observations, rewards, terminations (deaths, and the end of the game), truncations and infos.
         """
@@ -105,7 +105,7 @@ class ExportedEnv(ParallelEnv):
         )
 
     def render(self) -> np.ndarray:
-        """(H, W, 3) uint8."""
+        """Draw the game, (H, W, 3) uint8."""
         return render(self.env, 0)
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class ExportedEnv(ParallelEnv):
         self.env.close()
 
     def _joint(self, actions: dict[str, int]) -> torch.Tensor:
-        """(1, N) int64, 0 for the dead. Raises EnvError when an agent's action is missing."""
+        """Join the actions into (1, N) int64, 0 for the dead. Raises EnvError when an agent's action is missing."""
         missing = [agent for agent in self.agents if agent not in actions]
         if missing:
             raise EnvError(f"step: expected an action of every agent in env.agents, there is none of {missing[0]}.")

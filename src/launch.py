@@ -54,7 +54,7 @@ class Resumed:
 
     @classmethod
     def read(cls, folder: Path, n_processes: int | None, t_max: int) -> Resumed:
-        """The run in ``folder``. Raises CheckpointError, also where ``n_processes`` or ``t_max`` do not fit it.
+        """Read the run in ``folder``. Raises CheckpointError, also where ``n_processes`` or ``t_max`` do not fit it.
 
         ``n_processes``: None for any, where nothing will be played.
         """
@@ -80,7 +80,7 @@ class Resumed:
 
 
 def recorders(request: Request) -> tuple[FileObserver, list[MongoCopy | Tracking]]:
-    """The observer that records a run as files, and those of its copies: in a database, in trackers.
+    """Make the observer that records a run as files, and those of its copies: in a database, in trackers.
 
     Raises RecordError for what is no MongoDB URL, and where no run could be recorded.
     """
@@ -100,7 +100,7 @@ def experiment(
     resumed: Resumed | None,
     stop: StopRequest,
 ) -> Experiment:
-    """The Sacred experiment of one run, which says ``notes`` first and is recorded by ``observers`` until ``stop``."""
+    """Make the Sacred experiment of one run, which says ``notes`` first; ``observers`` record it until ``stop``."""
     config = system.config
     title = f"{config.name} {env_title(flatten(config.to_dict()))}"  # what lists of runs show
     ex = Experiment(title, save_git_info=False)
@@ -153,7 +153,7 @@ def experiment(
 
 
 def headlines(system: build.System) -> list[str]:
-    """What is trained: a line, and one more for each team of enemies that learn."""
+    """Say what is trained: a line, and one more for each team of enemies that learn."""
     config, n_processes = system.config, system.processes.size
     together = "at once" if n_processes == 1 else f"at once in each of {n_processes} processes"
     run = f"{config.batch_size_run} environments {together}, seed {config.seed}, "
@@ -172,7 +172,7 @@ def _population(side: Side, run: str = "") -> str:
 
 
 def announced(request: Request, system: build.System) -> list[str]:
-    """What a person should know before the run."""
+    """List what a person should know before the run."""
     notes = [*request.notes, *system.notes]
     if request.config.save_replay == "running" and not request.config.evaluate:
         notes.append("once complete it cannot be trained further; save_replay=always keeps what --resume needs")
@@ -195,7 +195,7 @@ def preview(request: Request) -> None:
 
 
 def _planned(config: Config, resumed: Resumed | None, results: Path) -> str:
-    """What a run of ``config`` would play, and how long runs like it took that are recorded in ``results``."""
+    """Say what a run of ``config`` would play, and how long runs like it took that are recorded in ``results``."""
     if config.evaluate:
         return f"{config.test_nepisode:,} episodes, without training"
     left = max(0, config.t_max - (resumed.t_env if resumed else 0))  # 0: an evaluation is left
@@ -206,7 +206,7 @@ def _planned(config: Config, resumed: Resumed | None, results: Path) -> str:
 
 
 def started(system: build.System, record: Record, resumed: Resumed | None, stop: StopRequest) -> Trainer:
-    """The training loop, where ``resumed`` stopped if given, whose state is used up. Raises CheckpointError."""
+    """Make the training loop, where ``resumed`` stopped if given, whose state is used up. Raises CheckpointError."""
     trainer = Trainer(system, record, stop)
     if resumed is not None:
         trainer.resume(resumed.folder / "checkpoints", resumed.state)
@@ -215,7 +215,7 @@ def started(system: build.System, record: Record, resumed: Resumed | None, stop:
 
 
 def accompany(system: build.System, resumed: Resumed | None) -> int:
-    """A process beside the first: it plays and learns, and leaves all words to the first."""
+    """Play and learn beside the first process, and leave all words to it."""
     code = 0
     try:
         with StopRequest() as stop:
@@ -231,7 +231,7 @@ def accompany(system: build.System, resumed: Resumed | None) -> int:
 
 
 def launcher(n_processes: int) -> str:
-    """What starts so many processes on one machine."""
+    """Name what starts so many processes on one machine."""
     return "python" if n_processes == 1 else f"torchrun --nproc-per-node {n_processes}"
 
 
@@ -246,7 +246,7 @@ class Job:
     copies: Sequence[MongoCopy | Tracking]
 
     def run(self) -> None:
-        """The whole run. Raises Stopped or KeyboardInterrupt when asked to stop, and what goes wrong on the way."""
+        """Play the whole run. Raises Stopped or KeyboardInterrupt when asked to stop, and what goes wrong meanwhile."""
         with StopRequest() as stop:  # from before there is a record until after its last word
             notes = announced(self.request, self.system)
             ex = experiment(self.system, notes, self.observer, [self.observer, *self.copies], self.resumed, stop)
@@ -268,7 +268,7 @@ class Job:
 
 
 def prepared(read: Callable[[], Request], processes: Processes) -> Job | tuple[build.System, Resumed | None]:
-    """The run that the first process is asked for, built in each; all but the first get its parts, and no record.
+    """Build, in each process, the run that the first is asked for; all but the first get its parts, and no record.
 
     Raises InputError for what cannot be run, before anything is written, and ProcessLost.
     """
@@ -283,7 +283,7 @@ def prepared(read: Callable[[], Request], processes: Processes) -> Job | tuple[b
 
 
 def launch(read: Callable[[], Request]) -> int:
-    """A whole run of what ``read`` returns, which the first process calls.
+    """Play a whole run of what ``read`` returns, which the first process calls.
 
     Returns 0, or 2 for bad input (one line, nothing written), 3 if recording failed, 130 if interrupted; 1 if it failed
     on the way: in one line what a person can mend, with a traceback a mistake in the code; 5 if all is well but a

@@ -17,7 +17,7 @@ from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_parser(
         "noise", __doc__, "--experiment credit_bar", "name=hmf env=battle --step 16000 --batches 32"
     )

@@ -17,7 +17,7 @@ from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_parser("report", __doc__, "--experiment smoke", "'env=bar' 'n_groups>2' --reference hmf")
     parser.add_argument("filters", nargs="*", metavar="FILTER", help="'env=bar' 'name=hmf' ..., as in runs.py ls")
     add_experiments(parser)

@@ -35,7 +35,7 @@ class Request:
 
     @classmethod
     def read(cls, arguments: argparse.Namespace) -> Request:
-        """The request of `config.command_line.parse_command_line`. Raises InputError for what cannot be run."""
+        """Read the request of `config.command_line.parse_command_line`. Raises InputError for what cannot be run."""
         if arguments.resume is None:
             stack = layers(arguments.config, arguments.env_config, arguments.overrides)
             return cls.fresh(stack, arguments.trust, arguments.mongo_url)
@@ -44,13 +44,13 @@ class Request:
 
     @classmethod
     def fresh(cls, stack: list[Layer], trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
-        """A new run of the layers ``stack``, lowest first. Raises InputError."""
+        """Ask for a new run of the layers ``stack``, lowest first. Raises InputError."""
         config, notes = make_config(stack, REGISTRIES, trust)
         return cls(config, notes, None, mongo_url, [*_of_enemies(config, stack), *for_regime(stack)])
 
     @classmethod
     def further(cls, run: str, given: Layer, trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
-        """To continue ``run``, an id or a folder, with the keys ``given``. Raises InputError."""
+        """Ask to continue ``run``, an id or a folder, with the keys ``given``. Raises InputError."""
         run_dir = checkpoint.resumable_run(run, Path(given.values.get("local_results_path", default_results())))
         from assembly.saved import recorded_config  # this takes seconds
 
@@ -63,7 +63,7 @@ class Request:
 
 
 def _continued(run_dir: Path, results: Path) -> list[str]:
-    """A note where runs in ``results``, or beside ``run_dir``, continue that one already. Raises RecordError."""
+    """Note where runs in ``results``, or beside ``run_dir``, continue that one already. Raises RecordError."""
     here = run_dir.resolve().parent
     if not (run_dir / "run.json").exists():  # its state may be whole all the same
         return []
@@ -77,7 +77,7 @@ def _continued(run_dir: Path, results: Path) -> list[str]:
 
 
 def _of_enemies(config: Config, stack: Sequence[Layer]) -> list[Layer]:
-    """What enemies that learn have by the names of their algorithms."""
+    """Return what enemies that learn have by the names of their algorithms."""
     named, args = config.opponent_config, config.opponent_args
     if isinstance(named, str):
         return [Layer(f"opponent_config={named}", {"opponent_args": args})]

@@ -84,7 +84,7 @@ class Trainer:
         self._tried = 0.0  # when it was tried
 
     def train(self) -> float:
-        """Train to ``t_max``; the last evaluation's mean return. Raises Stopped when asked to stop, after saving."""
+        """Train to ``t_max``; return the last evaluation's mean return. Raises Stopped when asked to, after saving."""
         config, counters, system = self.config, self.counters, self.system
         self.progress.start(counters.t_env)
         while counters.t_env < config.t_max:
@@ -120,14 +120,14 @@ class Trainer:
         raise Stopped
 
     def _due(self, event: str, interval: int) -> bool:
-        """True once whenever ``t_env`` has passed a multiple of ``interval``."""
+        """Return true once whenever ``t_env`` has passed a multiple of ``interval``."""
         passed = self.counters.t_env // interval
         due = passed > getattr(self.counters, event)
         setattr(self.counters, event, passed)
         return due
 
     def collect(self) -> int:
-        """One training step of every environment of every process; the number of transitions made.
+        """Make one training step of every environment of every process; return the number of transitions made.
 
         The first process begins, so that groups have the same numbers everywhere.
         """
@@ -139,7 +139,7 @@ class Trainer:
         return self.processes.total(made)[0]
 
     def _adopt(self) -> None:
-        """What the first process's controller learned by playing is everybody's."""
+        """Take over, in all processes, what the first one's controller learned by playing."""
         mac, runner = self.system.mac, self.system.runner
         if self.processes.size == 1:
             return
@@ -150,7 +150,7 @@ class Trainer:
                 runner.memory = mac.adopt(runner.memory, common)
 
     def learn(self) -> None:
-        """Every update that is due; now and then the policy becomes a past one that it plays against."""
+        """Make every update that is due; now and then the policy becomes a past one that it plays against."""
         counters, system = self.counters, self.system
         for side in system.sides.values():
             side.learn(counters.t_env)
@@ -181,7 +181,7 @@ class Trainer:
             self.progress.note("return", episodes[""]["return_mean"])
 
     def _write_updates(self, side: Side, whose: str) -> None:
-        """Raises LearningError when ``side`` no longer computes numbers; what was logged stays."""
+        """Log what updates computed. Raises LearningError when that is no number any more; what was logged stays."""
         means, t_env = side.log.flush(), self.counters.t_env
         if means:
             for name, tensor in {**means, **side.diagnose(t_env, self.config.seed)}.items():
@@ -189,9 +189,9 @@ class Trainer:
         check_numbers(means, t_env, whose)
 
     def evaluate(self) -> float | None:
-        """Greedy episodes of the policy that is exported, and of the online one if that is another.
+        """Play greedy episodes of the policy that is exported, and of the online one if that is another.
 
-        The mean return of the exported one; None when asked to stop meanwhile. The first process plays them.
+        Returns the mean return of the exported one; None when asked to stop meanwhile. The first process plays them.
         """
         return self.processes.by_first(self._evaluate, lambda: self.stop.requested)
 
@@ -220,7 +220,7 @@ class Trainer:
         return result
 
     def _play(self, mac: BasicMAC, stop: Ask) -> dict[str, float]:
-        """Means over one evaluation of ``mac``, the same episodes for all; empty when asked to stop meanwhile."""
+        """Play one evaluation of ``mac``, the same episodes for all; return means, empty if asked to stop meanwhile."""
         runner, seed = self.system.test_runner, seeding.derive_seed(self.config.seed, "evaluation", self.counters.t_env)
         runner.mac = mac
         return runner.evaluate(seed, self.config.test_nepisode, stop)
@@ -241,7 +241,7 @@ class Trainer:
         }
 
     def _save_best(self) -> None:
-        """Raises OSError; a copy of the networks then waits, training changes its own."""
+        """Save the best networks. Raises OSError; a copy of them then waits, training changes its own."""
         if self._best is None:
             return
         try:
@@ -252,12 +252,12 @@ class Trainer:
         self._best = None
 
     def _overdue(self) -> bool:
-        """What the disk refused waits, and a beat has passed."""
+        """Return whether what the disk refused waits, and a beat has passed."""
         waits = self._refused or self._best is not None
         return waits and time.monotonic() - self._tried >= RETRY_SECONDS
 
     def save(self, completed: bool = False) -> None:
-        """The networks as a checkpoint of this step, and everything that exact resume needs; see `_overdue`.
+        """Save the networks as a checkpoint of this step, and everything that exact resume needs; see `_overdue`.
 
         What was logged goes first: a resumed run does not log it again.
         """
@@ -295,7 +295,7 @@ class Trainer:
             checkpoint.copy_best(checkpoints, self.checkpoints, self.counters.t_env)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the run depends on, at the first process what the others play with too."""
+        """Return everything that the rest of the run depends on, at the first process what the others play with too."""
         sides = self.system.sides.items()
         own = {f"{whose}replay": side.rows.state_dict() for whose, side in sides}
         own["runner"] = self.system.runner.state_dict()

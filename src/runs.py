@@ -38,7 +38,7 @@ ARCHIVE = ".tar.xz"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line; ``command`` is the function to call."""
+    """Read the command line; ``command`` is the function to call."""
     parser = command_parser(
         "runs",
         __doc__,
@@ -113,12 +113,12 @@ def names(text: str) -> list[str]:
 
 
 def file_store(arguments: argparse.Namespace) -> FileStore:
-    """The runs recorded as files."""
+    """Return the runs recorded as files."""
     return FileStore(arguments.results / "sacred")
 
 
 def existing_files(arguments: argparse.Namespace) -> FileStore:
-    """The runs recorded as files. Raises RecordError when their folder does not exist."""
+    """Return the runs recorded as files. Raises RecordError when their folder does not exist."""
     store = file_store(arguments)
     if not store.results_dir.is_dir():
         raise RecordError(
@@ -129,7 +129,7 @@ def existing_files(arguments: argparse.Namespace) -> FileStore:
 
 
 def mongo_store(url: str | None) -> MongoStore:
-    """Raises RecordError without a URL."""
+    """Return the runs in the MongoDB at ``url``. Raises RecordError without a URL."""
     if not url:
         raise RecordError("MongoDB: expected --mongo-url or $MONGO_URL, such as mongodb://127.0.0.1:27017/sacred.")
     from records.mongo import MongoStore
@@ -138,12 +138,12 @@ def mongo_store(url: str | None) -> MongoStore:
 
 
 def chosen_store(arguments: argparse.Namespace) -> RunStore:
-    """Files that are there, or the MongoDB that was asked for. Raises RecordError."""
+    """Return the files that are there, or the MongoDB that was asked for. Raises RecordError."""
     return mongo_store(arguments.mongo_url) if arguments.mongo_url else existing_files(arguments)
 
 
 def located(given: str, arguments: argparse.Namespace) -> tuple[RunStore, int]:
-    """The store and the id of a run that is named by its id or its folder. Raises InputError for one that is neither.
+    """Find the store and id of a run that is named by its id or its folder. Raises InputError for one that is neither.
 
     A number is an id, also where a folder has that name.
     """
@@ -175,7 +175,7 @@ def ls(arguments: argparse.Namespace) -> None:
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """everything recorded of a run"""
+    """print everything recorded of a run"""
     for store, run_id in [located(given, arguments) for given in arguments.runs]:
         record = store.get(run_id)
         git = record.entry.get("git") or {}
@@ -197,7 +197,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def brief(value: Any) -> Any:
-    """``value`` for `show`: numbers of at most five digits; of a list of rows, which grows with a run, the last one."""
+    """Shorten ``value`` for `show`: numbers to five digits; a list of rows, which grows with a run, to the last one."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):
@@ -211,7 +211,7 @@ def brief(value: Any) -> Any:
 
 
 def diff(arguments: argparse.Namespace) -> None:
-    """the configuration keys in which runs differ"""
+    """print the configuration keys in which runs differ"""
     if len(arguments.ids) < 2:
         raise RecordError(f"diff: expected two or more ids, got {arguments.ids[0]} alone. Add the run to compare with.")
     store = chosen_store(arguments)
@@ -225,7 +225,7 @@ def diff(arguments: argparse.Namespace) -> None:
 
 
 def plot(arguments: argparse.Namespace) -> None:
-    """curves of metrics as a picture; runs that differ only in the seed are one line with its interval"""
+    """draw curves of metrics as a picture; runs that differ only in the seed are one line with its interval"""
     store = chosen_store(arguments)
     names = arguments.metric or ["test_return_mean"]
     records = [store.get(run_id) for run_id in arguments.ids]

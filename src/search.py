@@ -18,7 +18,7 @@ from utils.errors import InputError
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_parser("search", __doc__, "space.yaml --trials 20 --workers 4")
     parser.add_argument("space", metavar="SPACE.yaml", help="name of a file of src/config/searches, or a path")
     parser.add_argument("--trials", type=count, required=True, help="of every method, those of earlier calls included")
@@ -30,7 +30,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def search(argv: Sequence[str]) -> None:
-    """Every trial, then the best ones. Raises ConfigError with one clear message."""
+    """Run every trial, then print the best ones. Raises ConfigError with one clear message."""
     arguments = parse(argv)
     require("optuna", "./install_dependencies.sh")
     from experiments.space import load_space

@@ -67,7 +67,7 @@ class Side:
             self.log.add(metrics)
 
     def diagnose(self, t_env: int, seed: int) -> Metrics:
-        """What the learner says about one more batch; nothing while a short rollout holds junctions only."""
+        """Return what the learner says about one more batch; nothing while a short rollout holds junctions only."""
         if not len(self.rows):
             return {}
         # A stream of its own: how often metrics are written does not change what is learned.

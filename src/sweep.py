@@ -18,7 +18,7 @@ LEFT_OUT = 4  # exit code, beside those of utils.cli
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_parser("sweep", __doc__, "smoke --dry-run", "smoke --workers 4", "my_experiment.yaml")
     parser.add_argument("experiment", help="name of a file of src/config/experiments, or a path ending in .yaml")
     parser.add_argument("--workers", type=count, help="runs at once (default: the cores over threads)")
@@ -29,8 +29,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def sweep(argv: Sequence[str]) -> int:
-    """Exit code of a whole sweep: 0, 1 when runs failed, LEFT_OUT when other processes run what is not finished,
-    COPY_INCOMPLETE when all is finished but not everywhere copied.
+    """Run a whole sweep; return its exit code.
+
+    0; 1 when runs failed; LEFT_OUT when other processes run what is not finished; COPY_INCOMPLETE when all is finished
+    but not everywhere copied.
     """
     arguments = parse(argv)
     from experiments.plan import load_experiment, plan

@@ -19,7 +19,7 @@ from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = command_parser(
         "transfer",
         __doc__,

@@ -20,7 +20,7 @@ from utils.words import table
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line; ``command`` is the function to call."""
+    """Read the command line; ``command`` is the function to call."""
     options, overrides = divided(argv)
     parser = command_parser(
         "zoo",

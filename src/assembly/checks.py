@@ -54,7 +54,7 @@ def check_same_game(trained: EnvInfo, played: EnvInfo, key: str, any_number: boo
 
 
 def check_processes(config: Config, processes: Processes) -> None:
-    """Raises ConfigError for what several processes cannot share."""
+    """Raise ConfigError for what several processes cannot share."""
     for key, one, many in (("regime", "replay", "rollout"), ("evaluate", "true", "false")):
         if processes.size > 1 and str(getattr(config, key)).lower() == one:
             raise ConfigError(
@@ -101,7 +101,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def picture_note(config: Config, mac: BasicMAC) -> tuple[str, ...]:
-    """A warning where every pixel of large pictures has weights of its own; else nothing."""
+    """Return a warning where every pixel of large pictures has weights of its own; else nothing."""
     shape, count = mac.info.obs_shape, sum(parameter.numel() for parameter in mac.agent.parameters())
     if len(shape) < 2 or count <= LARGE:
         return ()
@@ -112,7 +112,7 @@ def picture_note(config: Config, mac: BasicMAC) -> tuple[str, ...]:
 
 
 def picture_cure(config: Config, mac: BasicMAC) -> str:
-    """What to do about large pictures; empty where observations are none."""
+    """Say what to do about large pictures; empty where observations are none."""
     shape = mac.info.obs_shape
     if len(shape) < 2 or min(shape[:2]) < 2 * CELLS:
         return ""
@@ -124,7 +124,7 @@ def picture_cure(config: Config, mac: BasicMAC) -> str:
 
 
 def check_regime(config: Config, mac: BasicMAC, learner: Learner, regime: Regime[Any]) -> None:
-    """Raises ConfigError for what learns from a replay alone."""
+    """Raise ConfigError for what learns from a replay alone."""
     reason = learner.replay_only or ("it learns from sequences with a warm-up" if mac.agent.window else "")
     if reason and regime.target_update_tau is None:
         part = f"learner={config.learner}" if learner.replay_only else f"agent={config.agent}"
@@ -134,7 +134,7 @@ def check_regime(config: Config, mac: BasicMAC, learner: Learner, regime: Regime
 
 
 def check_learns(config: Config, processes: Processes, regime: Regime[Any]) -> None:
-    """Raises ConfigError for a run that would end before its first update; ``t_max=1`` asks for no learning."""
+    """Raise ConfigError for a run that would end before its first update; ``t_max=1`` asks for no learning."""
     first = regime.first_update(config.batch_size_run * processes.size)
     if 1 < config.t_max < first and not config.evaluate:
         raise ConfigError(

@@ -19,7 +19,7 @@ from utils.paths import ROOT
 
 
 def enemies_at(folder: Path, config: Config) -> Path:
-    """What ``opponent_checkpoint`` names of enemies that learned, as they were in a checkpoint ``folder`` of the run.
+    """Find what ``opponent_checkpoint`` names of enemies that learned, as it was in a checkpoint ``folder`` of the run.
 
     The file of the only team, or the folder of several. Raises CheckpointError where there is no such file.
     """

@@ -31,7 +31,7 @@ AT_ONCE, PER_AGENT = 2**22, 256  # numbers that an evaluation's step may hold (1
 
 
 def device_of(config: Config) -> torch.device:
-    """Where networks and batched environments live. Raises ConfigError."""
+    """Return the device where networks and batched environments live. Raises ConfigError."""
     if config.use_cuda and not torch.cuda.is_available():
         raise ConfigError(
             "use_cuda=true, but torch sees no CUDA device. Use use_cuda=false, or run ./install_dependencies.sh --cuda."
@@ -40,7 +40,7 @@ def device_of(config: Config) -> torch.device:
 
 
 def make_env(config: Config, n_envs: int, test: bool) -> Env:
-    """Training or evaluation environments, without their opponent. Raises TrustError before anything is imported."""
+    """Make the training or evaluation environments, without opponent. Raises TrustError before anything is imported."""
     values = env_values(config, test)
     env_class = resolve(REGISTRIES["env"], config.env, "env", config.trust)
     shipped = named_layer("envs", config.env).values["env_args"] if config.env in available("envs") else {}
@@ -51,7 +51,7 @@ def make_env(config: Config, n_envs: int, test: bool) -> Env:
 
 
 def make_test_env(config: Config) -> Env:
-    """The evaluation environments of training, without their opponent; raises as `make_env`.
+    """Make the evaluation environments of training, without their opponent; raises as `make_env`.
 
     As many as in training, which is what engines bear. Where games are rows of tensors, a step of all costs hardly more
     than one of a few: there all episodes are played at once, unless their observations are large.
@@ -67,7 +67,7 @@ def make_test_env(config: Config) -> Env:
 
 
 def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
-    """Controller with its network, exploration and grouping."""
+    """Make the controller with its network, exploration and grouping."""
     classes = chosen_classes(config.to_dict(), REGISTRIES, config.trust)
     values = config.args
     mac_class = classes["mac"]
@@ -81,7 +81,7 @@ def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
 
 
 def shapes(config: Config, info: EnvInfo, mac_class: type) -> dict[str, Any]:
-    """What decides the sizes of networks."""
+    """Return what decides the sizes of networks."""
     return {
         "info": info,
         "obs_shape": info.obs_shape,
@@ -93,7 +93,7 @@ def shapes(config: Config, info: EnvInfo, mac_class: type) -> dict[str, Any]:
 
 
 def make_learner(config: Config, mac: BasicMAC, processes: Processes = ALONE) -> Learner:
-    """Learner with its mixer, on the controller's device."""
+    """Make the learner with its mixer, on the controller's device."""
     classes = chosen_classes(config.to_dict(), REGISTRIES, config.trust)
     _check_parts(config, classes)
     given: dict[str, Any] = {
@@ -107,7 +107,7 @@ def make_learner(config: Config, mac: BasicMAC, processes: Processes = ALONE) ->
 
 
 def _check_parts(config: Config, classes: Mapping[str, type]) -> None:
-    """The learner's annotations say which controllers and mixers it works with; ConfigError for another."""
+    """Raise ConfigError for a controller or a mixer that the learner's annotations do not allow."""
     hints = {"mac": BasicMAC, "mixer": type(None), **get_type_hints(classes["learner"].__init__)}  # type: ignore[misc]
     for part in ("mac", "mixer"):
         got, bases = getattr(config, part), get_args(hints[part]) or (hints[part],)
@@ -122,12 +122,12 @@ def _check_parts(config: Config, classes: Mapping[str, type]) -> None:
 
 
 def make_regime(config: Config) -> Regime[Any]:
-    """How the learner learns from what is played."""
+    """Make the regime: how the learner learns from what is played."""
     return make(resolve(REGISTRIES["regime"], config.regime, "regime", config.trust), config.args, {})
 
 
 def row_spec(config: Config, env: Env, mac: BasicMAC, learner: Learner, enemies: bool = False) -> RowSpec:
-    """What rows of a run hold and where; ``enemies``: those of the other side of a `TwoSidedEnv`."""
+    """Return what rows of a run hold and where; ``enemies``: those of the other side of a `TwoSidedEnv`."""
     if enemies:
         assert isinstance(env, TwoSidedEnv)
         observations = env.enemy_observations

@@ -36,22 +36,25 @@ ENEMIES = "enemy_"  # begins the names of what belongs to enemies that learn
 
 
 def called(team: str) -> str:
-    """What begins the names of all that belongs to a team of enemies that learn."""
+    """Return what begins the names of all that belongs to a team of enemies that learn."""
     return f"{ENEMIES}{team}_" if team else ENEMIES
 
 
 def team_of(whose: str) -> str:
-    """The team whose names `called` begins."""
+    """Return the team whose names `called` begins."""
     return whose.removeprefix(ENEMIES).removesuffix("_")
 
 
 def recorded_config(run_dir: Path, trust: Trust) -> Config:
-    """The configuration of a recorded run, from which ``trust`` says what may be imported. Raises InputError."""
+    """Read the configuration of a recorded run, from which ``trust`` says what may be imported. Raises InputError."""
     return config_from_dict(read_json(run_dir / "config.json"), read_json(run_dir / "run.json"), trust)
 
 
 def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
-    """What an exported policy holds: the controller's networks and what rebuilds them; no folders of this machine."""
+    """Return what an exported policy holds: the controller's networks and what rebuilds them.
+
+    Folders of this machine are left out.
+    """
     info = {field: getattr(mac.info, field) for field in EnvInfo.__dataclass_fields__}
     info["obs_dtype"] = str(mac.info.obs_dtype).removeprefix("torch.")
     portable = replace(config, local_results_path="results", tensorboard=False, tracker="none", checkpoint_path="")
@@ -59,7 +62,7 @@ def policy_state(config: Config, mac: BasicMAC) -> dict[str, Any]:
 
 
 def mac_of_policy(state: Mapping[str, Any], trust: Trust) -> BasicMAC:
-    """The controller that `policy_state` describes, with new networks. Raises what a state that is none leads to."""
+    """Build the controller that `policy_state` describes, with new networks. Raises what a wrong state leads to."""
     dtype = getattr(torch, state["info"]["obs_dtype"])
     if not isinstance(dtype, torch.dtype):
         raise TypeError(f"obs_dtype is {state['info']['obs_dtype']}")
@@ -70,7 +73,7 @@ def mac_of_policy(state: Mapping[str, Any], trust: Trust) -> BasicMAC:
 
 
 def read_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> tuple[Mapping[str, Any], BasicMAC]:
-    """What an exported policy file holds (`policy_state`), and its controller, frozen. Raises CheckpointError.
+    """Read what an exported policy file holds (`policy_state`), and its controller, frozen. Raises CheckpointError.
 
     ``trust``: what it may import.
     """
@@ -88,17 +91,17 @@ def read_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> tup
 
 
 def load_policy(path: Path, device: torch.device, trust: Trust = NOTHING) -> BasicMAC:
-    """A frozen controller from an exported policy file, as `read_policy`."""
+    """Read a frozen controller from an exported policy file, as `read_policy`."""
     return read_policy(path, device, trust)[1]
 
 
 def frozen_policy(path: str, device: torch.device, trust: Trust) -> MACPolicy:
-    """The greedy policy of an exported file; a relative path starts at the project. Raises CheckpointError."""
+    """Load the greedy policy of an exported file; a relative path starts at the project. Raises CheckpointError."""
     return MACPolicy(load_policy(ROOT / path, device, trust), greedy=True)
 
 
 def differences(path: Path, config: Config, info: EnvInfo) -> list[str]:
-    """What decides on networks, and differs between an exported policy file and ``config`` with a game like ``info``.
+    """List what decides on networks and differs between an exported policy file and ``config`` with a game as ``info``.
 
     Keys that only one of the two has follow from others. Empty for a file that cannot be read.
     """
@@ -115,7 +118,7 @@ def differences(path: Path, config: Config, info: EnvInfo) -> list[str]:
 
 
 def enemy_file(folder: Path, name: str, whose: str = ENEMIES) -> Path:
-    """The file ``name`` of enemies that learned, in a checkpoint folder. Raises CheckpointError where none did."""
+    """Find the file ``name`` of enemies that learned, in a checkpoint folder. Raises CheckpointError where none did."""
     path = folder / f"{whose}{name}"
     if not path.exists():
         raise checkpoint.CheckpointError(

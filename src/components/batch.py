@@ -121,7 +121,7 @@ class Batch:
 
 
 def decode_obs(obs: Tensor, scale: float, rows: Tensor | None = None, out: Tensor | None = None) -> Tensor:
-    """Stored observation (any dtype) to float32 in natural units; only ``rows`` (n,) int64 of its first axis if given.
+    """Decode stored observations (any dtype) to float32 in natural units; if given, only ``rows`` (n,) int64 of axis 0.
 
     ``out``: float32 memory of the result's shape to use, unless nothing has to be decoded. On an accelerator nothing
     waits for the host. Lists stay lists.
@@ -141,7 +141,7 @@ def decode_obs(obs: Tensor, scale: float, rows: Tensor | None = None, out: Tenso
 
 
 def to_device(record: R, device: torch.device) -> R:
-    """A record with its tensors, and those of the records inside it, on ``device``."""
+    """Return a record with its tensors, and those of the records inside it, on ``device``."""
     moved: dict[str, Any] = {}
     for field in fields(record):  # type: ignore[arg-type]
         value = getattr(record, field.name)

@@ -12,7 +12,7 @@ from utils.compiled import compiled
 
 @compiled
 def decode_rows(stored: np.ndarray, rows: np.ndarray, scale: np.float32, out: np.ndarray) -> None:
-    """``out`` (n, K) float32 = ``stored`` (R, K) in ``rows`` (n,) times ``scale``, in one pass over memory."""
+    """Write ``stored`` (R, K) in ``rows`` (n,) times ``scale`` into ``out`` (n, K) float32, in one pass over memory."""
     for i in range(len(rows)):
         source, target = stored[rows[i]], out[i]
         for k in range(len(source)):
@@ -23,7 +23,7 @@ def decode_rows(stored: np.ndarray, rows: np.ndarray, scale: np.float32, out: np
 def epsilon_greedy(
     q: np.ndarray, share: np.float32, greedy: np.float32, uniform: np.ndarray, action: np.ndarray
 ) -> None:
-    """Inverse transform sampling of ``action`` (n,) int64 by ``uniform`` (n,) float32 in [0, 1).
+    """Draw ``action`` (n,) int64 by inverse transform sampling of ``uniform`` (n,) float32 in [0, 1).
 
     Every action of ``q`` (n, A) float32 has the probability ``share``, the first best one (or the first NaN) ``greedy``
     more. Sums run in float64 and are rounded, as torch's.

@@ -25,9 +25,9 @@ class Replay(Rows):
         super().__init__(spec, n_rows, generator)
 
     def sample(self, batch_size: int, generator: torch.Generator | None = None) -> Batch:
-        """``batch_size`` transitions, uniformly; sequences of ``length`` transitions for recurrent agents.
+        """Draw ``batch_size`` transitions, uniformly; sequences of ``length`` transitions for recurrent agents.
 
-        Drawn from the replay's own random stream, or from ``generator``. Raises ReplayError when there are none.
+        Uses the replay's own random stream, or ``generator``. Raises ReplayError when there are none.
         """
         n_starts = max(1, batch_size // self.length)
         row, env = self._sample_starts(n_starts, generator or self.generator)

@@ -31,13 +31,13 @@ class TDProblem:
     total: bool = False  # only the sum over units is learned, of what each of them returns
 
     def loss(self, target_BU: Tensor) -> Tensor:
-        """Weighted mean of squared errors."""
+        """Compute the weighted mean of squared errors."""
         error_BU = self._learned(self.value - target_BU).square()
         gathered = error_BU if self.unit_weight is None else group_sum(error_BU, self.unit_weight)
         return weighted_mean(gathered, self.weight)
 
     def metrics(self, target_BU: Tensor) -> dict[str, Tensor]:
-        """``td_error_abs`` and ``target_mean``, 0-dim, without gradient."""
+        """Compute ``td_error_abs`` and ``target_mean``, 0-dim, without gradient."""
         error_BU = self._learned(self.value.detach() - target_BU)
         found = {"td_error_abs": error_BU.abs(), "target_mean": self._learned(target_BU)}
         if self.unit_weight is not None:
@@ -58,12 +58,12 @@ class Outcome:
 
 
 def gather_action(q: Tensor, action: Tensor) -> Tensor:
-    """Q-values (..., A) of actions (...) int64 -> (...)."""
+    """Gather Q-values (..., A) of actions (...) int64 -> (...)."""
     return q.gather(-1, action[..., None]).squeeze(-1)
 
 
 def double_q_value(q_select: Tensor, q_evaluate: Tensor, avail: Tensor | None) -> Tensor:
-    """``q_evaluate`` at the action that ``q_select`` likes best (van Hasselt et al. 2016).
+    """Gather ``q_evaluate`` at the action that ``q_select`` likes best (van Hasselt et al. 2016).
 
     Both (..., A) -> (...). Plain Q-learning passes the same values twice.
     """
@@ -71,17 +71,20 @@ def double_q_value(q_select: Tensor, q_evaluate: Tensor, avail: Tensor | None) -
 
 
 def expected_value(probabilities: Tensor, q: Tensor) -> Tensor:
-    """Sum over actions of pi(a) Q(a): (..., A), (..., A) -> (...). MFQ's v_MF (Yang et al. 2018; paper Eq. 3)."""
+    """Sum pi(a) Q(a) over actions: (..., A), (..., A) -> (...). MFQ's v_MF (Yang et al. 2018; paper Eq. 3)."""
     return (probabilities * q).sum(-1)
 
 
 def td_target(outcome: Outcome) -> Tensor:
-    """One-step target r + discount * v(s'), of any one shape. Next values that are discounted away may be anything."""
+    """Compute the one-step target r + discount * v(s'), of any one shape.
+
+    Next values that are discounted away may be anything.
+    """
     return outcome.reward + outcome.discount * outcome.next_value.masked_fill(outcome.discount == 0.0, 0.0)
 
 
 def lambda_return(outcome: Outcome, carry: Tensor, td_lambda: float) -> Tensor:
-    """Target of Q(lambda) over T consecutive transitions (Peng and Williams 1996; Gallici et al. 2024, PQN).
+    """Compute Q(lambda)'s target over T consecutive transitions (Peng and Williams 1996; Gallici et al. 2024, PQN).
 
     target_t = r_t + discount_t ((1 - lambda) v_{t+1} + lambda target_{t+1}) where ``carry``, else the one-step target.
     ``outcome`` holds (T, E, U); ``carry`` (T, E, U) bool, or broadcast: the transition at t + 1 belongs to the same
@@ -96,25 +99,25 @@ def lambda_return(outcome: Outcome, carry: Tensor, td_lambda: float) -> Tensor:
 
 
 def discount(gamma: float, goes_on: Tensor, dtype: torch.dtype) -> Tensor:
-    """gamma where ``goes_on`` (bool), 0 elsewhere."""
+    """Return gamma where ``goes_on`` (bool), 0 elsewhere."""
     return gamma * goes_on.to(dtype)
 
 
 def agent_outcome(batch: Batch, reward_BN: Tensor, next_value_BN: Tensor, gamma: float) -> Outcome:
-    """What follows for each agent by itself: no bootstrap for those dead at t + 1, nor at a true end."""
+    """Return what follows for each agent by itself: no bootstrap for those dead at t + 1, nor at a true end."""
     goes_on_BN = ~batch.terminated[:, None] & batch.next_alive
     return Outcome(reward_BN, discount(gamma, goes_on_BN, next_value_BN.dtype), next_value_BN)
 
 
 def agent_weight(batch: Batch) -> Tensor:
-    """(B, N) float32: the transition's weight for agents that acted, 0 for the dead."""
+    """Return (B, N) float32: the transition's weight for agents that acted, 0 for the dead."""
     return batch.alive * batch.weight[:, None]
 
 
 def shared_reward(reward_BN: Tensor, member_BmN: Tensor, sharing: float) -> Tensor:
-    """(1 - sharing) r_k + sharing * mean reward of k's group (ours): 0 is selfish, 1 cooperative; (B, N) -> (B, N).
+    """Blend rewards: (1 - sharing) r_k + sharing * mean reward of k's group (ours), (B, N) -> (B, N).
 
-    ``member_BmN``: zeros and ones; agents of no group keep their own share only.
+    Sharing 0 is selfish, 1 cooperative. ``member_BmN``: zeros and ones; agents of no group keep their own share only.
     """
     if sharing == 0.0:
         return reward_BN
@@ -123,7 +126,7 @@ def shared_reward(reward_BN: Tensor, member_BmN: Tensor, sharing: float) -> Tens
 
 
 def team_reward(reward: Tensor, aggregation: Aggregation) -> Tensor:
-    """Rewards (B, N) -> (B,): the sum over agents, or that sum divided by N.
+    """Sum rewards over agents, (B, N) -> (B,); or divide that sum by N.
 
     The divisor is the number of slots, not of survivors, so that both forms have the same optimum.
     """
@@ -131,5 +134,5 @@ def team_reward(reward: Tensor, aggregation: Aggregation) -> Tensor:
 
 
 def weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
-    """Mean of ``value`` weighted by ``weight`` (same shape, >= 0); 0 where nothing weighs."""
+    """Compute the mean of ``value`` weighted by ``weight`` (same shape, >= 0); 0 where nothing weighs."""
     return (value * weight).sum() / weight.sum().clamp(min=torch.finfo(value.dtype).tiny)

@@ -43,7 +43,7 @@ class Rollout(Rows):
         return self.stored > self.rollout_length and (self.stored - 1) % self.rollout_length == 0
 
     def window(self) -> tuple[Tensor, Tensor]:
-        """(row, environment) of the last T transitions, both (T, E) int64; junctions between episodes are among them.
+        """Return (row, environment) of the last T transitions, both (T, E) int64; junctions of episodes are among them.
 
         Only when ``ready``.
         """
@@ -52,7 +52,7 @@ class Rollout(Rows):
         return row_TE, torch.arange(self.n_envs).expand_as(row_TE)
 
     def carry(self) -> Tensor:
-        """(T, E) bool: the next transition of `window` goes on from this one, in the same episode and groups.
+        """Return (T, E) bool: the next transition of `window` goes on from this one, in the same episode and groups.
 
         An agent that dies does not change its group. Only when ``ready``.
         """
@@ -65,7 +65,7 @@ class Rollout(Rows):
         return carry_TE.to(self.device, non_blocking=True) & ~moved_TE
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """Different transitions of those that are kept, ``batch_size`` if there are as many."""
+        """Draw different transitions of those that are kept, ``batch_size`` if there are as many."""
         start = self.valid.nonzero()
         start = start[torch.randperm(len(start), generator=generator)[:batch_size]]
         return self.gather(start[:, 0], start[:, 1])

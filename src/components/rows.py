@@ -59,11 +59,11 @@ class RowSpec:
         return info.n_agents * per_agent + 2 * info.compact_dim + 3  # terminated, done, valid
 
     def bytes_of(self, transitions: int) -> int:
-        """Bytes allocated for ``transitions`` joint transitions."""
+        """Count the bytes allocated for ``transitions`` joint transitions."""
         return math.ceil(transitions / self.n_envs) * self.n_envs * self.row_bytes
 
     def check_memory(self, name: str, transitions: int, available: int) -> str:
-        """The sentence that states what ``name`` (a replay, a rollout) will allocate.
+        """Return the sentence that states what ``name`` (a replay, a rollout) will allocate.
 
         Raises ReplayError, with the arithmetic, when it exceeds 80 % of the ``available`` bytes.
         """
@@ -126,7 +126,7 @@ class Rows:
         self.stored = 0  # rows ever stored
 
     def __len__(self) -> int:
-        """Transitions that can be sampled."""
+        """Count the transitions that can be sampled."""
         return int(self.valid.sum())
 
     @property
@@ -165,7 +165,10 @@ class Rows:
         self.stored += 1
 
     def _update_flags(self, newest_done: np.ndarray) -> None:
-        """The newest row has no successor yet; the row that got one may start; rows too close to the tail may not."""
+        """Mark which rows may start.
+
+        The newest row has no successor yet; the row that got one may start; rows too close to the tail may not.
+        """
         done, valid = self.done.numpy(), self.valid.numpy()
         done[self.head] = newest_done
         valid[self.head] = False
@@ -179,7 +182,7 @@ class Rows:
                 valid[(self.head + distance) % self.n_rows] = False
 
     def gather(self, start: Tensor, env: Tensor) -> Batch:
-        """Transitions from start rows (S,) of environments (S,)."""
+        """Gather the transitions from start rows (S,) of environments (S,)."""
         steps = torch.arange(self.length)
         row_SL, env_SL = (start[:, None] + steps) % self.n_rows, env[:, None].expand(-1, self.length)
         # A sequence that runs over an episode's end goes on in the next episode; the junction itself weighs nothing.
@@ -227,11 +230,11 @@ class Rows:
         )
 
     def _before_first_row(self, row: Tensor) -> Tensor:
-        """Rows whose predecessor was never stored (only until the ring has filled once)."""
+        """Mark rows whose predecessor was never stored (only until the ring has filled once)."""
         return (row == 0) if self.stored <= self.n_rows else torch.zeros_like(row, dtype=torch.bool)
 
     def _flat(self, name: str) -> Tensor:
-        """All rows of all environments along one axis, as `_index` counts them."""
+        """Lay all rows of all environments along one axis, as `_index` counts them."""
         return self.arrays[name].flatten(0, 1)
 
     def _index(self, row: Tensor, env: Tensor) -> Tensor:
@@ -259,7 +262,7 @@ class Rows:
         return decode_obs(self._flat("obs"), self.info.obs_scale, index.flatten()).unflatten(0, index.shape)
 
     def state_dict(self) -> dict[str, Any]:
-        """Filled rows, positions and the random stream."""
+        """Return filled rows, positions and the random stream."""
         filled = min(self.stored, self.n_rows)
         return {
             "arrays": {name: array[:filled] for name, array in self.arrays.items()},

@@ -14,7 +14,7 @@ class LinearSchedule:
     anneal_time: int
 
     def value(self, t_env: int) -> float:
-        """Value at ``t_env`` environment steps."""
+        """Return the value at ``t_env`` environment steps."""
         if t_env >= self.anneal_time:
             return self.finish
         return self.start + (self.finish - self.start) * t_env / self.anneal_time

@@ -14,19 +14,19 @@ from components.schedules import LinearSchedule
 
 
 def mask_unavailable(q: Tensor, avail: Tensor | None) -> Tensor:
-    """``q`` (..., A) with -inf where an action is unavailable; the dead, who have none, keep their values."""
+    """Return ``q`` (..., A) with -inf where an action is unavailable; the dead, who have none, keep their values."""
     if avail is None:
         return q
     return q.masked_fill(~avail & avail.any(-1, keepdim=True), -torch.inf)
 
 
 def greedy_action(q: Tensor, avail: Tensor | None) -> Tensor:
-    """(..., A) -> (...) int64, the first best available action."""
+    """Choose the first best available action, (..., A) -> (...) int64."""
     return mask_unavailable(q, avail).max(-1).indices  # torch's argmax takes nearly twice as long
 
 
 def _uniform(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Numbers in (0, 1), float32: an exact zero, one draw in 2^24, would choose the first action at any probability."""
+    """Draw numbers in (0, 1), float32: an exact zero, one in 2^24, would choose the first action at any probability."""
     return torch.rand(tuple(shape), generator=generator, device=generator.device).clamp_(min=2.0**-25)
 
 
@@ -35,12 +35,12 @@ class ActionSelector(ABC):
 
     @abstractmethod
     def probabilities(self, q: Tensor, avail: Tensor | None, t_env: int) -> Tensor:
-        """(..., A) -> (..., A) float32, the behaviour distribution at ``t_env``."""
+        """Compute the behaviour distribution at ``t_env``, (..., A) -> (..., A) float32."""
 
     def select(
         self, q: Tensor, avail: Tensor | None, t_env: int, test_mode: bool, generator: torch.Generator
     ) -> Tensor:
-        """(..., A) -> (...) int64."""
+        """Choose actions, (..., A) -> (...) int64."""
         if test_mode:
             return greedy_action(q, avail)
         probabilities = self.probabilities(q, avail, t_env)

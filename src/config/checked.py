@@ -33,22 +33,22 @@ ELSEWHERE = {  # what other frameworks call a key -> the key
 
 
 def chosen_classes(values: Mapping[str, Any], registries: Registries, trust: Trust) -> dict[str, type]:
-    """Key -> class that the configuration names, without those that are "none"."""
+    """Map each key to the class that the configuration names, without those that are "none"."""
     return {key: resolve(registries[key], values[key], key, trust) for key in _chosen(values, registries)}
 
 
 def _chosen(values: Mapping[str, Any], registries: Registries) -> list[str]:
-    """The registries' keys whose values are not "none"."""
+    """List the registries' keys whose values are not "none"."""
     return [key for key in registries if not (key in OPTIONAL and values[key] == "none")]
 
 
 def imported_names(env: Schema, env_args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Key and name of what environments with these arguments import themselves."""
+    """Give key and name of what environments with these arguments import themselves."""
     return ((key, env_args[key]) for key in env.imports if key in env_args)
 
 
 def component_keys(registries: Registries) -> set[str]:
-    """Keys of every registered component but environments, whose keys stand in ``env_args``."""
+    """Collect the keys of every registered component but environments, whose keys stand in ``env_args``."""
     return {
         key
         for part, kind in registries.items()
@@ -129,7 +129,7 @@ def check_layers(layers: Sequence[Layer], registries: Registries, trust: Trust) 
 
 
 def _of_own_classes(names: Mapping[str, str], registries: Registries, trust: Trust) -> str:
-    """A clause of messages: where keys come from, if classes from outside this tree add none to their base's."""
+    """Return a clause of messages: where keys come from, if classes from outside this tree add none to their base's."""
     classes = {kind: resolve(registries[kind], name, kind, trust) for kind, name in names.items() if ":" in name}
     bare = [
         f"{kind}={names[kind]}"
@@ -140,7 +140,7 @@ def _of_own_classes(names: Mapping[str, str], registries: Registries, trust: Tru
 
 
 def check_env_args(env: Schema, given: Any, where: str, key: str) -> dict[str, Any]:
-    """``given`` as arguments of an environment. Raises ConfigError, calling them ``key``."""
+    """Check ``given`` as arguments of an environment. Raises ConfigError, calling them ``key``."""
     if not isinstance(given, Mapping):
         raise ConfigError(f"{where}: {key} expects keys and values, got {given!r}.")
     keys = env.keys

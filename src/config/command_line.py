@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_command_line(argv: list[str]) -> argparse.Namespace:
-    """``main.py [print_config] --config=A --env-config=E [--resume=ID] [OPTION ...] [with key=value ...]``.
+    """Read ``main.py [print_config] --config=A --env-config=E [--resume=ID] [OPTION ...] [with key=value ...]``.
 
     Raises ConfigError for anything else, with the right spelling.
     """
@@ -86,7 +86,7 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
 
 
 def _help() -> str:
-    """What there is to choose from, where it is explained, and examples."""
+    """List what there is to choose from, where it is explained, and examples."""
     parts = {
         "algorithms (docs/algorithms.md)": ", ".join(available("algs")),
         "environments": ", ".join(available("envs")),

@@ -19,7 +19,7 @@ LEARNER = "learner"  # env_args.opponent: enemies that learn too
 
 
 def with_enemies(config: Config, layers: Sequence[Layer], registries: Registries) -> tuple[Config, list[str]]:
-    """``config``, of ``layers``, with all that enemies which learn have for their own, and sentences about that.
+    """Return ``config``, of ``layers``, with all that enemies which learn have for their own, and sentences about that.
 
     Raises ConfigError for values that do not fit enemies which learn, or without such.
     """
@@ -67,7 +67,7 @@ def with_enemies(config: Config, layers: Sequence[Layer], registries: Registries
 def _team(
     key: str, name: str, args: Mapping[str, Any], config: Config, layers: Sequence[Layer], registries: Registries
 ) -> tuple[Config, list[str]]:
-    """The configuration of one team of enemies that learn, and sentences of `check_layers` about it.
+    """Make the configuration of one team of enemies that learn, and sentences of `check_layers` about it.
 
     It gets the values of the layers below the algorithm, of its own algorithm ``name`` and of ``args``, called ``key``.
     The keys of an algorithm that stand on the command line are the learners', unless both have the same. ``args`` that
@@ -113,27 +113,27 @@ def blamed(key: str) -> Iterator[None]:
 
 
 def args_of(team: str) -> str:
-    """The key that holds what a team of enemies has for its own."""
+    """Name the key that holds what a team of enemies has for its own."""
     return f"opponent_args{team and '.'}{team}"
 
 
 def _own_values(other: Config, registries: Registries) -> dict[str, Any]:
-    """What a side's configuration does not share with the other sides."""
+    """Return what a side's configuration does not share with the other sides."""
     return {key: getattr(other, key) for key in _of_a_side(registries)} | dict(other.args)
 
 
 def teams_of(config: Config) -> list[str]:
-    """The teams of enemies that learn; "" is the only one of a game of two sides."""
+    """List the teams of enemies that learn; "" is the only one of a game of two sides."""
     return list(config.env_args.get("teams", ())) or [""]
 
 
 def _of_a_side(registries: Registries) -> list[str]:
-    """The framework's keys that differ from side to side."""
+    """List the framework's keys that differ from side to side."""
     return ["name", *(key for key in registries if key != "env")]
 
 
 def enemy_config(config: Config, team: str = "") -> Config:
-    """The configuration of enemies that learn: ``config`` with the algorithm and the random streams of their own."""
+    """Make the configuration of enemies that learn: ``config`` with an algorithm and random streams of their own."""
     theirs = dict(config.opponent_args[team] if team else config.opponent_args)
     own = {key: theirs.pop(key) for key in framework_keys() if key in theirs}
     return replace(

@@ -25,12 +25,12 @@ class Layer:
 
 
 def available(folder: str) -> list[str]:
-    """Names of the files of a folder of src/config (``algs``, ``envs``, ``experiments``, ``searches``)."""
+    """List the names of the files of a folder of src/config (``algs``, ``envs``, ``experiments``, ``searches``)."""
     return sorted(path.stem for path in (CONFIG_DIR / folder).glob("*.yaml"))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file holding a mapping. Raises ConfigError with the file and line otherwise."""
+    """Read a YAML file holding a mapping. Raises ConfigError with the file and line otherwise."""
     try:
         values = from_yaml(path.read_text())
     except OSError as error:
@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def named_layer(folder: str, name: str, above: tuple[str, ...] = ()) -> Layer:
-    """``src/config/<folder>/<name>.yaml`` (or a path ending in .yaml), laid over the file its ``base`` key names.
+    """Read ``src/config/<folder>/<name>.yaml`` (or a path ending in .yaml), laid over the file its ``base`` key names.
 
     An algorithm's file without a ``name`` gives its own, not that of its base. ``above``: the names of the files that
     lie over this one.
@@ -77,7 +77,7 @@ def named_layer(folder: str, name: str, above: tuple[str, ...] = ()) -> Layer:
 
 
 def parse_overrides(words: list[str]) -> Layer:
-    """``key=value`` and ``env_args.key=value`` words, values read as YAML."""
+    """Read ``key=value`` and ``env_args.key=value`` words, values as YAML."""
     values: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
@@ -104,7 +104,7 @@ def parse_overrides(words: list[str]) -> Layer:
 
 
 def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """``upper`` laid over ``lower``, mappings merged key by key."""
+    """Lay ``upper`` over ``lower``, mappings merged key by key."""
     merged = dict(lower)
     for key, value in upper.items():
         old = merged.get(key)
@@ -114,19 +114,19 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def layers(config: str, env_config: str, overrides: list[str]) -> list[Layer]:
-    """The four layers of a command line, lowest first."""
+    """Read the four layers of a command line, lowest first."""
     return stacked(named_layer("envs", env_config), config, parse_overrides(overrides))
 
 
 def stacked(env: Layer, config: str, given: Layer) -> list[Layer]:
-    """The four layers, lowest first: default.yaml, an environment, the algorithm ``config``, and what was ``given``."""
+    """List the four layers, lowest first: default.yaml, an environment, the algorithm ``config``, and ``given``."""
     values = read_yaml(CONFIG_DIR / "default.yaml") | {"local_results_path": str(default_results())}
     default = Layer("src/config/default.yaml", values)
     return [default, env, named_layer("algs", config), given]
 
 
 def for_regime(stack: Sequence[Layer]) -> list[Layer]:
-    """The layers with the values that each has for the chosen regime (``regimes: {rollout: {...}}``) laid over its own.
+    """Lay over the values of each layer those that it has for the chosen regime (``regimes: {rollout: {...}}``).
 
     Raises ConfigError where ``regimes`` is no mapping of mappings.
     """

@@ -50,7 +50,7 @@ NOT_EMPTY = ("hidden_dims",)
 
 
 def check_ranges(values: Mapping[str, Any]) -> None:
-    """Raises ConfigError for a number, or one of a list, outside the range of its key, or two that do not fit."""
+    """Raise ConfigError for a number, or one of a list, outside the range of its key, or two that do not fit."""
     for key, allowed in RANGES.items():
         if key not in values:
             continue

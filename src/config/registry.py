@@ -35,7 +35,7 @@ Registries = Mapping[str, Kind]  # configuration key (env, agent, mixer ...) -> 
 
 
 def resolve(kind: Kind, name: str, key: str, trust: Trust = NOTHING) -> type:
-    """Class behind a known name, or behind ``module:Class`` for code outside this tree, which takes ``trust``.
+    """Find the class behind a known name, or behind ``module:Class`` for code outside this tree, which takes ``trust``.
 
     Raises TrustError, or RegistryError for what is no class of the kind, naming the nearest known name.
     """
@@ -70,7 +70,7 @@ def _imported(entry: str) -> Any:
 
 
 def config_keys(cls: type) -> dict[str, Any]:
-    """Keyword-only constructor parameters of ``cls``: configuration key -> type annotation.
+    """Map the keyword-only constructor parameters of ``cls``: configuration key -> type annotation.
 
     A constructor that takes ``**keys`` passes them on to the next one along its base classes, whose keys are then its
     own too. Raises RegistryError for a key without an annotation.
@@ -90,7 +90,7 @@ def config_keys(cls: type) -> dict[str, Any]:
 
 
 def _constructors(cls: type) -> Iterator[tuple[Mapping[str, inspect.Parameter], dict[str, Any]]]:
-    """Parameters and type hints of the constructor of ``cls``, and of those that get its further keywords."""
+    """Give parameters and type hints of the constructor of ``cls``, and of those that get its further keywords."""
     for base in cls.__mro__:
         if "__init__" not in vars(base):
             continue

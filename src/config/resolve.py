@@ -43,7 +43,7 @@ def make_config(layers: list[Layer], registries: Registries, trust: Trust = NOTH
 def config_from_dict(
     values: Mapping[str, Any], record: Mapping[str, Any] = MappingProxyType({}), trust: Trust = NOTHING
 ) -> Config:
-    """The configuration that `Config.to_dict` recorded, from which ``trust`` says what may be imported.
+    """Make the configuration that `Config.to_dict` recorded, from which ``trust`` says what may be imported.
 
     ``record``: run.json or the checkpoint beside it, which knows the version for messages. Raises ConfigError when a
     key is missing.
@@ -81,17 +81,17 @@ def _printed(values: Mapping[str, Any], layers: Sequence[tuple[str, Any]], inden
 
 
 def env_values(config: Config, test: bool) -> dict[str, Any]:
-    """env_args of the training or the evaluation environments."""
+    """Return the env_args of the training or the evaluation environments."""
     return merge(config.env_args, config.test_env_args if test else {})
 
 
 def with_env_args(config: Config, **env_args: Any) -> Config:
-    """``config`` with some env_args changed."""
+    """Return ``config`` with some env_args changed."""
     return replace(config, env_args=MappingProxyType({**config.env_args, **env_args}))
 
 
 def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> tuple[Config, list[str]]:
-    """A resumed run's configuration, and a sentence where that changes what is learned, or when it is evaluated.
+    """Make a resumed run's configuration, and a sentence where that changes what is learned, or when it is evaluated.
 
     Only keys that do not change the experiment may differ. Raises ConfigError.
     """

@@ -68,7 +68,7 @@ class Config:
     trust: Trust = field(default=NOTHING, compare=False)  # never recorded
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested dictionary, as recorded: component keys are flat beside the framework's own."""
+        """Return a plain nested dictionary, as recorded: component keys are flat beside the framework's own."""
         own = {key: getattr(self, key) for key in framework_keys()}
         return {
             **own,
@@ -88,13 +88,13 @@ NESTED = ("env_args", "test_env_args", "opponent_args", "args")
 
 
 def framework_keys() -> dict[str, Any]:
-    """Key -> annotation of the flat keys of `Config`."""
+    """Map the flat keys of `Config`: key -> annotation."""
     hints = typing.get_type_hints(Config)
     return {key: hint for key, hint in hints.items() if key not in (*NESTED, "trust")}
 
 
 def type_name(annotation: Any) -> str:
-    """Annotation as a person would write it."""
+    """Write an annotation as a person would."""
     if annotation is type(None):
         return "null"
     if get_origin(annotation) is Literal:
@@ -105,10 +105,10 @@ def type_name(annotation: Any) -> str:
 
 
 def check_value(key: str, value: Any, annotation: Any, where: str) -> Any:
-    """``value`` if it has the annotated type (whole numbers are converted: 1 to 1.0 where a float
-    belongs, 1e6 to 1000000 where an int does).
+    """Return ``value`` if it has the annotated type; whole numbers are converted.
 
-    Raises ConfigError naming the key, the place it came from, both types and how to write the value.
+    1 becomes 1.0 where a float belongs, 1e6 becomes 1000000 where an int does. Raises ConfigError naming the key, the
+    place it came from, both types and how to write the value.
     """
     origin, options = get_origin(annotation), get_args(annotation)
     if annotation is Any:
@@ -145,7 +145,7 @@ def check_value(key: str, value: Any, annotation: Any, where: str) -> Any:
 
 
 def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A dataclass from a YAML mapping, names and types checked. Raises ConfigError."""
+    """Make a dataclass from a YAML mapping, names and types checked. Raises ConfigError."""
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in hints:

@@ -33,12 +33,12 @@ class Schema:
 
     @classmethod
     def of(cls, found: type) -> Schema:
-        """The schema of a class. Raises RegistryError like `config_keys`."""
+        """Make the schema of a class. Raises RegistryError like `config_keys`."""
         return cls(config_keys(found), tuple(getattr(found, "imports", ())))
 
 
 def schema(kind: Kind, name: str, key: str, trust: Trust = NOTHING) -> Schema:
-    """The schema behind a name. Raises like `registry.resolve` for what is no class of the kind."""
+    """Return the schema behind a name. Raises like `registry.resolve` for what is no class of the kind."""
     entry = kind.known.get(name)
     if not isinstance(entry, str):
         return Schema.of(resolve(kind, name, key, trust))
@@ -50,14 +50,14 @@ def schema(kind: Kind, name: str, key: str, trust: Trust = NOTHING) -> Schema:
 
 
 def _sources() -> str:
-    """A digest of this Python and of all source files, by their sizes and the times of their last change."""
+    """Compute a digest of this Python and of all source files, by their sizes and the times of their last change."""
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(SOURCES.rglob("*.py"))]
     return hashlib.sha256(repr((sys.version, files)).encode()).hexdigest()
 
 
 @functools.cache
 def _kept() -> dict[str, Schema]:
-    """The schemas of registered classes by their "module:Class", as far as a process read them from these sources."""
+    """Load the schemas of registered classes by "module:Class", as far as a process read them from these sources."""
     try:
         sources, schemas = pickle.loads(KEPT.read_bytes())
     except Exception:  # whatever a file that is none leads to: it is only a copy

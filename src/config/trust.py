@@ -1,7 +1,7 @@
 """Whose word is enough to import code that is not this project's.
 
-Importing ``module:Class`` runs that module, and a record or a policy may come from anybody. So such a name counts where
-the person who starts a command gives it: on the command line, in a YAML file named there, or after ``--trust``.
+Importing ``module:Class`` runs that module, and a record or a policy may come from anywhere. So such a name counts
+where the person who starts a command gives it: on the command line, in a YAML file named there, or after ``--trust``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Trust:
 
     @classmethod
     def parse(cls, text: str) -> Trust:
-        """Names with commas between them. Raises ArgumentTypeError for what cannot be imported."""
+        """Read names with commas between them. Raises ArgumentTypeError for what cannot be imported."""
         names = text.split(",")
         for name in names:
             if not all(part.isidentifier() for part in re.split("[.:]", name)):
@@ -48,7 +48,7 @@ class Trust:
             )
 
     def words(self) -> list[str]:
-        """The argument, if any, that lets another command import the same."""
+        """Return the argument, if any, that lets another command import the same."""
         if self.everything:
             return ["--trust"]
         return [f"--trust={','.join(sorted(self.names))}"] if self.names else []
@@ -58,7 +58,7 @@ NOTHING, EVERYTHING = Trust(), Trust(everything=True)
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """``--trust[=NAME,...]``, by default NOTHING."""
+    """Add ``--trust[=NAME,...]``, by default NOTHING."""
     parser.add_argument(
         "--trust",
         nargs="?",

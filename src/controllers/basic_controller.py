@@ -31,7 +31,7 @@ class BasicMAC(nn.Module):
 
     @classmethod
     def extra_dim(cls, info: EnvInfo, obs_last_action: bool) -> int:
-        """Inputs that the controller appends to each observation."""
+        """Count the inputs that the controller appends to each observation."""
         return info.n_actions if obs_last_action else 0
 
     @property
@@ -40,11 +40,11 @@ class BasicMAC(nn.Module):
         return self._anchor.device
 
     def init_memory(self, n_envs: int) -> Memory:
-        """Memory before the first step of E environments."""
+        """Make the memory before the first step of E environments."""
         return self.bare_memory(n_envs, self.info.n_agents)
 
     def bare_memory(self, n_envs: int, n_agents: int) -> Memory:
-        """What any number of agents need to play, without what only their training needs."""
+        """Make what any number of agents need to play, without what only their training needs."""
         nobody = torch.full((n_envs, n_agents), -1, dtype=torch.int64, device=self.device)
         hidden_dim = self.agent.hidden_dim
         return Memory(
@@ -58,7 +58,7 @@ class BasicMAC(nn.Module):
     def select_actions(
         self, step: Step, memory: Memory, t_env: int, test_mode: bool, generator: torch.Generator
     ) -> tuple[Tensor, Memory]:
-        """Actions (E, N) int64 for a row, and the memory for the next one.
+        """Choose actions (E, N) int64 for a row; return them and the memory for the next one.
 
         ``memory.group`` of the result is the grouping that this row was played under.
         """
@@ -84,7 +84,7 @@ class BasicMAC(nn.Module):
         return action, self.restart(memory, done) if step.done.any() else memory
 
     def _decode(self, stored: Tensor) -> Tensor:
-        """Decoded observations (E, N, *O), until the next call: the same memory again stays in the cache."""
+        """Decode observations (E, N, *O), until the next call: the same memory again stays in the cache."""
         if self.info.obs_scale == 1.0 or isinstance(stored, SparseObs):  # nothing to decode, or nowhere
             return decode_obs(stored, self.info.obs_scale)
         key = (stored.shape, stored.device)  # training, evaluation and opponents alternate
@@ -93,7 +93,7 @@ class BasicMAC(nn.Module):
         return decode_obs(stored, self.info.obs_scale, out=self._decoded[key])
 
     def extra(self, prev_action: Tensor, alive: Tensor) -> Tensor | None:
-        """The inputs beside the observation: (E, N) int64 previous actions, alive (E, N) -> (E, N, X) or None."""
+        """Return inputs beside the observation: (E, N) int64 previous actions, alive (E, N) -> (E, N, X) or None."""
         if not self.obs_last_action:
             return None
         known = (prev_action >= 0)[..., None]
@@ -111,24 +111,24 @@ class BasicMAC(nn.Module):
         test_mode: bool,
         generator: torch.Generator,
     ) -> Memory:
-        """Hook for controllers that keep more than the last action; ``obs`` is overwritten by the next step's."""
+        """Return ``memory``; a hook to keep more than the last action in. ``obs`` is overwritten by the next step's."""
         return memory
 
     def metrics(self, memory: Memory) -> dict[str, Tensor]:
-        """Hook: what to log (0-dim tensors) about the training environments' memory, when metrics are written."""
+        """Return what to log (0-dim tensors) about training environments' memory when metrics are written (a hook)."""
         return {}
 
     def common(self, memory: Memory) -> dict[str, Any]:
-        """Hook: what playing has taught about the population, beside networks; the same for all processes of a run."""
+        """Return what playing has taught about the population, beside networks; the same in all processes (a hook)."""
         return {}
 
     def adopt(self, memory: Memory, common: dict[str, Any]) -> Memory:
-        """Hook: ``memory`` and this controller after what another process's `common` says."""
+        """Return ``memory`` after what another process's `common` says; this controller takes it over, too (a hook)."""
         return memory
 
     @staticmethod
     def restart(memory: Memory, where: Tensor) -> Memory:
-        """Memory as before an episode's first row in the environments ``where`` (E,) bool."""
+        """Return memory as before an episode's first row in the environments ``where`` (E,) bool."""
         hidden = memory.hidden
         return replace(
             memory,
@@ -138,20 +138,20 @@ class BasicMAC(nn.Module):
         )
 
     def q_values(self, batch: Batch) -> Tensor:
-        """Q-values (B, N, A) at t."""
+        """Compute the Q-values (B, N, A) at t."""
         if batch.window is not None:
             return self._unroll(batch.window)[:, :-1].flatten(0, 1)
         return self.agent(batch.obs, self.extra(batch.prev_action, batch.alive), None)[0]
 
     def next_q_values(self, batch: Batch) -> Tensor:
-        """Q-values (B, N, A) at t + 1."""
+        """Compute the Q-values (B, N, A) at t + 1."""
         if batch.window is not None:
             return self._unroll(batch.window)[:, 1:].flatten(0, 1)
         acted = batch.action.masked_fill(~batch.alive, -1)
         return self.agent(batch.next_obs, self.extra(acted, batch.next_alive), None)[0]
 
     def _unroll(self, window: Window) -> Tensor:
-        """Q-values (S, L + 1, N, A) of the learned rows and their last successor.
+        """Compute the Q-values (S, L + 1, N, A) of the learned rows and their last successor.
 
         The rows before them warm up the hidden state, without gradient.
         """

@@ -81,7 +81,7 @@ class GroupMAC(BasicMAC):
         return replace(memory, group=group.masked_fill(~alive, -1), groups=history)
 
     def metrics(self, memory: Memory) -> dict[str, Tensor]:
-        """How far running episodes' groups differ from those before, among agents in both, and how tight they are.
+        """Measure how far running episodes' groups differ from those before, among agents in both, and their tightness.
 
         ``group_rand_index`` does not depend on the groups' numbers, ``group_changed`` (share of agents) does.
         """
@@ -97,7 +97,7 @@ class GroupMAC(BasicMAC):
         return metrics
 
     def common(self, memory: Memory) -> dict[str, Any]:
-        """What groupings learn about features, and the centres by which groups keep their numbers."""
+        """Return what groupings learn about features, and the centres by which groups keep their numbers."""
         learned = self.grouping.state_dict()
         assert memory.groups is not None  # init_memory
         return {"grouping": learned, "centre": memory.groups.centre} if learned else {}
@@ -110,7 +110,7 @@ class GroupMAC(BasicMAC):
 
 
 def _recorded(history: GroupHistory, rows: Tensor, new: Assignment) -> GroupHistory:
-    """``history`` (E environments) after a new assignment of the environments ``rows`` (K,) int64."""
+    """Return ``history`` (E environments) after a new assignment of the environments ``rows`` (K,) int64."""
     inertia = history.inertia
     if new.inertia is not None:
         before = torch.zeros(len(history.latest), device=rows.device) if inertia is None else inertia

@@ -42,7 +42,7 @@ class League(Playing):
         self._player = frozen_copy(mac)
 
     def due(self, t_env: int) -> bool:
-        """Whether it is time for another past policy."""
+        """Return whether it is time for another past policy."""
         return t_env // self.interval // self.stride > max(self.past) // self.stride
 
     def add(self, t_env: int, mac: BasicMAC) -> None:
@@ -55,7 +55,7 @@ class League(Playing):
         self.past = {number: weights for number, weights in self.past.items() if number in stay}
 
     def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:
-        """Actions (E, N) int64 for a row; opponents are chosen, and memory restarts, where ``first`` (E,) bool."""
+        """Choose actions (E, N) int64 for a row; where ``first`` (E,) bool, choose opponents and restart memory."""
         opponent, memory = self.opponent, self.memory
         if opponent is None or memory is None:
             opponent = torch.full((len(first),), NOW)
@@ -77,7 +77,7 @@ class League(Playing):
         return action
 
     def state_dict(self) -> dict[str, Any]:
-        """Past policies, games, and who plays whom; the weights of the policy that learns belong to its controller."""
+        """Return past policies, games, who plays whom; weights of the policy that learns belong to its controller."""
         return {
             "past": dict(self.past),
             "stride": self.stride,
@@ -99,11 +99,11 @@ class League(Playing):
         self.memory = None if state["memory"] is None else to_device(state["memory"], device)
 
     def _choices(self) -> list[int]:
-        """Numbers of the past policies that may be chosen."""
+        """List the numbers of the past policies that may be chosen."""
         return [number for number in self.past if number % self.stride == 0]
 
     def _chosen(self, n_envs: int, generator: torch.Generator) -> Tensor:
-        """(E,) int64 opponents for new episodes."""
+        """Choose (E,) int64 opponents for new episodes."""
         lot = torch.rand(2, n_envs, generator=generator, device=generator.device).cpu()
         choices = torch.tensor(self._choices())
         return choices[(lot[0] * len(choices)).long()].masked_fill(lot[1] < self.self_play, NOW)
@@ -130,7 +130,7 @@ def _weights(mac: BasicMAC) -> Weights:
 
 
 def _picked_step(step: Step, rows: Tensor) -> Step:
-    """The environments ``rows`` (K,) int64 of a row, as far as a controller looks at it."""
+    """Pick the environments ``rows`` (K,) int64 of a row, as far as a controller looks at it."""
     obs = step.obs
     return replace(
         step,
@@ -157,7 +157,7 @@ def _picked_memory(memory: Memory, rows: Tensor) -> Memory:
 
 
 def _with_rows(memory: Memory, rows: Tensor, new: Memory) -> Memory:
-    """``memory`` with ``new`` (K environments) in the environments ``rows`` (K,) int64."""
+    """Return ``memory`` with ``new`` (K environments) in the environments ``rows`` (K,) int64."""
     hidden = memory.hidden
     return replace(
         memory,

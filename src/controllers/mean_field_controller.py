@@ -22,7 +22,7 @@ class MeanFieldMAC(BasicMAC):
     that it was not trained on: Q(o_t, a_t, mean of a_{t-1}) learns from v_MF(o_{t+1}, mean of a_t).
 
     ``mean_action``: ``others``, the other agents alive now that acted, as in the paper; ``team``, one mean over
-    everybody who acted, oneself included, as in the authors' code.
+    all that acted, the agent itself included, as in the authors' code.
     """
 
     def __init__(

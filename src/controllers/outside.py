@@ -60,7 +60,7 @@ class OutsideAgent(Agent):
 
 
 def outside_controller(network: nn.Module, info: EnvInfo) -> BasicMAC:
-    """The controller that plays ``network`` greedily. Raises ValueError where it gives no value of every action."""
+    """Make the controller that plays ``network`` greedily. Raises ValueError where it gives no value of each action."""
     network = network.eval().requires_grad_(False)
     values = network(torch.zeros(2, *info.obs_shape))
     if values.shape != (2, info.n_actions):

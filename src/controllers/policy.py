@@ -1,4 +1,4 @@
-"""A controller as somebody's opponent: plays rows, remembers what its controller remembers."""
+"""A controller as an opponent: plays rows, remembers what its controller remembers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FULLY_ANNEALED = 2**62  # environment steps after which every exploration schedu
 
 
 class Playing:
-    """What a controller that plays as somebody's opponent says of the game that it learned."""
+    """What a controller that plays as an opponent says of the game that it learned."""
 
     def __init__(self, mac: BasicMAC) -> None:
         self.mac = mac
@@ -38,7 +38,7 @@ class MACPolicy(Playing):
         self.memory: Memory | None = None
 
     def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:
-        """Actions (E, N) int64 for a row; memory restarts in environments where ``first`` (E,) bool."""
+        """Choose actions (E, N) int64 for a row; memory restarts in environments where ``first`` (E,) bool."""
         if self.memory is None:
             self.memory = self.mac.bare_memory(*step.alive.shape)
         memory = self.mac.restart(self.memory, first.to(self.mac.device))
@@ -52,7 +52,7 @@ class MACPolicy(Playing):
         self.memory = replace(self.memory, prev_action=torch.where(chosen < 0, chosen, action.to(chosen.device)))
 
     def state_dict(self) -> dict[str, Any]:
-        """The memory; the weights belong to the controller."""
+        """Return the memory; the weights belong to the controller."""
         return {"memory": self.memory}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

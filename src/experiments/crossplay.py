@@ -49,7 +49,7 @@ class Role(NamedTuple):
 
     @classmethod
     def of(cls, info: EnvInfo) -> Role:
-        """The role that an environment, or a policy's record of one, describes."""
+        """Return the role that an environment, or a policy's record of one, describes."""
         return cls(tuple(info.obs_shape), info.n_actions, info.n_agents)
 
     def __str__(self) -> str:
@@ -72,12 +72,12 @@ class Player:
         return Role.of(self.mac.info)
 
     def fits(self, side: Role) -> bool:
-        """Whether it can play a side; in any population where no parameter belongs to one agent."""
+        """Return whether it can play a side; in any population where no parameter belongs to one agent."""
         return self.role[:2] == side[:2] and self.mac.agent.n_agents in (None, side.n_agents)
 
 
 def load_player(given: str, path: Path, trust: Trust, method: str = "") -> Player:
-    """The policy in a file, which a person calls ``given``. Raises InputError."""
+    """Load the policy in a file, which a person calls ``given``. Raises InputError."""
     state, mac = read_policy(path, CPU, trust)
     config = replace(config_from_dict(state["config"], state, trust), use_cuda=False)
     method = method or config.name
@@ -85,7 +85,7 @@ def load_player(given: str, path: Path, trust: Trust, method: str = "") -> Playe
 
 
 def load_outside(path: Path, adapter: str = "plain") -> Player:
-    """The team whose state dict a file holds, as a player of ``battle_v4``.
+    """Load the team whose state dict a file holds, as a player of ``battle_v4``.
 
     ``adapter``: ``plain``, or ``module:Class`` as the person who starts the command names it. Raises InputError for a
     file that holds more than tensors and plain data, and where it does not fit the adapter, or the adapter the game.
@@ -115,7 +115,7 @@ def _digest(path: Path) -> str:
 
 
 def make_game(config: Config, n_envs: int, side: str, opponent: str) -> BattleEnv:
-    """The evaluation environments of ``config`` with the row on ``side``. Raises ConfigError for another game."""
+    """Make the evaluation environments of ``config`` with the row on ``side``. Raises ConfigError for another game."""
     if config.env != "battle":
         raise ConfigError(f"crossplay: expected policies of battle, got {config.name} trained on {config.env}.")
     changed = {"swap_sides": SIDES[side], "opponent": opponent, "opponent_checkpoint": ""}
@@ -126,7 +126,7 @@ def make_game(config: Config, n_envs: int, side: str, opponent: str) -> BattleEn
 
 
 def line_up(players: Sequence[Player]) -> tuple[list[Player], list[Player], bool]:
-    """Rows, columns, and whether both sides are alike. Raises ConfigError when a policy fits neither side."""
+    """Return rows, columns, and whether both sides are alike. Raises ConfigError when a policy fits neither side."""
     config = players[0].config
     env = make_game(config, 1, "left", "self_play")
     own, enemy, even = Role.of(env.info), Role.of(env.enemies), env.even
@@ -142,7 +142,7 @@ def line_up(players: Sequence[Player]) -> tuple[list[Player], list[Player], bool
 
 
 def meet(game: Config, row: Player, column: Player | None, side: str, n_episodes: int, seed: int) -> Result:
-    """Greedy episodes of ``row`` as learners against ``column`` (None: random play) as enemies."""
+    """Play greedy episodes of ``row`` as learners against ``column`` (None: random play) as enemies."""
     env = make_game(game, min(n_episodes, game.batch_size_run), side, "self_play" if column else RANDOM)
     if column is not None:
         env.set_opponent(MACPolicy(column.mac, greedy=True))
@@ -166,7 +166,7 @@ class Meeting(NamedTuple):
 
 
 def meetings(players: Sequence[Player]) -> list[Meeting]:
-    """Every row with every column and random play, on both sides; where both sides are alike every pair once.
+    """Pair every row with every column and random play, on both sides; where both sides are alike every pair once.
 
     Nobody meets itself. Raises ConfigError when a policy fits neither side.
     """
@@ -180,7 +180,7 @@ def meetings(players: Sequence[Player]) -> list[Meeting]:
 def play(
     players: Sequence[Player], loaders: Loaders, n_episodes: int, seed: int, workers: int, played: Path
 ) -> Iterator[Result]:
-    """All `meetings` of ``players``, as they end, except those that the file ``played`` holds; it gains the others.
+    """Play the `meetings` of ``players`` that the file ``played`` lacks, which gains them; give all, as they end.
 
     ``loaders``: make the same players, in each of ``workers`` processes. Raises InputError before the first.
     """
@@ -204,7 +204,7 @@ def play(
 
 
 def _key(players: Sequence[Player], meeting: Meeting, n_episodes: int, seed: int) -> str:
-    """What makes a meeting the same: the game, who plays it, and the random stream."""
+    """Return what makes a meeting the same: the game, who plays it, and the random stream."""
     game = players[0].config
     column = RANDOM if meeting.column is None else players[meeting.column].digest
     who = [players[meeting.row].digest, column, meeting.side]
@@ -213,7 +213,7 @@ def _key(players: Sequence[Player], meeting: Meeting, n_episodes: int, seed: int
 
 
 def _read(played: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Meetings that a file holds; a line that was cut off is left out."""
+    """Read the meetings that a file holds; a line that was cut off is left out."""
     found = {}
     for line in played.read_text().splitlines() if played.exists() else []:
         try:

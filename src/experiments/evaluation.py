@@ -52,7 +52,7 @@ class Evaluation:
     def of_run(
         cls, run_dir: Path, step: str, overrides: list[str], episodes: int, seed: int, trust: Trust
     ) -> Evaluation:
-        """The checkpoint ``step`` of a run, in its game with ``env_args`` overridden. Raises InputError."""
+        """Take the checkpoint ``step`` of a run, in its game with ``env_args`` overridden. Raises InputError."""
         config = run_config(run_dir, overrides, trust)
         folder = checkpoint.exact_folder(run_dir, step)
         mac = load_policy(folder / checkpoint.POLICY, CPU, trust)
@@ -62,7 +62,7 @@ class Evaluation:
     def of_policy(
         cls, folder: Path, results: Path, overrides: list[str], episodes: int, seed: int, trust: Trust
     ) -> Evaluation:
-        """The policy in ``folder``, in the game that it says it learned, likewise. Raises InputError."""
+        """Take the policy in ``folder``, in the game that it says it learned, likewise. Raises InputError."""
         path = folder / checkpoint.POLICY
         state, mac = read_policy(path, CPU, trust)
         config = played_config(config_from_dict(state["config"], state, trust), overrides, f"{path}", trust)
@@ -72,7 +72,7 @@ class Evaluation:
     def of_folder(
         cls, folder: Path, config: Config, mac: BasicMAC, results: Path, episodes: int, seed: int
     ) -> Evaluation:
-        """The policy ``mac``, read from ``folder``, in the game of ``config``."""
+        """Take the policy ``mac``, read from ``folder``, in the game of ``config``."""
         if config.env_args.get("opponent") == LEARNER:  # as it was at that step
             config = with_env_args(config, opponent="checkpoint", opponent_checkpoint=str(enemies_at(folder, config)))
         return cls(results, config, folder, mac, episodes, seed)
@@ -94,22 +94,22 @@ class Evaluation:
         return result_file(self.results, self.folder.name, self.conditions)
 
     def found(self) -> dict[str, dict[str, float]]:
-        """Side -> statistics, where `play` wrote them before; else empty."""
+        """Read side -> statistics, where `play` wrote them before; else empty."""
         sides: dict[str, dict[str, float]] = read_json(self.file).get("sides", {})
         return sides
 
     def return_mean(self) -> float:
-        """Mean return over both sides, played where it was not before."""
+        """Return the mean return over both sides, played where it was not before."""
         sides = self.found() or self.play()
         return sum(side["return_mean"] for side in sides.values()) / len(sides)
 
     def deviations(self) -> dict[str, dict[str, float]]:
-        """Side -> standard deviation over episodes of each statistic, where `play` wrote them before; else empty."""
+        """Read side -> standard deviation over episodes of each statistic, where `play` wrote them; else empty."""
         sides: dict[str, dict[str, float]] = read_json(self.file).get("deviations", {})
         return sides
 
     def play(self) -> dict[str, dict[str, float]]:
-        """Side -> statistics, also written to ``file``, with their `deviations`."""
+        """Play, and return side -> statistics, also written to ``file``, with their `deviations`."""
         logs = {
             side: play_episodes(config, self.mac, self.episodes, self.seed)
             for side, config in sides(self.config).items()
@@ -124,12 +124,12 @@ class Evaluation:
 
 
 def run_config(run_dir: Path, overrides: list[str], trust: Trust = NOTHING) -> Config:
-    """The `played_config` of a run."""
+    """Return the `played_config` of a run."""
     return played_config(recorded_config(run_dir, trust), overrides, f"{run_dir}", trust)
 
 
 def played_config(config: Config, overrides: list[str], where: str, trust: Trust) -> Config:
-    """The configuration ``config`` of ``where``, on the CPU, in its evaluation environments with some args overridden.
+    """Return ``config``, of ``where``, on the CPU, in its evaluation environments with some args overridden.
 
     Names that ``overrides`` give are trusted beside those of ``trust``.
     """
@@ -147,7 +147,7 @@ def played_config(config: Config, overrides: list[str], where: str, trust: Trust
 
 
 def result_file(folder: Path, step: str, conditions: dict[str, Any]) -> Path:
-    """``<step>.json``, or ``<step>_2.json`` and so on where that is the result of other conditions."""
+    """Choose ``<step>.json``, or ``<step>_2.json`` and so on where that is the result of other conditions."""
     wanted = json.loads(json.dumps(conditions))
     names = itertools.chain([step], (f"{step}_{number}" for number in itertools.count(2)))
     for path in (folder / f"{name}.json" for name in names):
@@ -158,14 +158,14 @@ def result_file(folder: Path, step: str, conditions: dict[str, Any]) -> Path:
 
 
 def sides(config: Config) -> dict[str, Config]:
-    """The settings to evaluate: both sides, where an environment has sides."""
+    """Return the settings to evaluate: both sides, where an environment has sides."""
     if "swap_sides" not in config.env_args:
         return {"all": config}
     return {side: with_env_args(config, swap_sides=value) for side, value in SIDES.items()}
 
 
 def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:
-    """Evaluation environments with their opponent, for this process to play as the configuration says.
+    """Make evaluation environments with their opponent, for this process to play as the configuration says.
 
     Raises ConfigError when ``mac`` was trained on others.
     """
@@ -177,12 +177,12 @@ def make_game(config: Config, mac: BasicMAC, n_envs: int) -> Env:
 
 
 def statistics(config: Config, mac: BasicMAC, episodes: int, seed: int) -> dict[str, float]:
-    """Means over greedy episodes."""
+    """Play greedy episodes, and return the means over them."""
     return play_episodes(config, mac, episodes, seed).flush()
 
 
 def play_episodes(config: Config, mac: BasicMAC, episodes: int, seed: int) -> EpisodeLog:
-    """The statistics of greedy episodes, one by one."""
+    """Play greedy episodes, and return their statistics, one by one."""
     env = make_game(config, mac, min(config.batch_size_run, episodes))
     start = seeding.derive_seed(seed, "evaluation")
     runner = VectorRunner(env, mac, seeding.generator(seed, "evaluation"), start)

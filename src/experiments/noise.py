@@ -43,7 +43,7 @@ class Noise:
 def measured(
     store: FileStore, records: Sequence[RunRecord], names: Mapping[str, str], step: str, n_batches: int, trust: Trust
 ) -> dict[str, list[Task]]:
-    """Field of `Noise` -> tasks with its value for every run; ``names``: see `analysis.collect.arrange`."""
+    """Measure runs: field of `Noise` -> tasks with its value for all; ``names``: see `analysis.collect.arrange`."""
     learning = [record for record in records if record.config["t_max"] > 1 and not record.config["evaluate"]]
     if not learning:
         raise RecordError("noise: expected runs that learn, these only play. Choose others.")
@@ -176,7 +176,7 @@ def _flat(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> T
 
 
 def _signal(whose: Sequence[Sequence[Tensor]]) -> float:
-    """Signal to noise of gradients of one or of several: their squared means over their variances, both summed.
+    """Compute signal to noise of gradients of one or of several: their squared means over their variances, both summed.
 
     ``whose``: gradients by batch, of each. Below 0 where the means are shorter than noise alone would make them. Both
     parts of the ratio are without bias from the number of batches. Raises LearningError for 0/0.

@@ -61,7 +61,7 @@ class PlannedRun:
 
 
 def load_experiment(name: str) -> tuple[Experiment, str]:
-    """The experiment of that name, or of a path ending in .yaml, and its place for messages. Raises ConfigError."""
+    """Read the experiment of a name, or of a path ending in .yaml, and its place for messages. Raises ConfigError."""
     layer = named_layer("experiments", name)
     where = layer.where
     experiment = from_values(Experiment, layer.values, where)
@@ -84,7 +84,7 @@ def load_experiment(name: str) -> tuple[Experiment, str]:
 
 
 def _tuned(experiment: Experiment, where: str) -> dict[str, Any]:
-    """What ``keys_of`` says about the algorithms of ``experiment``. Raises ConfigError where it lacks one."""
+    """Return what ``keys_of`` says about the algorithms of ``experiment``. Raises ConfigError where it lacks one."""
     layer = named_layer("experiments", experiment.keys_of)
     tuned = check_value("per_algorithm", layer.values.get("per_algorithm", {}), Mapping[str, Any], layer.where)
     for algorithm in experiment.algorithms:
@@ -100,7 +100,7 @@ def _tuned(experiment: Experiment, where: str) -> dict[str, Any]:
 def plan_run(
     algorithm: str, environment: str, overrides: Mapping[str, Any], where: str, method: str, trust: Trust = NOTHING
 ) -> PlannedRun:
-    """One run of main.py with flat ``overrides``, which may import what ``trust`` says. Raises InputError."""
+    """Plan one run of main.py with flat ``overrides``, which may import what ``trust`` says. Raises InputError."""
     words = [word(key, value) for key, value in overrides.items()]
     stack = [*layers(algorithm, environment, [])[:-1], Layer(where, parse_overrides(words).values)]
     config, _ = make_config(stack, REGISTRIES, trust)
@@ -109,7 +109,7 @@ def plan_run(
 
 
 def plan(experiment: Experiment, where: str, results: Path) -> list[PlannedRun]:
-    """Every run of an experiment, recorded under ``results``; all methods of one seed before the next seed.
+    """Plan every run of an experiment, recorded under ``results``; all methods of one seed before the next seed.
 
     Runs that differ only in keys that they never read are one run. Raises ConfigError, also for a key that no run
     reads.
@@ -152,14 +152,14 @@ def _check_all_read(given: set[str], runs: Sequence[PlannedRun], where: str) -> 
 def completed_runs(
     store: RunStore, filters: Sequence[str], experiments: Sequence[str], results: Path
 ) -> tuple[Sequence[RunRecord], dict[str, str]]:
-    """Completed runs that meet ``filters`` and belong to one of the ``experiments`` (none: to any); see `belonging`."""
+    """Find completed runs that meet ``filters`` and belong to one of ``experiments`` (none: any); see `belonging`."""
     return belonging(completed(store, filters), bool(filters), experiments, results)
 
 
 def belonging(
     records: Sequence[RunRecord], filtered: bool, experiments: Sequence[str], results: Path
 ) -> tuple[Sequence[RunRecord], dict[str, str]]:
-    """Those of the completed ``records`` that belong to one of the ``experiments`` (none: to any).
+    """Pick those of the completed ``records`` that belong to one of the ``experiments`` (none: to any).
 
     Says which runs of these are missing. The second part is identity -> method, for runs of experiments that name their
     variants. ``filtered``: some may be missing from ``records``; ``results``: where the experiments were recorded.

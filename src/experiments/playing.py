@@ -40,7 +40,7 @@ def add_picture_options(parser: argparse.ArgumentParser, colours: Sequence[str])
 
 
 def playground(results: Path, entry: Entry) -> Path:
-    """Where statistics lie of what a policy of the zoo played; another one of the same name has a place of its own."""
+    """Return where statistics lie of what a policy of the zoo played; each of the same name has a place of its own."""
     return results / "tmp/zoo" / entry.folder.parent.name / entry.card["sha256"][:12]
 
 

@@ -31,7 +31,7 @@ RANGE_KEYS = {"low", "high", "log", "step"}
 
 
 def distribution(key: str, given: Any, where: str) -> BaseDistribution:
-    """Optuna's form of one entry of ``space``; choices travel as YAML text. Raises ConfigError."""
+    """Make Optuna's form of one entry of ``space``; choices travel as YAML text. Raises ConfigError."""
     if isinstance(given, list) and given:
         return CategoricalDistribution([to_yaml(value) for value in given])
     if isinstance(given, dict) and {"low", "high"} <= given.keys() <= RANGE_KEYS:
@@ -78,7 +78,7 @@ class Search:
         self.check_metric()
 
     def check_metric(self) -> None:
-        """Raises ConfigError for a metric that no episode has; a short one shows which there are."""
+        """Raise ConfigError for a metric that no episode has; a short one shows which there are."""
         algorithm = self.space.algorithms[0]
         short = {"episode_limit": 1, "opponent": "random"}  # who plays the enemies changes no names
         given = {f"test_env_args.{key}": short[key] for key in short if self.reads(algorithm, f"env_args.{key}")}
@@ -94,12 +94,12 @@ class Search:
             )
 
     def reads(self, algorithm: str, key: str) -> bool:
-        """Whether a key of the space is one of the algorithm's."""
+        """Return whether a key of the space is one of the algorithm's."""
         config = self.plan(algorithm, {})[0].config
         return any(f"{found}.".startswith(f"{key}.") for found in flatten(config.to_dict()))
 
     def study(self, algorithm: str) -> optuna.Study:
-        """The recorded study of one algorithm, or a new one."""
+        """Open the recorded study of one algorithm, or a new one."""
         study = optuna.create_study(
             storage=self.storage, study_name=algorithm, direction="maximize", load_if_exists=True
         )
@@ -107,7 +107,7 @@ class Search:
         return study
 
     def plan(self, algorithm: str, parameters: Mapping[str, Any]) -> list[PlannedRun]:
-        """The runs of one trial."""
+        """Plan the runs of one trial."""
         values = {key: from_yaml(value) if isinstance(value, str) else value for key, value in parameters.items()}
         method = " ".join([algorithm, *(word(*item) for item in values.items())])
         return [
@@ -122,7 +122,7 @@ class Search:
         ]
 
     def next_trials(self, study: optuna.Study, algorithm: str, n: int) -> list[FrozenTrial]:
-        """Trials that an interrupted search left open, then new ones."""
+        """Take trials that an interrupted search left open, then new ones."""
         opened = study.get_trials(states=[TrialState.RUNNING])[:n]
         new = [study.ask(self.distributions[algorithm]).number for _ in range(n - len(opened))]
         return [*opened, *(study.trials[number] for number in new)]
@@ -152,7 +152,7 @@ class Search:
 
     @staticmethod
     def left(studies: Mapping[str, optuna.Study], n_trials: int) -> dict[str, int]:
-        """How many trials each method that has not ended still lacks."""
+        """Count how many trials each method that has not ended still lacks."""
         lacking = {name: n_trials - len(study.get_trials(states=ENDED)) for name, study in studies.items()}
         return {name: n for name, n in lacking.items() if n > 0}
 
@@ -169,11 +169,11 @@ class Search:
         print(f"{study.study_name} trial {trial.number}: {self.space.metric} {value:.4g}, {trial.params}", flush=True)
 
     def value(self, run_id: int) -> float:
-        """The score of the searched metric. Raises RecordError when the run never logged it."""
+        """Read the score of the searched metric. Raises RecordError when the run never logged it."""
         return score(self.index.store.metrics(run_id, [self.space.metric])[self.space.metric], self.space.score)
 
     def best(self) -> str:
-        """The best trial of every method as YAML to copy from."""
+        """Return the best trial of every method as YAML to copy from."""
         lines = []
         for algorithm in self.space.algorithms:
             study = self.study(algorithm)
@@ -208,7 +208,7 @@ class Search:
         return Table(caption, ["method", "trial", "score", "keys"], rows)
 
     def comparison(self) -> dict[str, Any]:
-        """The experiment that compares the best trials, with ``final``'s seeds and overrides: a file for sweep.py.
+        """Make the experiment that compares the best trials, with ``final``'s seeds and overrides: a file for sweep.py.
 
         Raises InputError when a method has no completed trial.
         """

@@ -26,7 +26,7 @@ class Space:
 
 
 def load_space(path: str) -> Space:
-    """A checked space file. Raises ConfigError."""
+    """Read and check a space file. Raises ConfigError."""
     layer = named_layer("searches", path)
     space = from_values(Space, layer.values, layer.where)
     if not (space.algorithms and space.seeds and space.space):

@@ -61,7 +61,7 @@ class Job:
         return self.exit_code == BAD_INPUT or (self.exit_code == FAILED and self._last_line().startswith(REFUSAL))
 
     def failure(self) -> str:
-        """One line about the last attempt."""
+        """Say in one line how the last attempt ended."""
         return f"{self.run.label}: exit code {self.exit_code}: {self._last_line()} (all of it: {self.log})"
 
     def _last_line(self) -> str:
@@ -158,12 +158,12 @@ class Sweep:
             job.release()
 
     def done(self) -> float:
-        """Share of the whole sweep that is done, by estimated cost."""
+        """Compute the share of the whole sweep that is done, by estimated cost."""
         shares = [self.index.progress(run.identity) / run.config.t_max for run in self.runs]
         return sum(w * min(share, 1.0) for w, share in zip(self.weights, shares, strict=True)) / sum(self.weights)
 
     def line(self) -> str:
-        """The progress line."""
+        """Return the progress line."""
         done = self.done()
         elapsed = time.monotonic() - self.began
         new = done - self.done_before
@@ -188,12 +188,12 @@ class Sweep:
 
 
 def say(text: str) -> None:
-    """A line that stays, on a terminal above the live one."""
+    """Print a line that stays, on a terminal above the live one."""
     print(f"\r\x1b[K{text}" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
 
 def weights(runs: Sequence[PlannedRun], index: RunIndex) -> list[float]:
-    """What each run costs relative to the others: seconds where the records tell, elsewhere the median per step.
+    """Estimate what each run costs relative to the others: seconds where the records tell, else the median per step.
 
     A mean would follow runs of a step or two, such as those of random play, which are all evaluation.
     """
@@ -209,7 +209,7 @@ def made_with_others(finished: RunRecord) -> str:
 
 
 def stale(runs: Sequence[PlannedRun], index: RunIndex) -> Iterator[str]:
-    """A note where finished runs were made with other code than there is now; they are kept all the same."""
+    """Note where finished runs were made with other code than there is now; they are kept all the same."""
     finished = [record for run in runs if (record := index.finished(run.identity)) is not None]
     ids = [str(record.id) for record in finished if made_with_others(record)]
     if ids:
@@ -221,7 +221,7 @@ def stale(runs: Sequence[PlannedRun], index: RunIndex) -> Iterator[str]:
 
 
 def forecast(runs: Sequence[PlannedRun], index: RunIndex, n_slots: int) -> Iterator[str]:
-    """A line for every run: what would happen to it and what it would cost; then one for all."""
+    """Say, in a line for every run, what would happen to it and what it would cost; then in one for all."""
     seconds = index.seconds_per_step()
     total, unknown = 0.0, 0
     for run in runs:

@@ -57,7 +57,7 @@ class Population:
 
 
 def of_run(store: FileStore, record: RunRecord, episodes: int, seed: int, trust: Trust) -> Population:
-    """The newest policy of a run."""
+    """Take the newest policy of a run."""
     folder = store.folder(record.id)
     return Population(
         f"run {record.id} ({record.config['name']})",
@@ -67,7 +67,7 @@ def of_run(store: FileStore, record: RunRecord, episodes: int, seed: int, trust:
 
 
 def of_zoo(entry: Entry, number: int, results: Path, episodes: int, seed: int, trust: Trust) -> Population:
-    """A policy of the zoo, whose run is known by ``number``, below 0. Raises InputError."""
+    """Take a policy of the zoo, whose run is known by ``number``, below 0. Raises InputError."""
     folder = entry.policy().parent
     state = checkpoint.load(folder / checkpoint.POLICY, CPU)
     return Population(
@@ -80,10 +80,10 @@ def of_zoo(entry: Entry, number: int, results: Path, episodes: int, seed: int, t
 def play(
     populations: Sequence[Population], names: Mapping[str, str], chosen: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, list[Task]]:
-    """Setting -> tasks with the mean returns of their methods' runs, both sides together; the first is as trained.
+    """Play every setting; return setting -> tasks with the mean returns of their methods' runs, both sides together.
 
-    ``names``: identity -> method, of `plan.completed_runs`. A policy that cannot play a setting, or whose enemies
-    cannot, is left out there, and said to be.
+    The first setting is as trained. ``names``: identity -> method, of `plan.completed_runs`. A policy that cannot play
+    a setting, or whose enemies cannot, is left out there, and said to be.
     """
     found: dict[str, list[Task]] = {}
     for setting, env_args in {TRAINED: {}, **chosen}.items():

@@ -57,7 +57,7 @@ class Painter:
 
 @torch.no_grad()
 def frames(env: Env, mac: BasicMAC, painter: Painter, seed: int) -> Iterator[np.ndarray]:
-    """Pictures of one greedy episode of the first copy of ``env``."""
+    """Play one greedy episode of the first copy of ``env``, and give pictures of it."""
     generator = seeding.generator(seed, "video")
     row, memory = env.reset(seeding.derive_seed(seed, "video")), mac.init_memory(env.n_envs)
     while True:

@@ -33,19 +33,19 @@ class Workers(Protocol):
         """
 
     def exit_code(self, handle: Any) -> int | None:
-        """None while the child runs."""
+        """Return the exit code; None while the child runs."""
 
     def stop(self, handle: Any) -> None:
         """Ask the child to save and end (SIGTERM); its exit code comes later."""
 
 
 def n_cores() -> int:
-    """Processor cores that this process may use."""
+    """Count the processor cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def start_child(command: Sequence[str], log: Path, inherit: Sequence[int] = ()) -> subprocess.Popen[bytes]:
-    """A child in a process group of its own, so that Ctrl-C reaches it only through its parent.
+    """Start a child in a process group of its own, so that Ctrl-C reaches it only through its parent.
 
     It keeps the descriptors ``inherit`` open.
     """
@@ -77,7 +77,7 @@ class LocalWorkers:
 
 
 def run_child(command: Sequence[str], log: Path, folder: str) -> int:
-    """The body of a Ray task: exit code of a child; a cancelled task passes SIGTERM on and waits for the child."""
+    """Run a child as a Ray task, return its exit code; a cancelled task passes SIGTERM on and waits for the child."""
     os.chdir(folder)
     child = start_child(command, log)
     try:
@@ -93,7 +93,7 @@ class RayWorkers:
     """Tasks of as many cores as threads (and one GPU where asked), on a cluster whose nodes share this file system."""
 
     def __init__(self, address: str, n_slots: int | None) -> None:
-        """``n_slots``: None for all the cluster's cores. Raises WorkerError without ray or without a cluster."""
+        """Join the cluster; ``n_slots``: None for all its cores. Raises WorkerError without ray or a cluster."""
         try:
             import ray
         except ImportError as error:

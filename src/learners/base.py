@@ -82,7 +82,7 @@ class Learner(ABC):
         grad_norm_clip: float,
         average_decay: float,
     ) -> None:
-        """``networks``: by name, what learns beside the controller.
+        """Prepare targets, average and optimiser; ``networks``: by name, what learns beside the controller.
 
         ``average_decay``: of the averaged weights that are evaluated and exported (Polyak and Juditsky 1992); 0: the
         online weights are. ``lr_finish``: the share of ``lr`` that is left at the end, falling linearly.
@@ -109,19 +109,19 @@ class Learner(ABC):
         )
 
     def target_of(self, online: M) -> M:
-        """The network that follows ``online``; itself where there are no targets."""
+        """Return the network that follows ``online``; itself where there are no targets."""
         return cast(M, next(self.targets[name] for name, net in self.networks.items() if net is online))
 
     @abstractmethod
     def predict(self, batch: Batch, t_env: int) -> Prediction:
-        """The TD problems of a batch, and what to log about it."""
+        """Return the TD problems of a batch, and what to log about it."""
 
     @abstractmethod
     def outcomes(self, batch: Batch, t_env: int) -> list[Outcome]:
-        """What follows, one for each problem of `predict`; called without gradients, before `predict`."""
+        """Return what follows, one for each problem of `predict`; called without gradients, before `predict`."""
 
     def reward(self, batch: Batch, member_BmN: Tensor | None = None) -> Tensor:
-        """Rewards (B, N), shared by ``reward_sharing`` among the living of a group, or else of the team."""
+        """Return rewards (B, N), shared by ``reward_sharing`` among the living of a group, or else of the team."""
         return shared_reward(
             batch.reward,
             batch.alive[:, None, :].to(batch.reward.dtype) if member_BmN is None else member_BmN,
@@ -129,17 +129,17 @@ class Learner(ABC):
         )
 
     def next_q_values(self, batch: Batch, double_q: bool) -> tuple[Tensor, Tensor]:
-        """Q-values (B, N, A) at t + 1: those that select an action (online for ``double_q``), those that value it."""
+        """Return Q-values (B, N, A) at t + 1: to select actions by (online for ``double_q``), and to value them by."""
         evaluate_BNA = self.target_mac.next_q_values(batch)
         return (self.mac.next_q_values(batch) if double_q and self.has_targets else evaluate_BNA), evaluate_BNA
 
     @torch.no_grad()
     def one_step_targets(self, batch: Batch, t_env: int) -> list[Tensor]:
-        """(B, U) for each problem."""
+        """Compute one-step targets, (B, U) for each problem."""
         return [td_target(outcome) for outcome in self.outcomes(batch, t_env)]
 
     def loss(self, batch: Batch, t_env: int, targets: Sequence[Tensor] | None = None) -> tuple[Tensor, Metrics]:
-        """The loss (0-dim, with gradients) of a batch, and what to log about it.
+        """Compute the loss (0-dim, with gradients) of a batch, and what to log about it.
 
         ``targets``: (B, U) for each problem; one-step targets if not given. With several processes, this one's part of
         the loss of all their batches together; the parts add up to it.
@@ -160,7 +160,7 @@ class Learner(ABC):
         return sum(others, start=first), metrics
 
     def _parts(self, terms: Sequence[Term]) -> list[Tensor]:
-        """What each term adds to the loss; with several processes, scaled to this one's share of its weight."""
+        """Return what each term adds to the loss; with several processes, scaled to this one's share of its weight."""
         parts = [term.coef * term.mean for term in terms]
         if self.processes.size == 1:
             return parts
@@ -171,7 +171,7 @@ class Learner(ABC):
         return [share * part for share, part in zip(share_L, parts, strict=True)]
 
     def train(self, batch: Batch, t_env: int, targets: Sequence[Tensor] | None = None) -> Metrics:
-        """One update. Never waits for the device: metrics are tensors."""
+        """Make one update. Never waits for the device: metrics are tensors."""
         loss, metrics = self.loss(batch, t_env, targets)
         self.optimiser.zero_grad()
         loss.backward()
@@ -189,7 +189,7 @@ class Learner(ABC):
         return {"loss": loss, "grad_norm": grad_norm, **metrics}
 
     def acting(self) -> BasicMAC:
-        """The controller to evaluate and export: the averaged one, if there is one."""
+        """Return the controller to evaluate and export: the averaged one, if there is one."""
         if self.average is None:
             return self.mac
         for averaged, online in zip(self.average.buffers(), self.mac.buffers(), strict=True):
@@ -197,7 +197,7 @@ class Learner(ABC):
         return self.average
 
     def diagnose(self, batch: Batch, t_env: int) -> Metrics:
-        """Metrics that cost too much for every update; called when metrics are written."""
+        """Compute metrics that cost too much for every update; called when metrics are written."""
         return {}
 
     def _set_lr(self, lr: float) -> None:
@@ -205,14 +205,14 @@ class Learner(ABC):
             group["lr"] = lr
 
     def _modules(self) -> dict[str, nn.Module]:
-        """Everything that a checkpoint holds, by name."""
+        """Return everything that a checkpoint holds, by name."""
         modules = dict(self.networks)
         if self.tau is not None:
             modules |= {f"target_{name}": target for name, target in self.targets.items()}
         return modules
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, targets, average, optimiser, counters."""
+        """Return networks, targets, average, optimiser, counters."""
         states: dict[str, Any] = {name: module.state_dict() for name, module in self._modules().items()}
         if self.average is not None:
             states["average"] = self.average.state_dict()

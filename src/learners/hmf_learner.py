@@ -99,8 +99,10 @@ class HMFLearner(Learner):
         return Prediction(problems, metrics, extras)
 
     def _bottom_level(self, batch: Batch, now: GroupValues, q_taken_BN: Tensor, weight_Bm: Tensor) -> TDProblem:
-        """Q_GRP (Eq. 12); or sum of lambda_k delta_k^2, which bounds Eq. 12 from above (Jensen; docs/equations.md,
-        "Credit"). There lambda weighs without gradient, or attention would learn to look away from errors.
+        """Return the problem of Q_GRP (Eq. 12); or of the sum of lambda_k delta_k^2, which bounds Eq. 12 from above.
+
+        The bound is Jensen's (docs/equations.md, "Credit"). There lambda weighs without gradient, or attention would
+        learn to look away from errors.
         """
         if self.td_level == "group":
             return TDProblem("group", now.q_group, weight_Bm)
@@ -131,7 +133,7 @@ class HMFLearner(Learner):
         return found
 
     def _discount(self, goes_on: Tensor, size: Tensor, next_size: Tensor) -> Tensor:
-        """gamma where ``goes_on``, times the share of those alive at t who are at t + 1 (all of one shape).
+        """Compute gamma where ``goes_on``, times the share of those alive at t who are at t + 1 (all of one shape).
 
         That is what one of them earns later, per head of t: without it a mean over the living costs a group nothing
         when a member dies (docs/equations.md, "Deaths"). Sums need none.
@@ -140,7 +142,7 @@ class HMFLearner(Learner):
         return found * next_size / size.clamp(min=1.0) if self.death_share and self.group_reward == "mean" else found
 
     def field_action(self, q_BNA: Tensor, action_BN: Tensor, avail_BNA: Tensor | None, t_env: int) -> Tensor:
-        """Action vectors (B, N, A) that enter the mean field, without gradient; (B, N, 0) for ``none``.
+        """Choose action vectors (B, N, A) that enter the mean field, without gradient; (B, N, 0) for ``none``.
 
         ``expected`` behaviour (ours), ``softmax`` of Q_LOC (ours), the actions ``taken`` (as printed).
         """
@@ -153,7 +155,7 @@ class HMFLearner(Learner):
         return q_BNA.detach()[..., :0]
 
     def _following(self, batch: Batch, t_env: int) -> tuple[Tensor, GroupValues]:
-        """Target values at t + 1: of each agent's next action (B, N), and of the groups of those still alive."""
+        """Return target values at t + 1: of each agent's next action (B, N), and of the groups of those still alive."""
         select_BNA, evaluate_BNA = self.next_q_values(batch, self.double_q)
         greedy_BN = greedy_action(select_BNA, batch.next_avail)
         value_BN = gather_action(evaluate_BNA, greedy_BN)
@@ -162,7 +164,7 @@ class HMFLearner(Learner):
         return value_BN, self.target_mixer(value_BN, batch.next_obs.flatten(2), action_BNA, group_BN)
 
     def _error_reduction(self, batch: Batch, now: GroupValues, q_BNA: Tensor) -> Tensor:
-        """|x_k - mu|^2 of groups' members, (B, N) (the paper's "Error Reduction").
+        """Compute |x_k - mu|^2 of groups' members, (B, N) (the paper's "Error Reduction").
 
         With one-hot actions, as printed, it has no gradient into Q_LOC; with policies it does.
         """
@@ -176,11 +178,11 @@ class HMFLearner(Learner):
         return (x_BNF - centre_BNF).square().sum(-1)
 
     def _policy(self, q_BNA: Tensor, avail_BNA: Tensor | None) -> Tensor:
-        """pi_k (B, N, A) = softmax(Q_LOC / T) over available actions."""
+        """Compute pi_k (B, N, A) = softmax(Q_LOC / T) over available actions."""
         return torch.softmax(mask_unavailable(q_BNA, avail_BNA) / self.policy_temperature, dim=-1)
 
     def _policy_divergence(self, batch: Batch, now: GroupValues, q_BNA: Tensor) -> Tensor:
-        """KL(pi_k || mean policy of its group) (B, N) (Eq. 18); the mean policies then follow this batch.
+        """Compute KL(pi_k || mean policy of its group) (B, N) (Eq. 18); the mean policies then follow this batch.
 
         Like batch normalisation's, their running averages move with every forward pass in training.
         """
@@ -193,8 +195,10 @@ class HMFLearner(Learner):
         return {**super()._modules(), "mean_policy": self.mean_policy}
 
     def diagnose(self, batch: Batch, t_env: int) -> Metrics:
-        """``slope_alignment``: cosine in [-1, 1] between the group's mean Q_LOC over actions and the slope of Q_GMF in
-        the mean action. Near -1, local values learn the return backwards (docs/equations.md).
+        """Compute the sizes of groups, and ``slope_alignment``.
+
+        That is the cosine in [-1, 1] between the group's mean Q_LOC over actions and the slope of Q_GMF in the mean
+        action. Near -1, local values learn the return backwards (docs/equations.md).
         """
         with torch.no_grad():
             q_BNA = self.mac.q_values(batch)

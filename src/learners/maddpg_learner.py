@@ -1,4 +1,4 @@
-"""MADDPG with discrete actions (Lowe et al. 2017): decentralised actors, critics that see everybody."""
+"""MADDPG with discrete actions (Lowe et al. 2017): decentralised actors, critics that see all agents."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class MADDPGLearner(Learner):
         return [agent_outcome(batch, self.reward(batch), next_value_BN, self.gamma)]
 
     def _sample(self, logits_BNA: Tensor, avail_BNA: Tensor | None, alive_BN: Tensor) -> Tensor:
-        """One-hot actions (B, N, A) from the policy, zero for the dead; gradients as if they were its softmax."""
+        """Draw one-hot actions (B, N, A) from the policy, zero for the dead; gradients as if they were its softmax."""
         logits_BNA = mask_unavailable(logits_BNA, avail_BNA)
         return straight_through_gumbel(logits_BNA, self.temperature, self.generator) * alive_BN[..., None]
 
@@ -89,7 +89,7 @@ class MADDPGLearner(Learner):
 
 
 def straight_through_gumbel(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """One-hot sample of softmax(logits), with the gradient of softmax((logits + noise) / temperature).
+    """Draw a one-hot sample of softmax(logits), with the gradient of softmax((logits + noise) / temperature).
 
     (..., A) -> (..., A). Jang et al. 2017.
     """

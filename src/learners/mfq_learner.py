@@ -58,7 +58,7 @@ class MFQLearner(Learner):
         return [agent_outcome(batch, self.reward(batch), self._next_value(batch, t_env), self.gamma)]
 
     def _next_value(self, batch: Batch, t_env: int) -> Tensor:
-        """(B, N) value of the next observation and the mean action that acting there sees."""
+        """Compute the (B, N) value of the next observation and the mean action that acting there sees."""
         select_BNA, evaluate_BNA = self.next_q_values(batch, self.double_q)
         if self.next_value == "greedy":
             return double_q_value(select_BNA, evaluate_BNA, batch.next_avail)

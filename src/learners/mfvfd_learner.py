@@ -37,7 +37,7 @@ class MFVFDLearner(Learner):
         return Prediction([TDProblem("agent", q_local_BN + q_field_BN, weight_BN)], metrics)
 
     def outcomes(self, batch: Batch, t_env: int) -> list[Outcome]:
-        """Values at t + 1 when all play the action that Q_LOC likes best."""
+        """Return values at t + 1 when all play the action that Q_LOC likes best."""
         select_BNA, evaluate_BNA = self.next_q_values(batch, self.double_q)
         action_BN = greedy_action(select_BNA, batch.next_avail)
         field_BN = self.target_mixer(batch.next_obs.flatten(2), action_BN, batch.next_alive, batch.next_position)

@@ -53,7 +53,7 @@ class QLearner(Learner):
 
     @staticmethod
     def _team_value(mixer: TeamMixer, q_BN: Tensor, alive_BN: Tensor, obs: Tensor) -> Tensor:
-        """(B,) from values, alive and observations (B, N, *O). Raises LearningError for a mixer of another shape."""
+        """Mix values, alive, observations (B, N, *O) into (B,). Raises LearningError for a mixer of another shape."""
         value_B = mixer(q_BN, alive_BN, obs.flatten(2))
         if value_B.shape != q_BN.shape[:1]:  # would broadcast into a loss between strangers
             raise LearningError(

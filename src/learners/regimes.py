@@ -36,41 +36,41 @@ class Regime(ABC, Generic[R]):
 
     @abstractmethod
     def cycle(self, n_envs: int) -> tuple[int, int]:
-        """Environment steps after which updates are due, and how many then are."""
+        """Return the environment steps after which updates are due, and how many then are."""
 
     @abstractmethod
     def first_update(self, n_envs: int) -> int:
-        """Environment steps before which no update is due."""
+        """Return the environment steps before which no update is due."""
 
     @abstractmethod
     def kept(self, n_envs: int) -> int:
-        """Joint transitions that ``rows`` keeps."""
+        """Count the joint transitions that ``rows`` keeps."""
 
     @abstractmethod
     def rows(self, spec: RowSpec, generator: torch.Generator) -> R:
-        """Memory for the runner to fill. Raises ReplayError for one that cannot work."""
+        """Make the memory for the runner to fill. Raises ReplayError for one that cannot work."""
 
     @abstractmethod
     def batches(self, learner: Learner, rows: R, t_env: int) -> Iterator[tuple[Batch, list[Tensor]]]:
-        """What to learn from at ``t_env``: batches, and for each problem of the learner its targets (B, U).
+        """Give what to learn from at ``t_env``: batches, and for each problem of the learner its targets (B, U).
 
         Without an end in a replay; of a rollout all of one that has just become complete.
         """
 
     @abstractmethod
     def updates(self, learner: Learner, rows: R, t_env: int) -> Iterator[Metrics]:
-        """Every update that is due at ``t_env``; one item each."""
+        """Make every update that is due at ``t_env``; one item each."""
 
     @abstractmethod
     def may_have_made(self, n_updates: int, t_env: int) -> bool:
-        """Whether a run can have come to this number of updates at ``t_env``."""
+        """Return whether a run can have come to this number of updates at ``t_env``."""
 
     @abstractmethod
     def sample(self, rows: R, generator: torch.Generator) -> Batch:
-        """Transitions of the size of an update, for diagnosis."""
+        """Draw transitions of the size of an update, for diagnosis."""
 
     def describe(self) -> str:
-        """One line for the person who started the run."""
+        """Describe the regime in one line for the person who started the run."""
         return f"{self.name}: every transition is learned {self.replay_ratio:g} times"
 
 
@@ -124,7 +124,7 @@ class ReplayRegime(Regime[Replay]):
             yield batch, learner.one_step_targets(batch, t_env)
 
     def updates(self, learner: Learner, rows: Replay, t_env: int) -> Iterator[Metrics]:
-        """As many as the environment steps so far have earned."""
+        """Make as many updates as the environment steps so far have earned."""
         drawn = self.batches(learner, rows, t_env)
         while learner.n_updates < self._earned(t_env):
             batch, targets = next(drawn)
@@ -134,7 +134,7 @@ class ReplayRegime(Regime[Replay]):
         return max(t_env - self.learning_starts, 0) // self.train_interval
 
     def may_have_made(self, n_updates: int, t_env: int) -> bool:
-        """Every update that was earned, and no other."""
+        """Return whether every update was made that was earned, and no other."""
         return n_updates == self._earned(t_env)
 
     def sample(self, rows: Replay, generator: torch.Generator) -> Batch:
@@ -163,7 +163,7 @@ class RolloutRegime(Regime[Rollout]):
         return self.rollout_length * n_envs, self.epochs * self.minibatches
 
     def first_update(self, n_envs: int) -> int:
-        """Once a row follows the last of the first rollout."""
+        """Return the environment steps until a row follows the last of the first rollout."""
         return self.rollout_length * n_envs + 1
 
     def kept(self, n_envs: int) -> int:
@@ -178,12 +178,12 @@ class RolloutRegime(Regime[Rollout]):
         return Rollout(spec, self.rollout_length, generator)
 
     def updates(self, learner: Learner, rows: Rollout, t_env: int) -> Iterator[Metrics]:
-        """All of a rollout that has just become complete."""
+        """Learn from all of a rollout that has just become complete."""
         for batch, targets in self.batches(learner, rows, t_env):
             yield learner.train(batch, t_env, targets)
 
     def batches(self, learner: Learner, rows: Rollout, t_env: int) -> Iterator[tuple[Batch, list[Tensor]]]:
-        """All passes over a rollout that has just become complete, with Q(lambda) targets."""
+        """Give all passes over a rollout that has just become complete, with Q(lambda) targets."""
         if not rows.ready:
             return
         row_TE, env_TE = rows.window()
@@ -200,12 +200,12 @@ class RolloutRegime(Regime[Rollout]):
                 yield rows.gather(row[part], env[part]), [target[chosen] for target in targets]
 
     def may_have_made(self, n_updates: int, t_env: int) -> bool:
-        """At most all passes over every step."""
+        """Return whether that is at most all passes over every step."""
         return 0 <= n_updates <= t_env * self.epochs * self.minibatches
 
     @torch.no_grad()
     def _targets(self, learner: Learner, rows: Rollout, row: Tensor, env: Tensor, t_env: int) -> list[Tensor]:
-        """(T * E, U) for each problem of the learner."""
+        """Compute (T * E, U) for each problem of the learner."""
         parts = [  # as large as an update: larger ones fall out of the cache
             learner.outcomes(rows.gather(*part), t_env)
             for part in zip(row.tensor_split(self.minibatches), env.tensor_split(self.minibatches), strict=True)

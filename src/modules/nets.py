@@ -22,7 +22,7 @@ Normalise = Literal["layer", "none"]  # of hidden layers, before their ReLU
 
 
 def mlp(sizes: Sequence[int], normalise: Normalise = "none") -> nn.Sequential:
-    """Linear layers of the given sizes with ReLU between them: (..., sizes[0]) -> (..., sizes[-1])."""
+    """Build linear layers of the given sizes with ReLU between them: (..., sizes[0]) -> (..., sizes[-1])."""
     return _perceptron(sizes, nn.Linear, normalise)
 
 
@@ -36,7 +36,7 @@ def _perceptron(sizes: Sequence[int], linear: Callable[[int, int], nn.Module], n
 
 
 def join_extra(x_BNF: Tensor, extra_BNX: Tensor | None) -> Tensor:
-    """Features with further inputs appended."""
+    """Append further inputs to features."""
     return x_BNF if extra_BNX is None else torch.cat((x_BNF, extra_BNX), dim=-1)
 
 
@@ -50,13 +50,16 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(n, 1, fan_out).uniform_(-bound, bound))
 
     def forward(self, x_BnI: Tensor, extra_BnX: Tensor | None = None) -> Tensor:
-        """``extra_BnX``: further inputs; trailing axes of both are flattened, and count together as in."""
+        """Apply the layer.
+
+        ``extra_BnX``: further inputs; trailing axes of both are flattened, and count together as in.
+        """
         x_BnI = join_extra(x_BnI.flatten(2), extra_BnX)
         return torch.baddbmm(self.bias, x_BnI.transpose(0, 1), self.weight).transpose(0, 1)
 
 
 def stacked_mlp(n: int, sizes: Sequence[int], normalise: Normalise = "none") -> nn.Sequential:
-    """``n`` independent MLPs of the given sizes: (B, n, sizes[0]) -> (B, n, sizes[-1]).
+    """Build ``n`` independent MLPs of the given sizes: (B, n, sizes[0]) -> (B, n, sizes[-1]).
 
     The scale and offset of normalised layers are common to all.
     """
@@ -64,7 +67,7 @@ def stacked_mlp(n: int, sizes: Sequence[int], normalise: Normalise = "none") -> 
 
 
 def refuse_above(max_agents: int, n_agents: int, component: str, reason: str) -> None:
-    """Raises NetworkError when a network that is made for small teams would have to serve a larger one."""
+    """Raise NetworkError when a network that is made for small teams would have to serve a larger one."""
     if n_agents > max_agents:
         raise NetworkError(
             f"{component}: expected at most max_agents = {max_agents} agents, got {n_agents}. {reason}, which does not "

@@ -21,7 +21,10 @@ class SparseLinear(nn.Linear):
     """
 
     def forward(self, obs: Tensor, extra: Tensor | None = None) -> Tensor:
-        """Observations (B, N, *O) and further inputs (B, N, X) or None, in_features = O + X -> (B, N, out_features)."""
+        """Map observations (B, N, *O) and further inputs (B, N, X) or None to (B, N, out_features).
+
+        in_features = O + X.
+        """
         if isinstance(obs, SparseObs):
             if obs.shape[0] * obs.shape[1] >= MIN_ROWS:
                 return _SparseProduct.apply(self.weight, self.bias, obs, extra)

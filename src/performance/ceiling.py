@@ -26,12 +26,15 @@ class Work:
     nbytes: int  # read or written: the batch once; parameters and the optimiser's state once each way
 
     def least_seconds(self, flop_rate: float, byte_rate: float) -> float:
-        """Products and memory at these rates per second, both at once (the roofline model of Williams et al., 2009)."""
+        """Compute the time of products and memory at these rates per second, both at once.
+
+        This is the roofline model of Williams et al., 2009.
+        """
         return max(self.flop / flop_rate, self.nbytes / byte_rate)
 
 
 def work_of_update(learner: Learner, batch: Batch) -> Work:
-    """Counted by making one update."""
+    """Count the work of an update by making one."""
     with FlopCounterMode(display=False) as counter:
         learner.train(batch, 0)
     moments = [value for state in learner.optimiser.state.values() for value in state.values()]
@@ -40,14 +43,14 @@ def work_of_update(learner: Learner, batch: Batch) -> Work:
 
 
 def _tensors(record: Any) -> list[Tensor]:
-    """A record's tensors, and those of the records inside it."""
+    """List a record's tensors, and those of the records inside it."""
     values = [getattr(record, field.name) for field in dataclasses.fields(record)]
     inner = [tensor for value in values if dataclasses.is_dataclass(value) for tensor in _tensors(value)]
     return [value for value in values if isinstance(value, Tensor)] + inner
 
 
 def ceiling_share(update: Callable[[], Any], work: Work, device: torch.device, seconds: float) -> float:
-    """The time in which the device could do ``work`` over the median time of ``update``, measured in turn.
+    """Divide the time in which the device could do ``work`` by the median time of ``update``, measured in turn.
 
     Its rates: of one large square product in float32, and of one large copy.
     """

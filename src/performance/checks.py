@@ -65,7 +65,7 @@ def fail(text: str) -> Finding:
 
 
 def check_python() -> Finding:
-    """The interpreter's version."""
+    """Check the interpreter's version."""
     version = sys.version_info[:2]
     if PYTHONS[0] <= version < PYTHONS[1]:
         return ok(f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}")
@@ -75,7 +75,7 @@ def check_python() -> Finding:
 
 
 def check_packages(requirements: Path = ROOT / "requirements.txt") -> Finding:
-    """Installed packages against the pins of requirements.txt."""
+    """Check installed packages against the pins of requirements.txt."""
     from packaging.requirements import Requirement
 
     lines = (line.split("#")[0].strip() for line in requirements.read_text().splitlines())
@@ -93,7 +93,7 @@ def check_packages(requirements: Path = ROOT / "requirements.txt") -> Finding:
 
 
 def check_engine(program: str = TINY_BATTLE) -> Finding:
-    """Step a tiny Battle in another process, which a crash of MAgent2's engine may end."""
+    """Advance a tiny Battle in another process, which a crash of MAgent2's engine may end."""
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT / "src", capture_output=True, text=True, timeout=120, check=False)
     if done.returncode == 0:
@@ -103,7 +103,7 @@ def check_engine(program: str = TINY_BATTLE) -> Finding:
 
 
 def check_rendering() -> Finding:
-    """A curve, a GIF and an MP4, without a display."""
+    """Check that a curve, a GIF and an MP4 can be written, without a display."""
     import imageio.v2 as imageio
     import numpy as np
     from matplotlib.figure import Figure
@@ -117,7 +117,7 @@ def check_rendering() -> Finding:
 
 
 def check_extras() -> Finding:
-    """What some commands need and training does not."""
+    """Check what some commands need and training does not."""
     users = {
         "onnxruntime": "runs.py export --to onnx",
         "safetensors": "runs.py export --to safetensors",
@@ -134,7 +134,7 @@ def check_extras() -> Finding:
 
 
 def check_disk(results: Path, kept: RowArguments | None) -> Finding:
-    """Room for records and checkpoints, which hold the replay where exact resume is on."""
+    """Check the room for records and checkpoints, which hold the replay where exact resume is on."""
     place = existing(results)
     if not os.access(place, os.W_OK):
         return fail(f"{place} is not writable. Choose another folder: with local_results_path=...")
@@ -149,7 +149,7 @@ def check_disk(results: Path, kept: RowArguments | None) -> Finding:
 
 
 def check_memory(kept: RowArguments | None) -> Finding:
-    """The replay of the chosen configuration against free memory. Raises ReplayError when it does not fit."""
+    """Check the replay of the chosen configuration against free memory. Raises ReplayError when it does not fit."""
     import psutil
 
     available = psutil.virtual_memory().available
@@ -161,7 +161,7 @@ def check_memory(kept: RowArguments | None) -> Finding:
 
 
 def check_gpu(use_cuda: bool) -> Finding:
-    """What torch sees."""
+    """Check what torch sees."""
     import torch
 
     if torch.cuda.is_available():
@@ -179,7 +179,7 @@ def check_gpu(use_cuda: bool) -> Finding:
 
 
 def check_database(url: str | None) -> Finding:
-    """The optional copy of the records."""
+    """Check the optional copy of the records."""
     if not url:
         return ok("none ($MONGO_URL is not set); runs are recorded as files")
     from records.files import RecordError
@@ -194,7 +194,7 @@ def check_database(url: str | None) -> Finding:
 
 
 def row_arguments(config: Config) -> RowArguments:
-    """What the size of the kept rows follows from. Raises InputError for parts that do not fit together."""
+    """Return what the size of the kept rows follows from. Raises InputError for parts that do not fit together."""
     from assembly.parts import make_env, make_learner, make_mac, make_regime, row_spec
 
     on_cpu = replace(config, use_cuda=False)  # a missing GPU is another check's finding
@@ -211,7 +211,7 @@ def row_arguments(config: Config) -> RowArguments:
 def chosen(
     algorithm: str | None, environment: str | None, overrides: list[str]
 ) -> tuple[Config | None, RowArguments | None]:
-    """The configuration to check, if one was given. Raises InputError for one that cannot run."""
+    """Return the configuration to check, if one was given. Raises InputError for one that cannot run."""
     if algorithm is None and environment is None:
         return None, None
     from assembly.registries import REGISTRIES
@@ -228,7 +228,7 @@ def chosen(
 
 
 def survived(check: Callable[..., Finding], *given: Any) -> Finding:
-    """The finding of ``check``; an error is one too."""
+    """Return the finding of ``check``; an error is one too."""
     try:
         return check(*given)
     except InputError as error:

@@ -15,7 +15,7 @@ Case = tuple[str, str, str]  # algorithm, environment, population
 
 
 def read(folder: Path) -> dict[Case, dict[str, str]]:
-    """The rows of a folder's table. Raises RecordError when there is none."""
+    """Read the rows of a folder's table. Raises RecordError when there is none."""
     try:
         with (folder / "benchmark.csv").open() as file:
             return {(row["algorithm"], row["env"], row["N"]): row for row in csv.DictReader(file)}
@@ -27,7 +27,10 @@ def read(folder: Path) -> dict[Case, dict[str, str]]:
 
 
 def ratios(folders: Sequence[Path]) -> dict[tuple[Case, str], list[float]]:
-    """(case, column) -> NEW over OLD in every pair of folders, inverted for costs; cases that both tables have."""
+    """Compute (case, column) -> NEW over OLD in every pair of folders; cases that both tables have.
+
+    Costs are inverted.
+    """
     found: dict[tuple[Case, str], list[float]] = {}
     for old_folder, new_folder in zip(folders[::2], folders[1::2], strict=True):
         old, new = read(old_folder), read(new_folder)
@@ -39,7 +42,7 @@ def ratios(folders: Sequence[Path]) -> dict[tuple[Case, str], list[float]]:
 
 
 def comparison(folders: Sequence[Path]) -> Iterator[str]:
-    """Lines: median, least and most over the rounds of every ratio."""
+    """Write in lines the median, least and most over the rounds of every ratio."""
     yield f"{'case':32s} {'column':12s} median  least   most   (new over old, above 1 is better)"
     for (case, column), values in sorted(ratios(folders).items()):
         found = (statistics.median(values), min(values), max(values))

@@ -107,7 +107,7 @@ def pair(config: Config, rollouts: int, rounds: int) -> Pair:
 
 
 def exchange_table(pairs: Sequence[Pair]) -> Table:
-    """What grows with what."""
+    """Tabulate what grows with what."""
     cells: list[list[Cell]] = [
         [
             pair.algorithm,

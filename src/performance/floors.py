@@ -21,7 +21,7 @@ STEPS = 200  # before a bare engine starts anew
 
 
 def bare_engine(env: Env) -> Callable[[], Any]:
-    """One step of all of ``env``'s copies with random actions drawn beforehand; ``env`` serves nothing else any more.
+    """Return a step of all ``env``'s copies with random actions drawn before; ``env`` serves nothing else any more.
 
     Battle: the engine's set_action of both sides, step, the learners' get_observation and clear_dead. Other tasks:
     their own ``step``.
@@ -56,7 +56,7 @@ class BareBattle:
     """What one battle's engine does in a step: its raw functions, on buffers and actions made beforehand."""
 
     def __init__(self, engine: Any) -> None:
-        """``engine``: a magent2 GridWorld in which an episode has begun."""
+        """Prepare buffers and actions; ``engine``: a magent2 GridWorld in which an episode has begun."""
         self._engine, self._lib = engine, import_engine()[1]
         self._handles = engine.get_handles()
         rng = np.random.default_rng(0)
@@ -73,7 +73,7 @@ class BareBattle:
         self._done = ctypes.c_int32()
 
     def step(self, t: int) -> None:
-        """One step with the actions number ``t`` in [0, STEPS)."""
+        """Play one step with the actions number ``t`` in [0, STEPS)."""
         game, lib = self._engine.game, self._lib
         for handle, chosen in zip(self._handles, self._chosen, strict=True):
             lib.env_set_action(game, handle, chosen[t])
@@ -90,7 +90,7 @@ class NetworkCalls:
     """
 
     def __init__(self, learner: Learner, use: Callable[[], Any]) -> None:
-        """Watches ``use()``, which must call networks of ``learner``."""
+        """Watch ``use()``, which must call networks of ``learner``."""
         self._learner = learner
         self._calls: list[tuple[nn.Module, list[Any], bool]] = []
         hooks = [network.register_forward_pre_hook(self._record) for network in networks(learner)]
@@ -99,7 +99,7 @@ class NetworkCalls:
             hook.remove()
 
     def __call__(self) -> None:
-        """Forward, and backward from ones where the use had gradients."""
+        """Call them forward, and backward from ones where the use had gradients."""
         self._learner.optimiser.zero_grad()
         for network, inputs, with_grad in self._calls:
             with torch.set_grad_enabled(with_grad):
@@ -113,14 +113,14 @@ class NetworkCalls:
 
 
 def _resident(value: Any) -> Any:
-    """A copy of a tensor; lists, which nobody writes into, and what is no tensor stay themselves."""
+    """Copy a tensor; lists, which nobody writes into, and what is no tensor stay themselves."""
     if not isinstance(value, Tensor) or isinstance(value, SparseObs):
         return value
     return value.detach().clone().requires_grad_(value.requires_grad)
 
 
 def networks(learner: Learner) -> list[nn.Module]:
-    """A learner's networks, online and target."""
+    """List a learner's networks, online and target."""
     found: list[nn.Module] = []
     for module in learner._modules().values():
         found += [module.agent] if isinstance(module, BasicMAC) else module.children()

@@ -30,7 +30,7 @@ GROWTH = (64, 2000)  # agents
 
 @contextmanager
 def dense_views() -> Iterator[None]:
-    """Inside, first layers read every entry of a view."""
+    """Let first layers read every entry of a view inside the context."""
     kept, sparse.MIN_ROWS = sparse.MIN_ROWS, math.inf
     try:
         yield
@@ -52,7 +52,7 @@ class Training:
             self.system.runner.collect(0, self.system.rows)
 
     def __call__(self) -> None:
-        """One cycle."""
+        """Run one cycle."""
         system = self.system
         with dense_views() if self.dense else nullcontext():
             for _ in range(self.steps):
@@ -61,7 +61,7 @@ class Training:
                 deque(system.regime.updates(system.learner, system.rows, self.t_env), maxlen=0)
 
     def update(self) -> Callable[[], Any]:
-        """One update of a batch of the replay."""
+        """Return one update of a batch of the replay."""
         batch = self.system.regime.sample(self.system.rows, torch.Generator().manual_seed(0))
 
         def learn() -> None:
@@ -72,7 +72,7 @@ class Training:
 
 
 def speed_up(algorithm: str, environment: str, env_args: Mapping[str, Any], seconds: float) -> float:
-    """Training agent steps per second of the rollout regime over the replay regime of version 0.1.0."""
+    """Divide training agent steps per second of the rollout regime by those of the replay regime of version 0.1.0."""
     before = Training(task_config(algorithm, environment, {**BEFORE, "env_args": dict(env_args)}), dense=True)
     now = Training(task_config(algorithm, environment, {"regime": "rollout", "env_args": dict(env_args)}))
     medians = alternate({"before": before, "now": now}, seconds, clock(CPU))
@@ -80,7 +80,7 @@ def speed_up(algorithm: str, environment: str, env_args: Mapping[str, Any], seco
 
 
 def sparse_update(environment: str, env_args: Mapping[str, Any], seconds: float) -> float:
-    """Seconds of an update of iql in the replay regime with a dense first layer, over those with a sparse one."""
+    """Divide seconds of an update of iql in the replay regime with a dense first layer by those with a sparse one."""
     config = task_config("iql", environment, {**BEFORE, "env_args": dict(env_args)})
     updates = {str(dense): Training(config, dense).update() for dense in (True, False)}
     medians = alternate(updates, seconds, clock(CPU))
@@ -88,7 +88,7 @@ def sparse_update(environment: str, env_args: Mapping[str, Any], seconds: float)
 
 
 def growth(algorithm: str, env_args: Callable[[int], Mapping[str, Any]], seconds: float) -> float:
-    """Cost per agent step in the rollout regime at the larger number of GROWTH, over that at the smaller."""
+    """Divide the cost per agent step in the rollout regime at the larger number of GROWTH by that at the smaller."""
     trainings = {
         n: Training(task_config(algorithm, "battle", {"regime": "rollout", "env_args": dict(env_args(n))}))
         for n in GROWTH

@@ -79,7 +79,7 @@ class Measurement:
 
 
 def population(environment: str, n_agents: int) -> dict[str, Any]:
-    """env_args of ``n_agents`` learners.
+    """Return the env_args of ``n_agents`` learners.
 
     Battle: at most 8 % of the cells occupied, half as many random enemies (as many in the symmetric game).
     """
@@ -106,7 +106,7 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
             runner.collect(0, rows)
 
     def learn() -> None:
-        """The updates of one cycle."""
+        """Make the updates of one cycle."""
         if isinstance(rows, Rollout):
             deque(regime.updates(learner, rows, 0), maxlen=0)
         else:
@@ -116,7 +116,7 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
     trainer = Trainer(system, Unrecorded(), StopRequest())
 
     def train() -> None:
-        """As the training loop does, up to the next updates."""
+        """Train as the training loop does, up to the next updates."""
         before = learner.n_updates
         while learner.n_updates == before:
             trainer.counters.t_env += runner.collect(0, rows)
@@ -158,12 +158,12 @@ def measure(values: dict[str, Any], environment: str, seconds: float) -> Measure
 
 
 def without_opponent(config: Config) -> Config:
-    """``config`` with opponents that need no policy: the bare engine's actions are drawn beforehand."""
+    """Return ``config`` with opponents that need no policy: the bare engine's actions are drawn beforehand."""
     return with_env_args(config, opponent="random") if "opponent" in config.env_args else config
 
 
 def sections(system: build.System, train: Callable[[], None], seconds: float) -> dict[str, float]:
-    """Shares of SECTIONS in ``train``; the system's methods stay watched afterwards."""
+    """Measure shares of SECTIONS in ``train``; the system's methods stay watched afterwards."""
     watch = Stopwatch(clock(system.device))
     env = system.runner.env
     watch.watch(env, "step", "engine")

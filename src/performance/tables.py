@@ -20,7 +20,7 @@ HEAD = [
 
 
 def population_table(rows: Sequence[Measurement]) -> Table:
-    """One row per measurement."""
+    """Tabulate one row per measurement."""
     caption = (
         "Training speed: env_steps/s, agent_steps/s, updates/s. Microseconds per agent step: rollout_us, train_us. "
         "Milliseconds of one update: update_ms. "
@@ -53,7 +53,7 @@ def population_table(rows: Sequence[Measurement]) -> Table:
 
 
 def split_table(rows: Sequence[Measurement]) -> Table:
-    """Where the time of training goes."""
+    """Tabulate where the time of training goes."""
     cells: list[list[Cell]] = [
         [row.algorithm, row.environment, row.n_agents, *(f"{row.split[name]:.1%}" for name in SECTIONS)] for row in rows
     ]
@@ -61,14 +61,14 @@ def split_table(rows: Sequence[Measurement]) -> Table:
 
 
 def tasks_table(speeds: dict[str, float], n_envs: int) -> Table:
-    """Batched tasks beside mpe2."""
+    """Tabulate batched tasks beside mpe2."""
     base = speeds[MPE2]
     cells: list[list[Cell]] = [[name, f"{speed:.0f}", f"{speed / base:.1f}"] for name, speed in speeds.items()]
     return Table(f"{n_envs} environments at once on one core.", ["task", "env_steps/s", "ratio"], cells)
 
 
 def picture(rows: Sequence[Measurement]) -> Figure:
-    """Cost per agent step against N, and the split of the time."""
+    """Draw cost per agent step against N, and the split of the time."""
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     cost, *bars = figure.subplots(1, 1 + len({row.algorithm for row in rows}))
     for axis, algorithm in zip(bars, dict.fromkeys(row.algorithm for row in rows), strict=True):
@@ -87,6 +87,6 @@ def picture(rows: Sequence[Measurement]) -> Figure:
 
 
 def machine(accelerator: str) -> str:
-    """The kind of machine and versions, without its name."""
+    """Describe the machine by its kind and versions, without its name."""
     parts = [platform.machine(), torch.backends.cpu.get_cpu_capability(), accelerator, f"torch {torch.__version__}"]
     return f"{', '.join(part for part in parts if part)}."

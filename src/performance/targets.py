@@ -37,7 +37,7 @@ class Target:
 
 
 def of_training(rows: Sequence[Measurement]) -> list[Target]:
-    """What training in the replay regime is asked for, by every algorithm that was measured at N = 64, 200 and 1000."""
+    """List the targets of training in the replay regime, by every algorithm measured at N = 64, 200 and 1000."""
     at = {(row.algorithm, row.n_agents): row for row in rows}
     found = []
     for (name, n), row in at.items():
@@ -64,7 +64,7 @@ def of_training(rows: Sequence[Measurement]) -> list[Target]:
 
 
 def of_rollouts(rollouts: Sequence[Measurement]) -> list[Target]:
-    """Battle, 64 against 64, MLP 64-64: speed over what the two floors allow together."""
+    """List the targets of Battle, 64 against 64, MLP 64-64: speed over what the two floors allow together."""
     return [
         Target(
             f"rollout of 64 against 64, {row.n_envs} battles at once, over its floors", row.rollout_share, 0.6, False
@@ -74,7 +74,7 @@ def of_rollouts(rollouts: Sequence[Measurement]) -> list[Target]:
 
 
 def of_tasks(speeds: Mapping[str, float], both_cores: float) -> list[Target]:
-    """Batched tasks over mpe2's, their growth with N, and two processes with a battle each over one."""
+    """List targets: batched tasks over mpe2's, their growth with N, and two processes with a battle each over one."""
     found = [Target("two battles on two cores (processes) over one on one", both_cores, 1.6, False)]
     found += [
         Target(f"{name}, {TASKS:,} at once, over one of {MPE2}", speeds[name] / speeds[MPE2], 300, False)
@@ -86,7 +86,10 @@ def of_tasks(speeds: Mapping[str, float], both_cores: float) -> list[Target]:
 
 
 def of_learning(battle: Mapping[str, Any], symmetric: Mapping[str, Any], seconds: float) -> list[Target]:
-    """The rollout regime and the sparse first layer, measured here; env_args of Battle at N = 200 and of 64 v 64."""
+    """List targets of the rollout regime and the sparse first layer, measured here.
+
+    The arguments are env_args of Battle at N = 200 and of 64 v 64.
+    """
     faster, sparser = (
         "training agent steps/s, rollout over replay as in 0.1.0",
         "replay update, dense over sparse layer",
@@ -103,7 +106,7 @@ def of_learning(battle: Mapping[str, Any], symmetric: Mapping[str, Any], seconds
 
 
 def table(targets: Sequence[Target]) -> Table:
-    """One row per target."""
+    """Tabulate one row per target."""
     rows: list[list[Cell]] = [
         [
             target.what,
@@ -117,12 +120,12 @@ def table(targets: Sequence[Target]) -> Table:
 
 
 def of_shares(rows: Sequence[Measurement]) -> list[Target]:
-    """What training in the rollout regime is asked for."""
+    """List the targets of training in the rollout regime."""
     return [Target(f"{row.algorithm}: {OVERHEAD}, rollout, N = 200", row.overhead, 0.25, True) for row in rows]
 
 
 def measured_targets(seconds: float) -> dict[str, Table]:
-    """Measure what is asked for; the tables of tasks, of exchanges, of targets."""
+    """Measure what is asked for; return the tables of tasks, of exchanges, of targets."""
 
     def training(regime: str, populations: Sequence[int]) -> list[Measurement]:
         cases = [config_for(name, "battle", n, [f"regime={regime}"]) for name in ("iql", "hmf") for n in populations]

@@ -26,18 +26,18 @@ MPE2 = "mpe2 simple_spread_v3, N = 6"
 
 
 def task_config(algorithm: str, environment: str, values: dict[str, Any]) -> Config:
-    """The configuration of ``main.py`` with ``values`` on top."""
+    """Make the configuration of ``main.py`` with ``values`` on top."""
     return make_config([*layers(algorithm, environment, []), Layer("benchmark", values)], REGISTRIES)[0]
 
 
 def batched_step(environment: str, n_envs: int, **env_args: Any) -> Callable[[], None]:
-    """One step of ``n_envs`` copies with constant actions."""
+    """Return one step of ``n_envs`` copies with constant actions."""
     config = task_config("iql", environment, {"env_args": env_args})
     return bare_engine(make_env(config, n_envs, test=False))
 
 
 def mpe2_step() -> Callable[[], None]:
-    """One step of mpe2's Spread with 6 agents and constant actions, episodes begun anew as they end."""
+    """Return one step of mpe2's Spread with 6 agents and constant actions, episodes begun anew as they end."""
     from mpe2 import simple_spread_v3  # a package of the tests
 
     env = simple_spread_v3.parallel_env(N=6, max_cycles=25)
@@ -55,7 +55,7 @@ def mpe2_step() -> Callable[[], None]:
 def task_speeds(n_envs: int, seconds: float) -> dict[str, float]:
     """Name -> environment steps per second of one core: the tasks in batches of ``n_envs``, and mpe2's Spread alone.
 
-    Spread with 100 agents is timed apart, with 6 beside it: its megabytes would displace everybody else's.
+    Spread with 100 agents is timed apart, with 6 beside it: its megabytes would displace those of the others.
     """
     torch.set_num_threads(1)
     keep_freed_memory()  # as build.build does
@@ -73,7 +73,7 @@ def task_speeds(n_envs: int, seconds: float) -> dict[str, float]:
 
 
 def rollout_speed(values: dict[str, Any], seconds: float) -> float:
-    """Environment steps per second of wall time that one process collects, with ``values`` of a `Config.to_dict`."""
+    """Measure environment steps per second of wall time of one process; ``values``: of a `Config.to_dict`."""
     system = build.build(config_from_dict(values))
     system.runner.reset(seed=1)
     for _ in range(50):
@@ -85,7 +85,7 @@ def rollout_speed(values: dict[str, Any], seconds: float) -> float:
 
 
 def two_cores(config: Config, seconds: float, rounds: int) -> float:
-    """Median over rounds: what two processes at once collect together over what one alone does."""
+    """Measure what two processes at once collect together over what one alone does: the median over rounds."""
     values = config.to_dict()
     ratios = []
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:

@@ -16,7 +16,7 @@ MIN_ROUNDS = 5
 
 
 def clock(device: torch.device) -> Clock:
-    """Seconds of this process's CPU time, which others do not add to; for an accelerator, wall time when it is idle."""
+    """Make a clock: seconds of this process's CPU time, no other's; for an accelerator, wall time when it is idle."""
     if device.type == "cpu":
         return time.process_time
 
@@ -28,9 +28,10 @@ def clock(device: torch.device) -> Clock:
 
 
 def alternate(tasks: Mapping[str, Callable[[], Any]], seconds: float, now: Clock) -> dict[str, float]:
-    """Median seconds of each task, all run in turn for about ``seconds``: what disturbs one disturbs its neighbours.
+    """Measure the median seconds of each task, all run in turn for about ``seconds``.
 
-    The first round warms up and does not count; at least MIN_ROUNDS follow.
+    So what disturbs one disturbs its neighbours. The first round warms up and does not count; at least MIN_ROUNDS
+    follow.
     """
     taken: dict[str, list[float]] = {name: [] for name in tasks}
     end = time.perf_counter() + seconds

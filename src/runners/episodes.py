@@ -14,7 +14,7 @@ from components.kernels import tally
 
 
 def gini(value: Tensor) -> Tensor:
-    """Gini coefficient over the last axis after shifting the minimum to zero: (E, N) -> (E,), 0 when all are equal.
+    """Compute the Gini coefficient over the last axis with its minimum at zero: (E, N) -> (E,), 0 when all are equal.
 
     The shift makes it defined for negative returns; it then measures the inequality of what agents have above the
     worst-off agent.
@@ -28,7 +28,7 @@ def gini(value: Tensor) -> Tensor:
 
 
 def action_entropy(count: Tensor) -> Tensor:
-    """Entropy of an action histogram over log A: (E, A) -> (E,), in [0, 1]."""
+    """Compute the entropy of an action histogram over log A: (E, A) -> (E,), in [0, 1]."""
     share = count / count.sum(-1, keepdim=True).clamp(min=1.0)
     entropy = -(share * share.clamp(min=1e-12).log()).sum(-1)
     return entropy / torch.tensor(float(max(count.shape[-1], 2))).log()
@@ -75,7 +75,7 @@ class EpisodeStats:
         return statistics
 
     def state_dict(self) -> dict[str, Any]:
-        """Running totals."""
+        """Return the running totals."""
         totals = {"returns": self.returns, "length": self.length, "actions": self.actions}
         return {name: torch.from_numpy(total) for name, total in totals.items()}
 

@@ -30,7 +30,7 @@ class LearningOpponent(Playing):
         self.last: tuple[Step, Tensor] | None = None  # the row before, and what was done
 
     def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:
-        """Actions (E, M) int64 for a row, which is stored with them; memory restarts where ``first`` (E,) bool."""
+        """Choose actions (E, M) int64 for a row, stored with them; memory restarts where ``first`` (E,) bool."""
         if self.last is not None:
             self.log.add(self.stats.update(*self.last, step))
         memory = self.mac.restart(self.memory, first.to(self.mac.device))
@@ -41,7 +41,7 @@ class LearningOpponent(Playing):
         return action
 
     def state_dict(self) -> dict[str, Any]:
-        """What is carried from one row to the next; the side keeps its rows and weights."""
+        """Return what is carried from one row to the next; the side keeps its rows and weights."""
         return {
             "t_env": self.t_env,
             "memory": self.memory,

@@ -34,7 +34,7 @@ class VectorRunner:
         self.stats = EpisodeStats(self.env.info, self.env.n_envs)
 
     def advance(self, t_env: int, test_mode: bool, rows: Rows | None = None) -> tuple[int, dict[str, Tensor]]:
-        """One step of every environment.
+        """Advance every environment by one step.
 
         Returns the number of transitions made (environments that only reset make none) and the statistics of the
         episodes that ended.
@@ -49,17 +49,17 @@ class VectorRunner:
         return made, ended
 
     def collect(self, t_env: int, rows: Rows) -> int:
-        """One training step of every environment into ``rows``; returns the number of transitions made."""
+        """Make one training step of every environment into ``rows``; return the number of transitions made."""
         made, ended = self.advance(t_env, test_mode=False, rows=rows)
         self.log.add(ended)
         return made
 
     def evaluate(self, seed: int, n_episodes: int, stop: Callable[[], bool]) -> dict[str, float]:
-        """Means over the greedy episodes that `play` plays; empty when it gave up."""
+        """Return the means over the greedy episodes that `play` plays; empty when it gave up."""
         return self.log.flush() if self.play(seed, n_episodes, stop) else {}
 
     def play(self, seed: int, n_episodes: int, stop: Callable[[], bool]) -> bool:
-        """Greedy episodes into ``log``; every environment plays the same number, so that short ones are not favoured.
+        """Play greedy episodes into ``log``; every environment plays as many, so that short ones are not favoured.
 
         Plays ``n_episodes`` rounded up to a multiple of E; gives up and returns False when ``stop()`` says so.
         """
@@ -81,7 +81,7 @@ class VectorRunner:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """The environments, the row, the memory, the random stream and the running statistics."""
+        """Return the environments, the row, the memory, the random stream and the running statistics."""
         return {
             "env": self.env.state_dict(),
             "row": self.row,

@@ -21,7 +21,7 @@ class Agent(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, obs: Tensor, extra: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(B, N, *O) float32, (B, N, X) or None, (B, N, H) or None -> q (B, N, A), next hidden state."""
+        """Map (B, N, *O) float32, (B, N, X) or None, (B, N, H) or None to q (B, N, A) and the next hidden state."""
 
 
 class HeadedAgent(Agent):
@@ -89,7 +89,7 @@ class QHead(nn.Module):
         self.n_agents = None if share_params and not obs_agent_id else n_agents
 
     def forward(self, x: Tensor, extra_BNX: Tensor | None = None) -> Tensor:
-        """Features or observations (B, N, ...) that are flattened, and what a controller adds -> (B, N, A)."""
+        """Map features or observations (B, N, ...) that are flattened, and what a controller adds, to (B, N, A)."""
         h_BNH = self.first[0](x, extra_BNX)
         if self.id_offset is not None:
             h_BNH = h_BNH + self.id_offset

@@ -56,7 +56,7 @@ class RNNAgent(HeadedAgent):
         return self.head(hidden), hidden
 
     def _gru(self, x_BNH: Tensor, hidden_BNH: Tensor) -> Tensor:
-        """The next hidden state."""
+        """Compute the next hidden state."""
         reset, update, candidate = self.input_gates(x_BNH).chunk(3, dim=-1)
         hidden_reset, hidden_update, hidden_candidate = self.hidden_gates(hidden_BNH).chunk(3, dim=-1)
         reset = torch.sigmoid(reset + hidden_reset)

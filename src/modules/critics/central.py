@@ -1,4 +1,4 @@
-"""Critics that see everybody (Lowe et al. 2017)."""
+"""Critics that see all agents (Lowe et al. 2017)."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ class CentralCritic(nn.Module):
         self.rest = mlp(sizes) if share_params else stacked_mlp(n_agents, sizes)
 
     def forward(self, obs_BNO: Tensor, action_BKNA: Tensor) -> Tensor:
-        """Flattened observations, and joint action vectors that all critics see (K = 1) or one for each (K = N)
-        -> values (B, N). The dead have zero observations and zero action vectors.
+        """Map flattened observations and joint action vectors to values (B, N).
+
+        All critics see the same actions (K = 1), or each has its own (K = N). The dead have zero observations and zero
+        action vectors.
         """
         obs_BnJ, action_BnJ = obs_BNO.flatten(1)[:, None], action_BKNA.flatten(2)  # n = 1: the same for every critic
         if self.id_offset is None:

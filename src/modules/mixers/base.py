@@ -12,4 +12,4 @@ class TeamMixer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, q_BN: Tensor, alive_BN: Tensor, obs_BNO: Tensor) -> Tensor:
-        """Values of taken actions (B, N), alive (B, N) bool, flattened observations (B, N, O) -> (B,)."""
+        """Map values of taken actions (B, N), alive (B, N) bool, flattened observations (B, N, O) to (B,)."""

@@ -37,7 +37,7 @@ class GroupNet(nn.Module):
         self.net = mlp(sizes) if shared else stacked_mlp(n_groups, sizes)
 
     def forward(self, mean_field_BmF: Tensor) -> Tensor:
-        """(B, m, F) -> (B, m)."""
+        """Map (B, m, F) to (B, m)."""
         return self.net(mean_field_BmF).squeeze(-1)
 
 
@@ -82,8 +82,10 @@ class HMFMixer(nn.Module):
             self.top = mlp([n_groups * field_dim, *gmf_hidden_dims, 1])
 
     def forward(self, q_BN: Tensor, obs_BNO: Tensor, action_BNA: Tensor, group_BN: Tensor) -> GroupValues:
-        """Local values (B, N) of the taken actions, flattened observations (B, N, O), action vectors (B, N, A)
-        (as ``mean_field_action`` says; A = 0 under ``none``), groups (B, N) int64 with -1 for the dead.
+        """Mix local values (B, N) of the taken actions in groups.
+
+        Also given: flattened observations (B, N, O), action vectors (B, N, A) (as ``mean_field_action`` says; A = 0
+        under ``none``), groups (B, N) int64 with -1 for the dead.
         """
         member_BmN = membership(group_BN, self.n_groups, obs_BNO.dtype)
         occupied_Bm = member_BmN.any(-1)

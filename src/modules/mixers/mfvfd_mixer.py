@@ -41,9 +41,9 @@ class MFVFDMixer(nn.Module):
         self.out = mlp([width, *mf_hidden_dims, 1])
 
     def forward(self, obs_BNO: Tensor, action_BN: Tensor, alive_BN: Tensor, position_BN2: Tensor | None) -> Tensor:
-        """Flattened observations, actions int64, alive bool, positions (None unless ``mf_neighbours``) -> Q_MF (B, N).
+        """Compute Q_MF (B, N) from flattened observations, actions int64, alive bool, and positions.
 
-        Zero for the dead and for an agent without living others.
+        Positions are None unless ``mf_neighbours``. Zero for the dead and for an agent without living others.
         """
         x_BNF = torch.cat((obs_BNO, one_hot(action_BN, self.n_actions).to(obs_BNO.dtype)), dim=-1)
         query_BNHD = self.query(obs_BNO).unflatten(-1, self.head_shape)
@@ -51,7 +51,7 @@ class MFVFDMixer(nn.Module):
         value_BNHD = self.value(x_BNF).unflatten(-1, self.head_shape)
         other_BNJ = alive_BN[:, None, :] & ~torch.eye(alive_BN.shape[1], dtype=torch.bool, device=alive_BN.device)
         if self.neighbours == 0:
-            # Everybody looks at the same J = N agents: one list, broadcast over n.
+            # All look at the same J = N agents: one list, broadcast over n.
             key_BnJHD, value_BnJHD = key_BNHD[:, None], value_BNHD[:, None]
         else:
             assert position_BN2 is not None
@@ -65,7 +65,7 @@ class MFVFDMixer(nn.Module):
 
 
 def nearest(position_BN2: Tensor, other_BNJ: Tensor, count: int, torus_side: float) -> tuple[Tensor, Tensor]:
-    """The ``count`` nearest of those marked in ``other`` (B, N, N) bool; on a torus unless ``torus_side`` is 0.
+    """Find the ``count`` nearest of those marked in ``other`` (B, N, N) bool; on a torus unless ``torus_side`` is 0.
 
     Their slots (B, N, K) int64 and which of these count (B, N, K) bool, false where there are fewer; K <= count.
     """
@@ -77,7 +77,7 @@ def nearest(position_BN2: Tensor, other_BNJ: Tensor, count: int, torus_side: flo
 
 
 def take(x_BNHD: Tensor, index_BNJ: Tensor) -> Tensor:
-    """What belongs to the agents in ``index``: (B, N, H, D), (B, N, J) int64 -> (B, N, J, H, D).
+    """Take what belongs to the agents in ``index``: (B, N, H, D), (B, N, J) int64 -> (B, N, J, H, D).
 
     One flat index, because the gradient of a nested one is slower.
     """

@@ -13,7 +13,7 @@ from modules.nets import mlp, refuse_above
 class QMIXMixer(TeamMixer):
     """Two layers whose weights hypernetworks make non-negative from the state.
 
-    The state is everybody's flattened observation and alive flag, in the order of slots. The dead enter with value 0.
+    The state is each agent's flattened observation and alive flag, in the order of slots. The dead enter with value 0.
     """
 
     def __init__(
