@@ -22,7 +22,7 @@ EXPERIMENTS = re.findall(
 FIGURES = {  # archive -> the experiments of the paper's Figures 4 and 5 and its appendix in it
     **{
         Path("docs/credit") / task / "records.tar.xz": [f"groups_{task}", f"appendix_{task}", f"appendix_ipc_{task}"]
-        for task in ("bar", "pursuit", "spread")
+        for task in ("bar", "battle", "pursuit", "spread")
     },
     **{Path("results/paper") / task / "scale_records.tar.xz": [f"scale_{task}"] for task in ("pursuit", "spread")},
 }
