@@ -61,7 +61,7 @@ class PyMARLLearner(QLearner):
         ),
         (
             {"learner": f"{__name__}:PyMARLLearner", "mixer": "none"},
-            "PyMARLLearner: expected positional parameters among mac, .*, got scheme. Configuration keys",
+            "PyMARLLearner: expected positional parameters among info, .*, got scheme. Configuration keys",
         ),
         (
             {**RNN, "burn_in": 0, "sequence_length": 1},
