@@ -1,1 +1,1 @@
-"""The parts of a run from a configuration, what is refused of them, and what of them is saved and read."""
+"""The parts of a run from a configuration, who plays its enemies, what is refused, and what is saved and read."""
