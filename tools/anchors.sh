@@ -6,7 +6,7 @@
 source "$(dirname "$0")/common.bash"
 out=results/paper/spread
 packed=()
-for name in anchors_spread anchors_replay anchors_ends anchors_parts; do
+for name in anchors_spread anchors_replay anchors_ends anchors_parts anchors_together; do
     packed+=(--experiment "$name")
     stem=${name%_spread}
     "$python" src/sweep.py "$name" "$@"
