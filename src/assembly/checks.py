@@ -10,7 +10,7 @@ from torch import nn
 
 from assembly.parts import shapes
 from assembly.registries import REGISTRIES
-from components.batch import EnvInfo
+from components.batch import EnvInfo, misfit
 from config.checked import chosen_classes
 from config.enemies import LEARNER
 from config.registry import RegistryError, make
@@ -28,29 +28,14 @@ CELLS = 14  # the side of a picture that networks of usual sizes read well
 def check_same_game(trained: EnvInfo, played: EnvInfo, key: str, any_number: bool = False) -> None:
     """Raise ConfigError, naming ``key``, where a policy of one environment would play another game in the other.
 
-    ``any_number``: it may have been trained with another number of agents. Policies of versions that did not record
-    ``meaning`` are compared without it.
+    ``any_number``: it may have been trained with another number of agents.
     """
-    pairs = [
-        (f"{field} = {getattr(trained, field)}", f"{field} = {getattr(played, field)}")
-        for field in (
-            *(() if any_number else ("n_agents",)),
-            "n_actions",
-            "obs_shape",
-            "obs_dtype",
-            "obs_scale",
-            "has_avail",
-            "has_position",
+    unlike = misfit(trained, played, any_number)
+    if unlike:
+        raise ConfigError(
+            f"{key}: the policy is trained with {unlike[0]}; this environment has {unlike[1]}. Change only what "
+            "leaves the population, observations and actions as they are."
         )
-    ]
-    if trained.meaning:
-        pairs.append((", ".join(trained.meaning), ", ".join(played.meaning)))
-    for expected, got in pairs:
-        if expected != got:
-            raise ConfigError(
-                f"{key}: the policy is trained with {expected}, this environment has {got}. Change only what "
-                "leaves the population, observations and actions as they are."
-            )
 
 
 def check_processes(config: Config, processes: Processes) -> None:

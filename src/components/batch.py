@@ -40,6 +40,22 @@ class EnvInfo:
     meaning: tuple[str, ...] = ()  # "key = value" of what decides, beside shapes, what observations and actions mean
 
 
+def misfit(learned: EnvInfo, played: EnvInfo, any_number: bool) -> tuple[str, str] | None:
+    """Name what a policy would read or do otherwise in the game ``played`` than in the one it ``learned``.
+
+    ``any_number``: it can play any number of agents. Policies of versions that did not record ``meaning`` are compared
+    without it. Returns what it learned with, and what there is instead, as "key = value, ..."; None where it fits.
+    """
+    names = ["n_actions", "obs_shape", "obs_scale", "has_avail", "has_position"]
+    names = names if any_number else ["n_agents", *names]
+    was, here = ([f"{name} = {getattr(info, name)}" for name in names] for info in (learned, played))
+    if learned.meaning:
+        was, here = [*was, *learned.meaning], [*here, *played.meaning]
+    if was == here:
+        return None
+    return ", ".join(one for one in was if one not in here), ", ".join(one for one in here if one not in was)
+
+
 @dataclass(frozen=True)
 class Step:
     """One instant of E parallel environments.

@@ -19,11 +19,8 @@ class Playing:
 
     def __init__(self, mac: BasicMAC) -> None:
         self.mac = mac
-        self.obs_shape = mac.info.obs_shape
-        self.n_actions = mac.info.n_actions
-        self.n_agents = mac.agent.n_agents
-        self.obs_scale = mac.info.obs_scale
-        self.meaning = mac.info.meaning
+        self.learned = mac.info
+        self.any_number = mac.agent.n_agents is None
 
 
 class MACPolicy(Playing):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.batch import EnvInfo, Step
+from components.batch import EnvInfo, Step, misfit
 from envs.base import Env, EnvError
 from utils.seeding import generator
 
@@ -24,24 +24,12 @@ class Policy(Protocol):
     """A trained policy as an opponent: of a checkpoint or of the learning controller (``assembly/opponents.py``)."""
 
     @property
-    def obs_shape(self) -> tuple[int, ...]:
-        """Shape of one observation."""
+    def learned(self) -> EnvInfo:
+        """The game that it learned."""
 
     @property
-    def n_actions(self) -> int:
-        """Number of actions."""
-
-    @property
-    def n_agents(self) -> int | None:
-        """Number of agents that it can play; None: any."""
-
-    @property
-    def obs_scale(self) -> float:
-        """EnvInfo.obs_scale of the game that it learned."""
-
-    @property
-    def meaning(self) -> tuple[str, ...]:
-        """EnvInfo.meaning of the game that it learned; (): not known."""
+    def any_number(self) -> bool:
+        """It can play any number of agents: no parameter belongs to one of them."""
 
     def __call__(self, step: Step, first: Tensor, generator: torch.Generator) -> Tensor:
         """Choose actions (E, N) int64 in [0, n_actions); those of the dead are ignored.
@@ -173,38 +161,15 @@ class TwoSidedEnv(Env):
             raise EnvError(
                 "env_args.opponent is 'random', which takes no policy; choose checkpoint, self_play, league or learner."
             )
-        enemies, who = self.others[team], f"enemies{team and ' '}{team}"
-        obs_shape, n_actions, n_agents = enemies.obs_shape, enemies.n_actions, enemies.n_agents
-        if (tuple(policy.obs_shape), policy.n_actions) != (obs_shape, n_actions):
+        unlike = misfit(policy.learned, self.others[team], policy.any_number)
+        if unlike:
             raise EnvError(
-                f"Opponent policy: it acts on observations of shape {tuple(policy.obs_shape)} with {policy.n_actions} "
-                f"actions, but this environment's {who} have shape {obs_shape} and {n_actions} actions. "
-                "Give the enemies what it was trained with (Battle: env_args.enemy_view_radius, enemy_speed, "
-                "enemy_attack_radius), or choose another opponent; self_play and league need sides that are alike."
+                f"Opponent policy: it learned with {unlike[0]}; this environment's enemies{team and ' '}{team} have "
+                f"{unlike[1]}. Give the enemies what it was trained with (Battle: env_args.enemy_view_radius, "
+                "enemy_speed, enemy_attack_radius), or choose another opponent; self_play and league need sides that "
+                "are alike. Only a policy with share_params=true and obs_agent_id=false plays any number of agents."
             )
-        if policy.n_agents not in (None, n_agents):
-            raise EnvError(
-                f"Opponent policy: it has parameters of their own for each of {policy.n_agents} agents "
-                f"(share_params=false or obs_agent_id=true), but this environment has {n_agents} {who}. "
-                "Train it with shared parameters and without ids, or make the numbers equal (Battle: "
-                "env_args.n_enemies)."
-            )
-        self._check_meaning(policy, enemies, who)
         self._policies[team] = policy
-
-    @staticmethod
-    def _check_meaning(policy: Policy, enemies: EnvInfo, who: str) -> None:
-        """Raise EnvError where shapes agree, and numbers in them would be read as others."""
-        learned, here = [f"obs_scale = {policy.obs_scale:g}"], [f"obs_scale = {enemies.obs_scale:g}"]
-        if policy.meaning and enemies.meaning:
-            learned += policy.meaning
-            here += enemies.meaning
-        if learned != here:
-            raise EnvError(
-                f"Opponent policy: it learned with {', '.join(learned)}; this environment's {who} have "
-                f"{', '.join(here)}, of the same shapes. Give the enemies what it was trained with (Battle: "
-                "env_args.enemy_view_radius, enemy_speed, enemy_attack_radius), or choose another opponent."
-            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the opponent's stream and memory. Raises EnvError before ``reset``."""

@@ -20,7 +20,7 @@ from analysis.crossplay import STATS, Result
 from assembly.parts import make_env
 from assembly.registries import REGISTRIES
 from assembly.saved import read_policy
-from components.batch import EnvInfo
+from components.batch import EnvInfo, misfit
 from config.loader import layers
 from config.registry import Kind, resolve
 from config.resolve import config_from_dict, env_values, make_config, with_env_args
@@ -40,22 +40,6 @@ RANDOM = "random"
 ADAPTERS = Kind(nn.Module, {"plain": PlainNetwork})  # that make the networks of others
 
 
-class Role(NamedTuple):
-    """A side of a game, as far as a policy must fit it."""
-
-    obs_shape: tuple[int, ...]  # of one agent's observation
-    n_actions: int
-    n_agents: int
-
-    @classmethod
-    def of(cls, info: EnvInfo) -> Role:
-        """Return the role that an environment, or a policy's record of one, describes."""
-        return cls(tuple(info.obs_shape), info.n_actions, info.n_agents)
-
-    def __str__(self) -> str:
-        return f"{self.n_agents} agents with observations of shape {self.obs_shape} and {self.n_actions} actions"
-
-
 @dataclass(frozen=True)
 class Player:
     """A trained policy and the configuration it was trained with."""
@@ -66,14 +50,9 @@ class Player:
     method: str = ""  # whose policies are rated together
     digest: str = ""  # of its file, and what reads it where that may be another
 
-    @property
-    def role(self) -> Role:
-        """What it was trained on."""
-        return Role.of(self.mac.info)
-
-    def fits(self, side: Role) -> bool:
+    def fits(self, side: EnvInfo) -> bool:
         """Return whether it can play a side; in any population where no parameter belongs to one agent."""
-        return self.role[:2] == side[:2] and self.mac.agent.n_agents in (None, side.n_agents)
+        return misfit(self.mac.info, side, self.mac.agent.n_agents is None) is None
 
 
 def load_player(given: str, path: Path, trust: Trust, method: str = "") -> Player:
@@ -129,16 +108,23 @@ def line_up(players: Sequence[Player]) -> tuple[list[Player], list[Player], bool
     """Return rows, columns, and whether both sides are alike. Raises ConfigError when a policy fits neither side."""
     config = players[0].config
     env = make_game(config, 1, "left", "self_play")
-    own, enemy, even = Role.of(env.info), Role.of(env.enemies), env.even
+    own, enemy, even = env.info, env.enemies, env.even
     env.close()
     for player in players:
         if not (player.fits(own) or player.fits(enemy)):
             raise ConfigError(
-                f"crossplay: {player.label} was trained on {player.role}; the "
-                f"sides of {players[0].label}'s game are {own}, and {enemy}. Give policies of one game."
+                f"crossplay: {player.label} was trained on {_described(player.mac.info)}; the sides of "
+                f"{players[0].label}'s game are {_described(own)}, and {_described(enemy)}. Give policies of one game."
             )
     rows, columns = ([player for player in players if player.fits(side)] for side in (own, enemy))
     return rows, columns, even and rows == columns
+
+
+def _described(side: EnvInfo) -> str:
+    means = f" ({', '.join(side.meaning)})" if side.meaning else ""
+    return (
+        f"{side.n_agents} agents with observations of shape {tuple(side.obs_shape)} and {side.n_actions} actions{means}"
+    )
 
 
 def meet(game: Config, row: Player, column: Player | None, side: str, n_episodes: int, seed: int) -> Result:

@@ -183,7 +183,7 @@ def test_a_number_is_an_id_also_where_a_folder_has_that_name(
         (["with", "env_args.capacity=big"], "env_args.capacity expects int, got 'big'"),
         (
             ["with", "env_args.n_agents=5"],
-            "env_args: the policy is trained with n_agents = 6, this environment has n_agents = 5.",
+            "env_args: the policy is trained with n_agents = 6; this environment has n_agents = 5.",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -328,10 +328,14 @@ def test_a_mark_of_the_best_that_is_no_file(bar: Path, tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("speed", 3, "n_actions = 21, this environment has n_actions = 37"),
-        ("view_radius", 7, "obs_shape = (13, 13, 5), this environment has obs_shape = (15, 15, 5)"),
-        ("view_radius", 6.2, "view_radius = 6, speed = 2, attack_radius = 1.5, this environment has view_radius = 6.2"),
-        ("n_agents", 5, "n_agents = 6, this environment has n_agents = 5"),
+        ("speed", 3, "n_actions = 21, speed = 2; this environment has n_actions = 37, speed = 3"),
+        (
+            "view_radius",
+            7,
+            "obs_shape = (13, 13, 5), view_radius = 6; this environment has obs_shape = (15, 15, 5)",
+        ),
+        ("view_radius", 6.2, "view_radius = 6; this environment has view_radius = 6.2"),
+        ("n_agents", 5, "n_agents = 6; this environment has n_agents = 5"),
     ],
 )
 def test_another_game_is_refused_where_it_is_played(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.batch import Step, same_kind
+from components.batch import Step, misfit, same_kind
 from envs.base import EnvError
 from envs.battle.env import BattleEnv
 from envs.opponents import TeamPolicy
@@ -68,18 +68,11 @@ class BattleDeviator(BattleEnv):
 
     def set_team(self, policy: TeamPolicy) -> None:
         """Let ``policy`` play the teammates. Raises EnvError when it does not fit them."""
-        members = self.members
-        played = (tuple(policy.obs_shape), policy.n_actions)
-        if played != (members.obs_shape, members.n_actions) or policy.n_agents not in (None, members.n_agents):
+        unlike = misfit(policy.learned, self.members, policy.any_number)
+        if unlike:
             raise EnvError(
-                f"env_args.team_checkpoint: expected a policy of {members.n_agents} agents with observations of shape "
-                f"{members.obs_shape} and {members.n_actions} actions, got one of {policy.n_agents or 'any number of'} "
-                f"agents, {played[0]} and {played[1]}. Give the env_args that it was trained with."
-            )
-        if policy.meaning and policy.meaning != members.meaning:
-            raise EnvError(
-                f"env_args.team_checkpoint: expected a policy that learned with {', '.join(members.meaning)}, got one "
-                f"that learned with {', '.join(policy.meaning)}. Give the env_args that it was trained with."
+                f"env_args.team_checkpoint: expected a policy that learned with {unlike[1]}, got {unlike[0]}. Give the "
+                "env_args that it was trained with."
             )
         self._team_policy = policy
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from components.batch import Step
+from components.batch import EnvInfo, Step
 from config.loader import available, named_layer
 from config.registry import config_keys
 from envs.base import EnvError
@@ -51,8 +52,7 @@ def assert_same(a: Step, b: Step) -> None:
 class Idle:
     """Enemies that stay where they are."""
 
-    obs_shape, n_actions, n_agents = (7, 7, 5), 9, None
-    obs_scale, meaning = 0.01, ()
+    learned, any_number = EnvInfo("battle", 1, 9, (7, 7, 5), torch.uint8, 0.01, 400, has_position=True), True
 
     def __call__(self, step: Step, first: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return torch.full(step.alive.shape, STAY)
@@ -66,7 +66,7 @@ class Idle:
 class Repeating(Idle):
     """Enemies with MAgent's defaults that all do the same."""
 
-    obs_shape, n_actions, action = (13, 13, 5), 21, 0
+    learned, action = replace(Idle.learned, obs_shape=(13, 13, 5), n_actions=21), 0
 
     def __call__(self, step: Step, first: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return torch.full(step.alive.shape, self.action)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +36,14 @@ BLOODY: dict[str, Any] = {
 class Turns:
     """Teammates with a memory: agent i takes action 5 k + i in the k-th step of an episode, or what it hears of."""
 
-    n_agents: int | None = None
-    obs_scale = 0.01
-    meaning: tuple[str, ...] = ()
-
-    def __init__(self, env: BattleEnv, n_envs: int) -> None:
-        self.obs_shape, self.n_actions = env.enemies.obs_shape, env.enemies.n_actions
+    def __init__(self, env: BattleDeviator, n_envs: int) -> None:
+        self.learned, self.any_number = env.members, False
         self.count = torch.zeros(n_envs, dtype=torch.int64)
         self.heard: list[torch.Tensor] = []
 
     def __call__(self, step: Step, first: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         self.count = torch.where(first, 0, self.count + 1)
-        return (5 * self.count[:, None] + torch.arange(step.alive.shape[1])) % self.n_actions
+        return (5 * self.count[:, None] + torch.arange(step.alive.shape[1])) % self.learned.n_actions
 
     def acted(self, action: torch.Tensor) -> None:
         self.heard.append(action)
@@ -211,17 +208,20 @@ def test_a_team_must_be_there_and_fit() -> None:
     for call in (lambda: env.reset(0), lambda: env.load_state_dict({})):
         with pytest.raises(EnvError, match=r"no policy plays the teammates: call set_team\(policy\) first"):
             call()
-    for name, value in (("n_actions", 9), ("obs_shape", (13, 13, 5)), ("n_agents", 8)):
-        policy = Turns(env, 2)
-        setattr(policy, name, value)
-        with pytest.raises(EnvError, match=r"env_args.team_checkpoint: expected a policy of 9 agents with obs.*, got"):
-            env.set_team(policy)
-    policy = Turns(env, 2)
-    policy.meaning = ("view_radius = 6", "speed = 1.5", "attack_radius = 2")
-    with pytest.raises(
-        EnvError, match=r"expected a policy that learned with view_radius = .*, got one that .*speed = 1.5"
+    for unlike, got in (
+        ({"n_actions": 9}, "n_actions = 57, got n_actions = 9"),
+        ({"obs_shape": (13, 13, 5)}, r"obs_shape = \(7, 7, 5\), got obs_shape = \(13, 13, 5\)"),
+        ({"obs_scale": 1.0}, "obs_scale = 0.01, got obs_scale = 1.0"),
+        ({"n_agents": 8}, "n_agents = 9, got n_agents = 8"),
+        (
+            {"meaning": ("view_radius = 6", "speed = 1.5")},
+            "view_radius = 3, .*, got view_radius = 6, speed = 1.5",
+        ),
     ):
-        env.set_team(policy)
+        policy = Turns(env, 2)
+        policy.learned = replace(env.members, **unlike)
+        with pytest.raises(EnvError, match=f"env_args.team_checkpoint: expected a policy that learned with {got}"):
+            env.set_team(policy)
 
 
 def test_seats_of_another_team_are_refused() -> None:
@@ -249,5 +249,5 @@ def test_a_population_and_its_copy_in_the_seat_earn_the_same(tmp_path: Path) -> 
         returns.append({side: (found["return_mean"], found["ep_length"]) for side, found in sides.items()})
     of_the_copy, of_the_population = returns
     assert of_the_copy == of_the_population
-    with pytest.raises(InputError, match=r"env_args.team_checkpoint: expected a policy of 6 agents with .*\(7, 7, 5\)"):
+    with pytest.raises(InputError, match=r"team_checkpoint: expected .* n_actions = 57, obs_shape = \(7, 7, 5\)"):
         build_system(config_for("iql", "battle_deviator", env_args={**game, "team_checkpoint": "opponents/battle.pt"}))

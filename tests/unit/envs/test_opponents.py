@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.support.paths import ROOT
 
 from assembly.saved import frozen_policy
 from build import build as build_system
-from components.batch import Step
+from components.batch import EnvInfo, Step
 from config.loader import named_layer
 from config.trust import NOTHING
 from controllers.policy import MACPolicy
@@ -31,12 +32,11 @@ def build(**changes: Any) -> BattleEnv:
 class Counting:
     """A policy with a memory: in its k-th step of an episode everybody takes action k."""
 
-    n_agents: int | None = None
-    obs_scale = 0.01
+    any_number = True
 
-    def __init__(self, obs_shape: tuple[int, ...] = (13, 13, 5), n_actions: int = 21) -> None:
-        self.obs_shape, self.n_actions = obs_shape, n_actions
-        self.meaning: tuple[str, ...] = ()
+    def __init__(self, **learned: Any) -> None:
+        game = EnvInfo("battle", 3, 21, (13, 13, 5), torch.uint8, 0.01, 400, has_position=True)
+        self.learned = replace(game, **learned)
         self.count = torch.zeros(2, dtype=torch.int64)
         self.seen: list[tuple[Step, torch.Tensor]] = []
 
@@ -106,25 +106,26 @@ def test_starts_do_not_depend_on_the_opponent() -> None:
 
 def test_a_policy_that_does_not_fit_is_refused() -> None:
     message = (
-        r"shape \(7, 7, 5\) with 9 actions, but this environment's enemies have shape \(13, 13, 5\) and 21 actions"
-        r".*enemy_view_radius.*another opponent; self_play and league need sides that are alike"
+        r"it learned with n_actions = 9, obs_shape = \(7, 7, 5\); this environment's enemies have n_actions = 21, "
+        r"obs_shape = \(13, 13, 5\)\..*enemy_view_radius.*; self_play and league need sides that are alike"
     )
     with pytest.raises(EnvError, match=message):
-        build(opponent="self_play").set_opponent(Counting((7, 7, 5), 9))
-    with pytest.raises(EnvError, match=r"shape \(13, 13, 5\) with 9 actions"):
+        build(opponent="self_play").set_opponent(Counting(obs_shape=(7, 7, 5), n_actions=9))
+    with pytest.raises(
+        EnvError, match=r"it learned with n_actions = 9; this environment's enemies have n_actions = 21\."
+    ):
         build(opponent="self_play").set_opponent(Counting(n_actions=9))
 
 
 def test_a_policy_that_would_read_the_same_numbers_as_others_is_refused() -> None:
     """Moves of a circle of 2 and strikes of one of 1.5 are as many as those of 1.5 and 2."""
-    policy = Counting()
-    policy.meaning = ("view_radius = 6", "speed = 1.5", "attack_radius = 2")
-    message = r"it learned with obs_scale = 0.01, .*speed = 1.5.*; this environment's enemies have .*speed = 2, attack"
+    policy = Counting(meaning=("view_radius = 6", "speed = 1.5", "attack_radius = 2"))
+    message = r"it learned with speed = 1.5, attack_radius = 2; this environment's enemies have speed = 2, attack"
     with pytest.raises(EnvError, match=message):
         build(opponent="self_play").set_opponent(policy)
-    policy.meaning, policy.obs_scale = (), 1.0
+    policy = Counting(obs_scale=1.0)
     with pytest.raises(
-        EnvError, match=r"it learned with obs_scale = 1; this environment's enemies have obs_scale = 0\.01"
+        EnvError, match=r"it learned with obs_scale = 1\.0; this environment's enemies have obs_scale = 0\.01"
     ):
         build(opponent="self_play").set_opponent(policy)
 
@@ -134,16 +135,18 @@ def test_the_committed_opponent_says_what_its_observations_mean() -> None:
     assert (fast.enemies.obs_shape, fast.enemies.n_actions) == ((13, 13, 5), 21)
     policy = frozen_policy(str(ROOT / "opponents" / "battle.pt"), torch.device("cpu"), NOTHING)
     build(opponent="checkpoint").set_opponent(policy)
-    with pytest.raises(EnvError, match=r"it learned with .*speed = 2, attack_radius = 1.5; .* speed = 1.5, attack"):
+    with pytest.raises(EnvError, match=r"it learned with speed = 2, attack_radius = 1.5; .* have speed = 1.5, attack"):
         fast.set_opponent(policy)
 
 
 def test_a_policy_of_another_number_of_agents_is_refused_when_parameters_belong_to_agents() -> None:
-    policy = Counting()
-    policy.n_agents = 4
-    with pytest.raises(EnvError, match=r"each of 4 agents \(share_params=false.*has 3 enemies.*n_enemies"):
+    policy = Counting(n_agents=4)
+    build(opponent="self_play").set_opponent(policy)
+    policy.any_number = False
+    message = r"learned with n_agents = 4; .*enemies have n_agents = 3\..*Only a policy with share_params=true and"
+    with pytest.raises(EnvError, match=message):
         build(opponent="self_play").set_opponent(policy)
-    policy.n_agents = 3
+    policy.learned = Counting().learned
     build(opponent="self_play").set_opponent(policy)
 
 
@@ -200,7 +203,7 @@ def test_a_frozen_opponent_never_explores() -> None:
 @pytest.mark.parametrize("changes", [{"share_params": False}, {"obs_agent_id": True}])
 def test_a_controller_says_how_many_agents_it_can_serve(changes: dict[str, Any]) -> None:
     battle = {"n_agents": 6, "n_enemies": 4, "map_size": 20, "opponent": "self_play", **EQUAL}
-    with pytest.raises(EnvError, match="each of 6 agents"):
+    with pytest.raises(EnvError, match=r"learned with n_agents = 6.* have n_agents = 4\."):
         build_system(config_for("iql", "battle", env_args=battle, **changes))
 
 
@@ -276,7 +279,7 @@ def test_an_opponent_hears_the_learners_result_where_an_episode_ends(monkeypatch
             {},
             "env_args.opponent=league trains; .* Set test_env_args.opponent=random, checkpoint or",
         ),
-        ("battle", {"test_env_args": {"opponent": "random"}}, "shape .*7, 7, 5.* with 9 actions, but this environment"),
+        ("battle", {"test_env_args": {"opponent": "random"}}, "learned with n_actions = 9, obs_shape = .*7, 7, 5"),
     ],
 )
 def test_a_league_trains_where_sides_are_alike(environment: str, words: dict[str, Any], message: str) -> None:

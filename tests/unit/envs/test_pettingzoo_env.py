@@ -16,7 +16,7 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, flatten_space
 from pettingzoo import ParallelEnv
 
-from components.batch import Step
+from components.batch import EnvInfo, Step
 from envs.base import EnvError
 from envs.pettingzoo.env import PettingZooEnv
 from envs.pettingzoo.game import SEED_LIMIT, Game, split_teams
@@ -313,11 +313,7 @@ def test_first_action_of_a_discrete_space_that_does_not_start_at_zero() -> None:
 class Follow:
     """An opponent that plays its observation's first number modulo 3, and records where episodes begin."""
 
-    obs_shape: tuple[int, ...] = (3,)
-    n_actions = 3
-    n_agents: int | None = None
-    obs_scale = 1.0
-    meaning = ()
+    learned, any_number = EnvInfo("roster", 1, 3, (3,), torch.float32, 1.0, 10), True
 
     def __init__(self) -> None:
         self.first: list[bool] = []
@@ -431,11 +427,11 @@ def test_opponent_policy_hears_which_side_earned_more() -> None:
 
 def test_opponent_policy_must_fit() -> None:
     env = roster(team="a", names=["a_0", "b_0"], end=[3, 3], opponent="checkpoint", actions=[Discrete(3), Discrete(2)])
-    with pytest.raises(EnvError, match=r"3 actions, but this environment's enemies have .* 2 actions"):
+    with pytest.raises(EnvError, match=r"learned with n_actions = 3; .* enemies have n_actions = 2\."):
         env.set_opponent(Follow())
     fixed = Follow()
-    fixed.n_agents = 2
-    with pytest.raises(EnvError, match=r"each of 2 agents .* has 1 enemies"):
+    fixed.learned, fixed.any_number = replace(fixed.learned, n_agents=2), False
+    with pytest.raises(EnvError, match=r"learned with n_agents = 2; this environment's enemies have n_agents = 1\."):
         roster(team="a", names=["a_0", "b_0"], end=[3, 3], opponent="checkpoint").set_opponent(fixed)
     with pytest.raises(EnvError, match="takes no policy"):
         roster(end=[1]).set_opponent(Follow())
@@ -518,7 +514,7 @@ def test_a_padded_policy_plays_others_of_several_kinds() -> None:
         team="a", names=["a_0", "a_1", "b_0", "b_1"], spaces=spaces, end=[3] * 4, opponent="checkpoint", pad=True
     )
     policy = Follow()
-    policy.obs_shape = (5,)
+    policy.learned = replace(policy.learned, obs_shape=(5,))
     env.set_opponent(policy)
     env.reset(seed=0)
     assert env.enemies.n_agents == 2

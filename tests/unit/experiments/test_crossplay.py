@@ -99,6 +99,7 @@ def test_where_one_side_is_stronger_everybody_plays_either(stronger: str) -> Non
     [
         ("iql", "battle_symmetric", "obs_agent_id=true"),  # its networks know 6 agents
         ("iql", "battle", "env_args.view_radius=2"),
+        ("iql", "battle_symmetric", "env_args.speed=1.5", "env_args.attack_radius=2"),  # as many moves, and others
     ],
 )
 def test_policies_of_another_game_are_refused(stranger: tuple[str, ...]) -> None:
