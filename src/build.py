@@ -22,9 +22,9 @@ from assembly.checks import (
 from assembly.opponents import set_opponent
 from assembly.parts import device_of, make_env, make_learner, make_mac, make_regime, make_test_env, row_spec
 from assembly.saved import (
-    called,
     differences,
     enemy_file,
+    prefix_of,
     team_of,
 )
 from components.rows import ReplayError, Rows
@@ -57,7 +57,7 @@ class System:
     test_runner: VectorRunner
     processes: Processes
     league: League | None  # who plays the enemies in training, if its past does
-    enemies: Mapping[str, Side]  # those that learn too, by what their metrics and files are called by
+    enemies: Mapping[str, Side]  # those that learn too, by their prefix (`prefix_of`)
     opponents: Mapping[str, LearningOpponent]  # who plays these
     loaded: Path | None  # folder of the checkpoint whose networks these are, if any
 
@@ -66,13 +66,13 @@ class System:
         """Sentences for the person who started the run."""
         own = [] if self.loaded is None else [checkpoint.step_note(self.loaded, self.config.load_step)]
         own += self.side.notes
-        for whose, side in self.enemies.items():
-            own += [f"{f'enemies {team_of(whose)}'.strip()}: {note}" for note in side.notes]
+        for prefix, side in self.enemies.items():
+            own += [f"{f'enemies {team_of(prefix)}'.strip()}: {note}" for note in side.notes]
         return tuple(own)
 
     @property
     def sides(self) -> dict[str, Side]:
-        """All that learn, by what their metrics and files are called by."""
+        """All that learn, by what their metrics and files begin with."""
         return {"": self.side, **self.enemies}
 
     @property
@@ -151,14 +151,14 @@ def build(config: Config, resumed: bool = False, processes: Processes = ALONE) -
         env.set_opponent(league)
     elif isinstance(env, TwoSidedEnv) and env.opponent == LEARNER:
         for team in env.others:
-            whose = called(team)
+            prefix = prefix_of(team)
             with blamed(args_of(team)):
-                enemies[whose] = make_side(enemy_config(config, team), env, processes, team)
-            opponents[whose] = LearningOpponent(enemies[whose].mac, enemies[whose].rows)
-            env.set_opponent(opponents[whose], team)
+                enemies[prefix] = make_side(enemy_config(config, team), env, processes, team)
+            opponents[prefix] = LearningOpponent(enemies[prefix].mac, enemies[prefix].rows)
+            env.set_opponent(opponents[prefix], team)
     else:
         set_opponent(env, side.mac, greedy=False, trust=config.trust)
-    acting = {whose: enemy.learner.acting() for whose, enemy in enemies.items()}
+    acting = {prefix: enemy.learner.acting() for prefix, enemy in enemies.items()}
     set_opponent(test_env, side.learner.acting(), greedy=True, trust=config.trust, enemies=acting)
 
     def stream(name: str) -> torch.Generator:
@@ -189,15 +189,15 @@ def load_networks(system: System, folder: Path) -> None:
 
     Raises CheckpointError for what is missing or does not fit.
     """
-    for whose, side in system.sides.items():
-        path = enemy_file(folder, checkpoint.LEARNER, whose) if whose else folder / checkpoint.LEARNER
+    for prefix, side in system.sides.items():
+        path = enemy_file(folder, checkpoint.LEARNER, prefix) if prefix else folder / checkpoint.LEARNER
         state = checkpoint.load(path, system.device)
         try:
             # Another run: it counts its own updates and draws its own noise.
             networks = {key: value for key, value in state.items() if key != "generator"}
             side.learner.load_state_dict({**networks, "n_updates": 0})
         except (KeyError, RuntimeError, ValueError) as error:
-            differing = differences(folder / f"{whose}{checkpoint.POLICY}", side.config, side.mac.info)
+            differing = differences(folder / f"{prefix}{checkpoint.POLICY}", side.config, side.mac.info)
             why = "; ".join(differing) or checkpoint.one_line(error)
             raise checkpoint.CheckpointError(
                 f"checkpoint: {folder} does not fit {side.config.name} on {side.config.env} ({why}). Use the "

@@ -158,8 +158,8 @@ def headlines(system: build.System) -> list[str]:
     together = "at once" if n_processes == 1 else f"at once in each of {n_processes} processes"
     run = f"{config.batch_size_run} environments {together}, seed {config.seed}, "
     lines = [f"{config.name} on {system.mac.info.name}: {_population(system.side, run)}, on {system.device}"]
-    for whose, side in system.enemies.items():
-        team = team_of(whose)
+    for prefix, side in system.enemies.items():
+        team = team_of(prefix)
         lines.append(f"against {team}{team and ', '}{side.config.name}, which learns too: {_population(side)}")
     return lines
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import time
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from assembly.saved import policy_state
 from build import System
 from controllers.basic_controller import BasicMAC
 from records import checkpoint
+from records.saver import Saver
 from side import Side, check_numbers
 from utils import seeding
 from utils.cli import say
@@ -22,8 +22,6 @@ from utils.processes import Ask
 from utils.progress import Progress
 from utils.signals import Stopped, StopRequest
 from utils.version import made_by
-
-RETRY_SECONDS = 2.0  # from a save that the disk refused to the next try, a beat
 
 
 class Record(Protocol):
@@ -73,15 +71,12 @@ class Trainer:
     def __init__(self, system: System, record: Record, stop: StopRequest) -> None:
         self.system, self.config, self.processes = system, system.config, system.processes
         self.record, self.stop = record, stop
-        self.checkpoints = record.run_dir / "checkpoints"
+        self.saver = Saver(record.run_dir / "checkpoints", record.saving, self.config.keep_checkpoints)
         self.counters = Counters()
         self.progress = Progress(self.config.t_max, live=self.processes.first)
         # (t_env, CPU seconds of the first process so far, without those of evaluations) at every evaluation and save.
         self.cpu_seconds: list[tuple[int, float]] = []
         self._cpu_began = time.process_time()
-        self._best: dict[str, Any] | None = None  # checkpoint of the best evaluation that is not on disk yet
-        self._refused = False  # the last save is not on disk
-        self._tried = 0.0  # when it was tried
 
     def train(self) -> float:
         """Train to ``t_max``; return the last evaluation's mean return. Raises Stopped when asked to, after saving."""
@@ -90,7 +85,7 @@ class Trainer:
         while counters.t_env < config.t_max:
             if self._due("tested", config.test_interval) and self.evaluate() is None:
                 counters.tested -= 1  # due again when the run is resumed
-            stops, overdue = self.processes.total(self.stop.requested, self._overdue())
+            stops, overdue = self.processes.total(self.stop.requested, self.saver.overdue)
             if stops:
                 self._halt()
             counters.t_env += self.collect()
@@ -166,27 +161,27 @@ class Trainer:
         counters.logged_at = counters.t_env
         for other in self.processes.gather(dict(system.runner.log.values))[1:]:
             system.runner.log.extend(other)
-        episodes = {whose: player.log.flush() for whose, player in system.players.items()}
+        episodes = {prefix: player.log.flush() for prefix, player in system.players.items()}
         if not self.processes.first:
             system.side.log.flush()
             return
-        for whose, player in system.players.items():
-            means: dict[str, Any] = {**episodes[whose], **player.mac.metrics(player.memory)}
+        for prefix, player in system.players.items():
+            means: dict[str, Any] = {**episodes[prefix], **player.mac.metrics(player.memory)}
             for name, value in means.items():
-                self.record.log_scalar(f"{whose}{name}", float(value), counters.t_env)
-        for whose, side in system.sides.items():
-            self._write_updates(side, whose)
+                self.record.log_scalar(f"{prefix}{name}", float(value), counters.t_env)
+        for prefix, side in system.sides.items():
+            self._write_updates(side, prefix)
         self.progress.returns.pop("return", None)
         if "return_mean" in episodes[""]:
             self.progress.note("return", episodes[""]["return_mean"])
 
-    def _write_updates(self, side: Side, whose: str) -> None:
+    def _write_updates(self, side: Side, prefix: str) -> None:
         """Log what updates computed. Raises LearningError when that is no number any more; what was logged stays."""
         means, t_env = side.log.flush(), self.counters.t_env
         if means:
             for name, tensor in {**means, **side.diagnose(t_env, self.config.seed)}.items():
-                self.record.log_scalar(f"{whose}{name}", float(tensor), t_env)
-        check_numbers(means, t_env, whose)
+                self.record.log_scalar(f"{prefix}{name}", float(tensor), t_env)
+        check_numbers(means, t_env, prefix)
 
     def evaluate(self) -> float | None:
         """Play greedy episodes of the policy that is exported, and of the online one if that is another.
@@ -214,9 +209,7 @@ class Trainer:
         self.progress.note("test", result, counters.t_env)
         if result > counters.best and config.save_model:
             counters.best = result
-            self._best = {"step": counters.t_env, **self._networks(), "best_return": result}
-            with self.record.saving:
-                self._save_best()
+            self.saver.save_best(counters.t_env, self._networks(), result)
         return result
 
     def _play(self, mac: BasicMAC, stop: Ask) -> dict[str, float]:
@@ -228,36 +221,16 @@ class Trainer:
     def _note_cpu(self) -> None:
         self.cpu_seconds.append((self.counters.t_env, time.process_time() - self._cpu_began))
 
-    def _networks(self) -> dict[str, Any]:
+    def _networks(self) -> dict[str, dict[str, Any]]:
+        """Return what a checkpoint holds, by the names of its files."""
         files = {}
-        for whose, side in self.system.sides.items():
-            files[f"{whose}{checkpoint.POLICY}"] = policy_state(side.config, side.learner.acting())
-            files[f"{whose}{checkpoint.LEARNER}"] = side.learner.state_dict()
-        return {
-            "policy": files.pop(checkpoint.POLICY),
-            "learner": files.pop(checkpoint.LEARNER),
-            "others": files,
-            "keep": self.config.keep_checkpoints,
-        }
-
-    def _save_best(self) -> None:
-        """Save the best networks. Raises OSError; a copy of them then waits, training changes its own."""
-        if self._best is None:
-            return
-        try:
-            checkpoint.save_step(self.checkpoints, **self._best)
-        except OSError:
-            self._best = copy.deepcopy(self._best)
-            raise
-        self._best = None
-
-    def _overdue(self) -> bool:
-        """Return whether what the disk refused waits, and a beat has passed."""
-        waits = self._refused or self._best is not None
-        return waits and time.monotonic() - self._tried >= RETRY_SECONDS
+        for prefix, side in self.system.sides.items():
+            files[f"{prefix}{checkpoint.POLICY}"] = policy_state(side.config, side.learner.acting())
+            files[f"{prefix}{checkpoint.LEARNER}"] = side.learner.state_dict()
+        return files
 
     def save(self, completed: bool = False) -> None:
-        """Save the networks as a checkpoint of this step, and everything that exact resume needs; see `_overdue`.
+        """Save the networks as a checkpoint of this step, and everything that exact resume needs.
 
         What was logged goes first: a resumed run does not log it again.
         """
@@ -266,15 +239,8 @@ class Trainer:
         if not self.processes.first:
             return
         self._note_cpu()
-        self._refused, self._tried = True, time.monotonic()
-        with self.record.saving:
-            self.record.flush()
-            self._save_best()
-            if self.config.save_model:
-                checkpoint.save_step(self.checkpoints, self.counters.t_env, **self._networks())
-            if state is not None:
-                checkpoint.save(self.checkpoints / checkpoint.RESUME, state)
-            self._refused = False
+        networks = self._networks() if self.config.save_model else None
+        self.saver.save(self.counters.t_env, networks, state, first=self.record.flush)
 
     def resume(self, checkpoints: Path, state: dict[str, Any]) -> None:
         """Continue exactly where the run stopped whose ``checkpoints`` these are, and whose ``state`` they hold.
@@ -292,17 +258,17 @@ class Trainer:
                 f"new run with checkpoint_path={checkpoints}."
             ) from error
         if self.processes.first:
-            checkpoint.copy_best(checkpoints, self.checkpoints, self.counters.t_env)
+            checkpoint.copy_best(checkpoints, self.saver.folder, self.counters.t_env)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the rest of the run depends on, at the first process what the others play with too."""
         sides = self.system.sides.items()
-        own = {f"{whose}replay": side.rows.state_dict() for whose, side in sides}
+        own = {f"{prefix}replay": side.rows.state_dict() for prefix, side in sides}
         own["runner"] = self.system.runner.state_dict()
         others = self.processes.gather(own)[1:]
         shared: dict[str, Any] = {"counters": vars(self.counters)}
-        for whose, side in sides:
-            shared |= {f"{whose}learner": side.learner.state_dict(), f"{whose}updates": side.log.state_dict()}
+        for prefix, side in sides:
+            shared |= {f"{prefix}learner": side.learner.state_dict(), f"{prefix}updates": side.log.state_dict()}
         return {**shared, **own, **({"others": others} if others else {})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -312,10 +278,10 @@ class Trainer:
         unlogged = {"sums": counters.pop("sums", {}), "count": counters.pop("n_sums", 0)}
         self.counters = Counters(**counters)
         own = [state, *state.get("others", [])][self.processes.rank]
-        for whose, side in self.system.sides.items():
-            side.learner.load_state_dict(state[f"{whose}learner"])
-            side.log.load_state_dict(state.get(f"{whose}updates", unlogged))
-            side.rows.load_state_dict(own[f"{whose}replay"])
+        for prefix, side in self.system.sides.items():
+            side.learner.load_state_dict(state[f"{prefix}learner"])
+            side.log.load_state_dict(state.get(f"{prefix}updates", unlogged))
+            side.rows.load_state_dict(own[f"{prefix}replay"])
         self.system.runner.load_state_dict(own["runner"])
         self._check_counters()
 

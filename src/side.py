@@ -83,12 +83,12 @@ class Side:
             raise ValueError(f"updates: {self.log.count} of n_updates = {n_updates} cannot be unlogged")
 
 
-def check_numbers(means: Metrics, t_env: int, whose: str = "") -> None:
+def check_numbers(means: Metrics, t_env: int, prefix: str = "") -> None:
     """Raise LearningError when learning no longer computes numbers."""
     for key in ("loss", "grad_norm"):
         value = float(means.get(key, 0.0))
         if not math.isfinite(value):
-            name = f"{whose}{key}"
+            name = f"{prefix}{key}"
             raise LearningError(
                 f"learning diverged: expected a finite {name}, got {value} before step {t_env:,}. "
                 "Lower lr, or correct what makes the loss; start again, or from an earlier checkpoint "

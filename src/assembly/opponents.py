@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from assembly.saved import called, enemy_file, frozen_policy
+from assembly.saved import enemy_file, frozen_policy, prefix_of
 from config.enemies import LEARNER, teams_of
 from config.schema import Config, ConfigError
 from config.trust import Trust
@@ -52,13 +52,13 @@ def set_opponent(
                 "test_env_args.opponent=learner expects env_args.opponent=learner, whose enemies it would play. Set "
                 "that too, or another opponent."
             )
-        if {called(team) for team in env.others} != enemies.keys():
+        if {prefix_of(team) for team in env.others} != enemies.keys():
             raise ConfigError(
                 "test_env_args.teams expects those of env_args.teams, which learn, got "
                 f"{', '.join(env.others) or 'none'}. Leave it out."
             )
         for team in env.others:
-            env.set_opponent(MACPolicy(enemies[called(team)], greedy=True), team)
+            env.set_opponent(MACPolicy(enemies[prefix_of(team)], greedy=True), team)
     elif env.opponent == "self_play":
         env.set_opponent(MACPolicy(mac, greedy))
     elif env.opponent == "checkpoint":
@@ -70,5 +70,5 @@ def set_opponent(
                 "or change env_args.teams."
             )
         for team in env.others:
-            file = enemy_file(path, checkpoint.POLICY, called(team)) if several else path
+            file = enemy_file(path, checkpoint.POLICY, prefix_of(team)) if several else path
             env.set_opponent(frozen_policy(str(file), mac.device, trust), team)

@@ -35,14 +35,14 @@ SHAPING = (  # keys that decide which networks there are, and their sizes
 ENEMIES = "enemy_"  # begins the names of what belongs to enemies that learn
 
 
-def called(team: str) -> str:
-    """Return what begins the names of all that belongs to a team of enemies that learn."""
+def prefix_of(team: str) -> str:
+    """Return what begins the names of files and metrics of a team of enemies that learns."""
     return f"{ENEMIES}{team}_" if team else ENEMIES
 
 
-def team_of(whose: str) -> str:
-    """Return the team whose names `called` begins."""
-    return whose.removeprefix(ENEMIES).removesuffix("_")
+def team_of(prefix: str) -> str:
+    """Return the team that `prefix_of` makes this of."""
+    return prefix.removeprefix(ENEMIES).removesuffix("_")
 
 
 def recorded_config(run_dir: Path, trust: Trust) -> Config:
@@ -117,9 +117,9 @@ def differences(path: Path, config: Config, info: EnvInfo) -> list[str]:
     return [f"{key}: checkpoint {told}, here {own}" for key, (told, own) in pairs.items() if told != own]
 
 
-def enemy_file(folder: Path, name: str, whose: str = ENEMIES) -> Path:
+def enemy_file(folder: Path, name: str, prefix: str = ENEMIES) -> Path:
     """Find the file ``name`` of enemies that learned, in a checkpoint folder. Raises CheckpointError where none did."""
-    path = folder / f"{whose}{name}"
+    path = folder / f"{prefix}{name}"
     if not path.exists():
         raise checkpoint.CheckpointError(
             f"checkpoint: expected {path}, which runs with env_args.opponent={LEARNER} keep, it does not exist. Choose "

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
-from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
 from records.files import read_json
@@ -211,20 +210,16 @@ def exact_folder(run_dir: Path, step: str) -> Path:
 def save_step(
     folder: Path,
     step: int,
-    policy: dict[str, Any],
-    learner: dict[str, Any],
+    networks: Mapping[str, dict[str, Any]],
     keep: int,
     best_return: float | None = None,
-    others: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> None:
     """Write a checkpoint, which ``learner.pt`` completes; remove older ones beyond ``keep``, except the best.
 
-    ``best_return``: what an evaluation found that makes it the best one. ``others``: further files by name.
+    ``networks``: states by the names of their files. ``best_return``: what an evaluation found that makes it the best.
     """
-    for name, state in others.items():
-        save(folder / str(step) / name, state)
-    save(folder / str(step) / POLICY, policy)
-    save(folder / str(step) / LEARNER, learner)
+    for name in sorted(networks, key=lambda name: name == LEARNER):
+        save(folder / str(step) / name, networks[name])
     if best_return is not None:
         mark_best(folder, step, best_return)
     best = best_step(folder)

@@ -11,8 +11,7 @@ from tests.support.full_disk import refuse
 from tests.support.small_runs import eventful, points
 
 import main
-import run
-from records import checkpoint
+from records import checkpoint, saver
 from records.files import read_json
 from utils.cli import RECORDING_FAILED
 
@@ -34,7 +33,7 @@ def leftovers(results: Path) -> list[Path]:
 def test_a_disk_that_is_full_for_a_while_costs_nothing(
     begin: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(saver, "RETRY_SECONDS", 0.0)
     with monkeypatch.context() as patch:
         refuse(patch, range(begin, begin + 12))
         assert main.main(eventful(tmp_path)) == 0

@@ -230,7 +230,7 @@ def test_three_teams_learn_at_once(tmp_path: Path, capsys: pytest.CaptureFixture
     logged = points(tmp_path / "whole", 1).keys()
     assert {"return_mean", "enemy_alice_return_mean", "enemy_bob_loss", "test_opponent_return_sum"} <= logged
     state = resume_state(run_dir)
-    assert min(state[f"{whose}learner"]["n_updates"] for whose in ("", "enemy_alice_", "enemy_bob_")) > 0
+    assert min(state[f"{prefix}learner"]["n_updates"] for prefix in ("", "enemy_alice_", "enemy_bob_")) > 0
     config = read_json(run_dir / "config.json")
     assert config["opponent_config"] == {"alice": "vdn", "bob": "iql"}
     assert config["opponent_args"]["bob"]["regime"] == "rollout"

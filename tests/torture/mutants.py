@@ -390,7 +390,7 @@ MUTANTS = (
         '"tested": True,',
         RESUME,
     ),
-    Mutant("a state is saved before its points", "run.py", "            self.record.flush()\n", "", KILLED),
+    Mutant("a state is saved before its points", "records/saver.py", "            first()\n", "", KILLED),
     Mutant(
         "any run of the right number is the parent",
         "records/store.py",

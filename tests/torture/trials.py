@@ -27,11 +27,10 @@ from torch import Tensor
 
 import launch  # noqa: F401  (main imports it late, and each child would)
 import main
-import run
 import runs
 import sweep
 from config.loader import layers, named_layer
-from records import checkpoint
+from records import checkpoint, saver
 from records.mongo import MongoStore
 from records.store import FileStore
 from tests.support import full_disk
@@ -148,7 +147,7 @@ def disk_full(folder: Path, rng: random.Random) -> str:
 
     def with_full_disk() -> int:
         patch = pytest.MonkeyPatch()
-        patch.setattr(run, "RETRY_SECONDS", 0.0)
+        patch.setattr(saver, "RETRY_SECONDS", 0.0)
         full_disk.refuse(patch, range(first, first + count))
         return main.main(eventful(folder))
 

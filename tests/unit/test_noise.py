@@ -114,8 +114,8 @@ def test_it_plays_on_from_the_step_that_is_named(tmp_path: Path, monkeypatch: py
     assert steps[0] == 0
     for step in (steps[0], steps[-1]):
         measure(tmp_path / "sacred" / "1", str(step), 2, 0, NOTHING)
-        for whose, side in found[-1].sides.items():
-            file = tmp_path / "sacred" / "1" / "checkpoints" / str(step) / f"{whose}learner.pt"
+        for prefix, side in found[-1].sides.items():
+            file = tmp_path / "sacred" / "1" / "checkpoints" / str(step) / f"{prefix}learner.pt"
             saved = checkpoint.load(file, torch.device("cpu"))["mac"]
             assert all(torch.equal(value, saved[name]) for name, value in side.mac.state_dict().items())
     monkeypatch.undo()

@@ -40,7 +40,7 @@ CPU = torch.device("cpu")
 
 
 def resume_file(trainer: Trainer) -> Path:
-    return trainer.checkpoints / checkpoint.RESUME
+    return trainer.saver.folder / checkpoint.RESUME
 
 
 def stop_in_evaluation(trainer: Trainer, number: int) -> None:
@@ -74,7 +74,7 @@ def test_an_evaluation_that_was_interrupted_is_made_up_for(algorithm: str, numbe
         first.train()
     assert first.counters.t_env == 20 * (number // 2)
     second, rest = trainer_for(tmp_path / "second", algorithm)
-    second.resume(first.checkpoints, checkpoint.load(resume_file(first), CPU))
+    second.resume(first.saver.folder, checkpoint.load(resume_file(first), CPU))
     second.train()
     assert points + rest == expected
 
@@ -87,7 +87,7 @@ def test_metrics_that_the_last_evaluation_kept_from_being_written_are_made_up_fo
     with pytest.raises(Stopped):
         first.train()
     second, rest = trainer_for(tmp_path / "second", "iql", log_interval=40)
-    second.resume(first.checkpoints, checkpoint.load(resume_file(first), CPU))
+    second.resume(first.saver.folder, checkpoint.load(resume_file(first), CPU))
     second.train()
     assert points + rest == expected
     assert {t_env for name, _, t_env in expected if name == "loss"} == {40, 60}
@@ -136,8 +136,8 @@ def test_the_best_checkpoint_stays_beside_the_newest(tmp_path: Path) -> None:
     trainer, _ = trainer_for(tmp_path, keep_checkpoints=1, save_model_interval=20, average_decay=0.0)
     give_returns(trainer, [-3.0, 1.0, 0.5, 0.9])
     trainer.train()
-    assert checkpoint.steps(trainer.checkpoints) == [20, 60]
-    assert json.loads((trainer.checkpoints / checkpoint.BEST).read_text()) == {"step": 20, "test_return_mean": 1.0}
+    assert checkpoint.steps(trainer.saver.folder) == [20, 60]
+    assert json.loads((trainer.saver.folder / checkpoint.BEST).read_text()) == {"step": 20, "test_return_mean": 1.0}
 
 
 def test_a_resumed_run_knows_the_best_of_its_past(tmp_path: Path) -> None:
@@ -145,11 +145,11 @@ def test_a_resumed_run_knows_the_best_of_its_past(tmp_path: Path) -> None:
     give_returns(first, [0.0, 5.0, 1.0])
     first.train()
     second, _ = trainer_for(tmp_path / "second", keep_checkpoints=1, average_decay=0.0)
-    second.resume(first.checkpoints, checkpoint.load(resume_file(first), CPU))
+    second.resume(first.saver.folder, checkpoint.load(resume_file(first), CPU))
     give_returns(second, [2.0, 3.0])
     second.train()
-    assert checkpoint.best_step(second.checkpoints) == 20
-    assert checkpoint.steps(second.checkpoints) == [20, 60]
+    assert checkpoint.best_step(second.saver.folder) == 20
+    assert checkpoint.steps(second.saver.folder) == [20, 60]
 
 
 def test_the_result_is_the_last_evaluation(tmp_path: Path) -> None:

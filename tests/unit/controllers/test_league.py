@@ -53,7 +53,7 @@ def test_it_begins_with_the_networks_that_were_loaded(tmp_path: Path) -> None:
     sizes = {"n_agents": 3, "n_enemies": 3, "map_size": 12, "episode_limit": 5}
     keys = {"env_args": {"opponent": "league", **sizes}, "test_env_args": {"opponent": "random"}}
     first = build.build(config_for("iql", "battle_symmetric", seed=1, **keys))
-    checkpoint.save_step(tmp_path, 8, {}, first.learner.state_dict(), keep=1)
+    checkpoint.save_step(tmp_path, 8, {checkpoint.LEARNER: first.learner.state_dict()}, keep=1)
     second = build.build(config_for("iql", "battle_symmetric", seed=2, checkpoint_path=str(tmp_path), **keys))
     assert second.league is not None
     (past,) = second.league.past.values()

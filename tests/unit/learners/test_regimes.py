@@ -242,7 +242,7 @@ def test_a_run_interrupted_in_a_rollout_goes_on_exactly(algorithm: str, tmp_path
         first.train()
     assert first.system.learner.n_updates == 4
     second, rest = trainer_for(tmp_path / "second", algorithm, **keys)
-    second.resume(first.checkpoints, checkpoint.load(first.checkpoints / checkpoint.RESUME, CPU))
+    second.resume(first.saver.folder, checkpoint.load(first.saver.folder / checkpoint.RESUME, CPU))
     second.train()
     assert points + rest == expected
     for one, other in zip(second.system.learner.parameters, whole.system.learner.parameters, strict=True):
@@ -267,7 +267,7 @@ def test_a_complete_run_is_trained_longer_and_its_learning_rate_falls_until_the_
 
 def policy_of(trainer: Trainer) -> dict[str, Tensor]:
     """The networks of the policy that was exported last."""
-    folder = checkpoint.step_folder(trainer.checkpoints, 0)
+    folder = checkpoint.step_folder(trainer.saver.folder, 0)
     networks: dict[str, Tensor] = checkpoint.load(folder / checkpoint.POLICY, CPU)["mac"]
     return networks
 

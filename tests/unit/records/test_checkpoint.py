@@ -29,7 +29,9 @@ BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 5}
 
 def save_steps(folder: Path, steps: list[int], keep: int) -> None:
     for step in steps:
-        checkpoint.save_step(folder, step, {"policy": step}, {"learner": step}, keep)
+        checkpoint.save_step(
+            folder, step, {checkpoint.LEARNER: {"learner": step}, checkpoint.POLICY: {"policy": step}}, keep
+        )
 
 
 def system_for(algorithm: str = "iql", **overrides: Any) -> build.System:
@@ -38,8 +40,8 @@ def system_for(algorithm: str = "iql", **overrides: Any) -> build.System:
 
 def saved(folder: Path, system: build.System, step: int = 7) -> Path:
     """A checkpoints folder with one step of ``system``."""
-    policy = policy_state(system.config, system.mac)
-    checkpoint.save_step(folder, step, policy, system.learner.state_dict(), keep=1)
+    policy, learner = policy_state(system.config, system.mac), system.learner.state_dict()
+    checkpoint.save_step(folder, step, {checkpoint.POLICY: policy, checkpoint.LEARNER: learner}, keep=1)
     return folder
 
 
@@ -237,7 +239,7 @@ def test_networks_loaded_are_named(load_step: int, which: str, inside: bool, tmp
     """By the folder of their step, whether a run is given or its checkpoints."""
     first, folder = system_for(), tmp_path / "27" / "checkpoints"
     for step in (2, 8):
-        checkpoint.save_step(folder, step, {}, first.learner.state_dict(), keep=2)
+        checkpoint.save_step(folder, step, {checkpoint.LEARNER: first.learner.state_dict()}, keep=2)
     given = folder if inside else folder.parent
     system = system_for(checkpoint_path=str(given), load_step=load_step)
     step = 2 if load_step in (2, 3) else 8
