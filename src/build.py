@@ -118,7 +118,7 @@ def make_side(config: Config, env: Env, processes: Processes, team: str | None =
     learner = make_learner(config, mac, processes)
     regime = make_regime(config)
     check_regime(config, mac, learner, regime)
-    check_learns(config, processes, regime)
+    check_learns(config, processes, regime, env.info.episode_limit)
     spec = row_spec(config, env, mac, learner, team is not None)
     try:
         memory = spec.check_memory(regime.name, regime.kept(spec.n_envs), free_bytes(spec.storage))

@@ -118,9 +118,9 @@ def check_regime(config: Config, mac: BasicMAC, learner: Learner, regime: Regime
         )
 
 
-def check_learns(config: Config, processes: Processes, regime: Regime[Any]) -> None:
+def check_learns(config: Config, processes: Processes, regime: Regime[Any], episode_limit: int) -> None:
     """Raise ConfigError for a run that would end before its first update; ``t_max=1`` asks for no learning."""
-    first = regime.first_update(config.batch_size_run * processes.size)
+    first = regime.first_update(config.batch_size_run * processes.size, episode_limit)
     if 1 < config.t_max < first and not config.evaluate:
         raise ConfigError(
             f"configuration: t_max = {config.t_max}, but the first update comes at step {first} of regime="

@@ -127,8 +127,12 @@ class KindGrouping(Grouping):
             )
         self._kinds = info.kinds or (0,) * info.n_agents
 
+    def by_slot(self, device: torch.device) -> Tensor:
+        """Return every slot's kind, (N,) int64."""
+        return torch.tensor(self._kinds, device=device)
+
     def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
-        label = torch.tensor(self._kinds, device=features.obs.device).expand(features.alive.shape)
+        label = self.by_slot(features.obs.device).expand(features.alive.shape)
         return Assignment(label.masked_fill(~features.alive, -1))
 
 

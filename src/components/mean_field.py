@@ -64,10 +64,13 @@ def masked_softmax(score: Tensor, inside: Tensor) -> Tensor:
     return torch.softmax(score, dim=-1).masked_fill(~inside, 0.0)
 
 
-def weight_entropy(weight: Tensor) -> Tensor:
-    """Compute lambda's entropy in each group, over log n_i: (B, m, N) -> (B, m), 1 when uniform, 0 for n_i <= 1."""
+def weight_entropy(weight: Tensor, member: Tensor) -> Tensor:
+    """Compute lambda's entropy in each group, over log n_i, 1 when uniform, 0 for n_i <= 1.
+
+    lambda and W (B, m, N) -> (B, m).
+    """
     entropy = -(weight * weight.clamp(min=1e-12).log()).sum(-1)
-    size = (weight > 0).sum(-1).to(weight.dtype)
+    size = member.sum(-1)
     return torch.where(size > 1, entropy / size.clamp(min=2).log(), torch.zeros_like(entropy))
 
 

@@ -48,8 +48,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def named_layer(folder: str, name: str, above: tuple[str, ...] = ()) -> Layer:
     """Read ``src/config/<folder>/<name>.yaml`` (or a path ending in .yaml), laid over the file its ``base`` key names.
 
-    An algorithm's file without a ``name`` gives its own, not that of its base. ``above``: the names of the files that
-    lie over this one.
+    What it says itself also counts before what its base says for one regime. An algorithm's file without a ``name``
+    gives its own, not that of its base. ``above``: the names of the files that lie over this one.
     """
     names, own = available(folder), name.endswith((".yaml", ".yml"))
     path = Path(name) if own else CONFIG_DIR / folder / f"{name}.yaml"
@@ -72,7 +72,10 @@ def named_layer(folder: str, name: str, above: tuple[str, ...] = ()) -> Layer:
     if base is not None:
         if not isinstance(base, str) or base in (*above, name):
             raise ConfigError(f"{path}: base expects the name of another file of src/config/{folder}, got {base!r}.")
-        values = merge(named_layer(folder, base, (*above, name)).values, values)
+        lower = named_layer(folder, base, (*above, name)).values
+        if isinstance(parts := lower.get("regimes"), Mapping):
+            lower = lower | {"regimes": {name: without(part, values) for name, part in parts.items()}}
+        values = merge(lower, values)
     return Layer(str(path.relative_to(CONFIG_DIR.parents[1]) if path.is_relative_to(CONFIG_DIR) else path), values)
 
 
@@ -111,6 +114,17 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         merged[key] = merge(old, value) if both and old is not None and isinstance(value, Mapping) else value
     return merged
+
+
+def without(lower: Any, upper: Mapping[str, Any]) -> Any:
+    """Leave out of the mapping ``lower`` every value that ``upper`` has too, mappings key by key."""
+    if not isinstance(lower, Mapping):
+        return lower
+    return {
+        key: without(value, upper[key]) if key in upper else value
+        for key, value in lower.items()
+        if key not in upper or (isinstance(value, Mapping) and isinstance(upper[key], Mapping))
+    }
 
 
 def layers(config: str, env_config: str, overrides: list[str]) -> list[Layer]:

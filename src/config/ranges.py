@@ -46,7 +46,7 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(("temperature_start", "temperature_finish"), POSITIVE),
     "target_update_tau": Range(0, 1, above=True),
 }
-NOT_EMPTY = ("hidden_dims",)
+NOT_EMPTY = ("hidden_dims", "critic_hidden_dims")
 
 
 def check_ranges(values: Mapping[str, Any]) -> None:

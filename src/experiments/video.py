@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,11 +34,23 @@ class Painter:
             raise ConfigError(f"--colour={colour}: {config.name} has no groups. Use --colour=side.")
         self.learner: HMFLearner | None = None
         if colour == "attention":
-            learner = make_learner(config, mac)
+            learner = make_learner(config, copy.deepcopy(mac))  # loading it brings the online network, not the policy
             if not isinstance(learner, HMFLearner):
                 raise ConfigError(f"--colour=attention: learner={config.learner} pays none. Use --colour=group.")
             learner.load_state_dict(checkpoint.load(folder / checkpoint.LEARNER, mac.device))
             self.learner = learner
+
+    def memory(self, env: Env) -> Memory:
+        """Return what the controller begins with. Raises ConfigError where it has no groups of these agents."""
+        played, trained = env.info.n_agents, self.mac.info.n_agents
+        if self.colour == "side":
+            return self.mac.bare_memory(env.n_envs, played)
+        if played != trained:
+            raise ConfigError(
+                f"--colour={self.colour}: expected {trained} agents, as in training, whose groups it draws, got "
+                f"{played}. Use --colour=side."
+            )
+        return self.mac.init_memory(env.n_envs)
 
     def __call__(self, row: Step, memory: Memory, action: Tensor, group: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Group (N,) and attention weight (N,) of the first environment.
@@ -59,7 +72,8 @@ class Painter:
 def frames(env: Env, mac: BasicMAC, painter: Painter, seed: int) -> Iterator[np.ndarray]:
     """Play one greedy episode of the first copy of ``env``, and give pictures of it."""
     generator = seeding.generator(seed, "video")
-    row, memory = env.reset(seeding.derive_seed(seed, "video")), mac.init_memory(env.n_envs)
+    row = env.reset(seeding.derive_seed(seed, "video"))
+    memory = painter.memory(env)
     while True:
         action, following = mac.select_actions(row, memory, 0, True, generator)
         group, weight = painter(row, memory, action, following.group)

@@ -94,7 +94,7 @@ class HMFLearner(Learner):
             metrics = {
                 "q_taken_mean": weighted_mean(q_taken_BN, agent_weight(batch)),
                 "q_gmf_mean": weighted_mean(now.q_gmf, weight_Bm),
-                "attention_entropy": weighted_mean(weight_entropy(now.weight), weight_Bm),
+                "attention_entropy": weighted_mean(weight_entropy(now.weight, now.member), weight_Bm),
             }
         return Prediction(problems, metrics, extras)
 

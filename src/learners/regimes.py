@@ -39,8 +39,8 @@ class Regime(ABC, Generic[R]):
         """Return the environment steps after which updates are due, and how many then are."""
 
     @abstractmethod
-    def first_update(self, n_envs: int) -> int:
-        """Return the environment steps before which no update is due."""
+    def first_update(self, n_envs: int, episode_limit: int) -> int:
+        """Return the environment steps before which no update is due, where episodes last ``episode_limit`` steps."""
 
     @abstractmethod
     def kept(self, n_envs: int) -> int:
@@ -101,7 +101,7 @@ class ReplayRegime(Regime[Replay]):
     def cycle(self, n_envs: int) -> tuple[int, int]:
         return self.train_interval, 1
 
-    def first_update(self, n_envs: int) -> int:
+    def first_update(self, n_envs: int, episode_limit: int) -> int:
         return self.learning_starts + self.train_interval
 
     def kept(self, n_envs: int) -> int:
@@ -162,9 +162,10 @@ class RolloutRegime(Regime[Rollout]):
     def cycle(self, n_envs: int) -> tuple[int, int]:
         return self.rollout_length * n_envs, self.epochs * self.minibatches
 
-    def first_update(self, n_envs: int) -> int:
-        """Return the environment steps until a row follows the last of the first rollout."""
-        return self.rollout_length * n_envs + 1
+    def first_update(self, n_envs: int, episode_limit: int) -> int:
+        """Return the environment steps until a row follows the last of the first rollout; last rows make no step."""
+        ends = (self.rollout_length + 1) // (episode_limit + 1)
+        return (self.rollout_length - ends) * n_envs + 1
 
     def kept(self, n_envs: int) -> int:
         return n_envs * (self.rollout_length + 2)

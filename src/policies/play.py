@@ -114,13 +114,15 @@ class Policy:
         ``agents``: the environment's ``possible_agents``; ``living``: its ``agents``, by default all that have an
         observation. In the step of its death PettingZoo gives an agent one more, which must not count: MFQ's agents
         would still see its action. An ``action_mask`` counts in ``infos``, and in observations that are dictionaries
-        with ``observation`` and ``action_mask``, as in training.
+        with ``observation`` and ``action_mask``, as in training; pictures of whole numbers are decoded as there.
         """
         lives = {agent for agent in (agents if living is None else living) if agent in observations}
         alive = np.array([agent in lives for agent in agents])
         empty = np.zeros(self.card["observation"]["shape"], np.float32)
         given = [observations.get(agent, empty) for agent in agents]
-        obs_NO = np.stack([one["observation"] if isinstance(one, Mapping) else one for one in given])
+        seen = [np.asarray(one["observation"] if isinstance(one, Mapping) else one) for one in given]
+        unit = self.card["observation"]["unit_of_stored"]
+        obs_NO = np.stack([one * unit if np.issubdtype(one.dtype, np.integer) else one for one in seen])
         places = [
             one if isinstance(one, Mapping) else (infos or {}).get(name, {})
             for name, one in zip(agents, given, strict=True)

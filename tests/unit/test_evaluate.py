@@ -275,6 +275,15 @@ def test_videos_coloured_by_side_group_and_attention(battle: Path, tmp_path: Pat
     assert (group != attention).any()
 
 
+def test_a_film_of_another_number_of_agents(battle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["with", "env_args.n_agents=5"]
+    evaluated(battle, "--episodes", "1", "--video", str(tmp_path / "x.gif"), *words)
+    assert (tmp_path / "x.gif").exists()
+    video = ["--video", str(tmp_path / "y.gif"), "--colour", "group"]
+    assert evaluate.main(["--run", str(battle), "--episodes", "1", *video, *words]) == 2
+    assert "--colour=group: expected 6 agents, as in training, whose groups it draws, got 5." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("algorithm", "keys"),
     [
@@ -286,12 +295,16 @@ def test_videos_coloured_by_side_group_and_attention(battle: Path, tmp_path: Pat
 )
 def test_attention_is_that_of_the_values_acted_on(algorithm: str, keys: dict[str, Any], tmp_path: Path) -> None:
     """The painter sees the Q-values, actions and groups of acting, and its weights add up to 1 in each group."""
-    run_dir = recorded(tmp_path, algorithm, "battle", attention_input="obs_action", **keys)
+    run_dir = recorded(tmp_path, algorithm, "battle", attention_input="obs_action", average_decay=0.9, **keys)
     config: Config = evaluation.run_config(run_dir, [])
     folder = checkpoint.step_folder(run_dir / "checkpoints", 0)
     mac = load_policy(folder / checkpoint.POLICY, CPU)
+    before = {name: value.clone() for name, value in mac.state_dict().items()}
     painter = Painter(config, mac, folder, "attention")
     assert painter.learner is not None
+    assert all(torch.equal(value, before[name]) for name, value in mac.state_dict().items()), "no longer the policy"
+    online = painter.learner.mac.state_dict()
+    assert not all(torch.equal(value, before[name]) for name, value in online.items()), "nothing was averaged"
     env = evaluation.make_game(config, mac, 1)
     generator = seeding.generator(0, "test")
     row, memory = env.reset(3), mac.init_memory(1)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import build
 import evaluate
 import main
 import runs
+from assembly.parts import make_regime
 from records import checkpoint
 from records.store import FileStore
 from run import Trainer
@@ -504,6 +506,21 @@ def test_the_first_sequences_are_there_when_the_first_update_wants_them(environm
     system = build.build(config)
     Trainer(system, Points(tmp_path), StopRequest()).train()
     assert system.learner.n_updates == 8
+
+
+@pytest.mark.parametrize(("environment", "limit"), [("spread", 5), ("hawk_dove", 1), ("hawk_dove", 3)])
+def test_the_first_rollout_is_complete_when_the_check_of_its_steps_says_so(
+    environment: str, limit: int, tmp_path: Path
+) -> None:
+    """An episode's last row makes no step."""
+    keys = {"regime": "rollout", "rollout_length": 8, "minibatches": 1, "epochs": 1, "batch_size_run": 2}
+    config = config_for("iql", environment, **keys, env_args={"n_agents": 4, "episode_limit": limit}, test_nepisode=2)
+    first = make_regime(config).first_update(2, limit)
+    with pytest.raises(InputError, match=rf"the first update comes at step {first} of regime=rollout"):
+        build.build(replace(config, t_max=first - 1))
+    system = build.build(replace(config, t_max=first))
+    Trainer(system, Points(tmp_path), StopRequest()).train()
+    assert system.learner.n_updates == 1
 
 
 class Clock:

@@ -19,7 +19,7 @@ from components.batch import EnvInfo, Step
 from envs.base import EnvError, require_at_least
 from envs.opponents import TwoSidedEnv
 from envs.pettingzoo.game import Game, description, make_parallel_env, split_teams
-from envs.pettingzoo.spaces import TeamSpaces, team_spaces
+from envs.pettingzoo.spaces import MASK, TeamSpaces, team_spaces
 from utils.seeding import derive_seed
 
 
@@ -82,10 +82,12 @@ class PettingZooEnv(TwoSidedEnv):
                 "learner, checkpoint or random, or leave teams out."
             )
         self._pad, self._downscale = pad, downscale
-        self._spaces = team_spaces(envs[0], learners, pad, downscale)
+        _, infos = envs[0].reset(seed=0)  # its spaces do not say whether there are masks in infos
+        self._info_masked = {agent for agent, info in infos.items() if MASK in info}
+        self._spaces = team_spaces(envs[0], learners, pad, downscale, self._info_masked)
         self._slots, self._enemy_slots = slice(len(learners)), slice(len(learners), None)
         agents, all_learn = [*learners, *chain(*self._teams.values())], self.opponent == "learner"
-        self._games = [Game(env, agents, len(learners), episode_limit, all_learn) for env in envs]
+        self._games = [Game(env, agents, len(learners), episode_limit, all_learn, self._info_masked) for env in envs]
         self._entry, self._episode_limit = entry, episode_limit
         stats = ("survivors", "opponent_return_sum", "score") if self._teams else ("survivors",)
         self.info = self._describe(self._spaces, len(learners), stats)
@@ -165,7 +167,10 @@ class PettingZooEnv(TwoSidedEnv):
     @cached_property
     def _team_spaces(self) -> dict[str, TeamSpaces]:
         env = self._games[0].env
-        return {team: team_spaces(env, agents, self._pad, self._downscale) for team, agents in self._teams.items()}
+        return {
+            team: team_spaces(env, agents, self._pad, self._downscale, self._info_masked)
+            for team, agents in self._teams.items()
+        }
 
     def _team_slots(self, team: str) -> slice:
         """Return where the agents of another team are."""

@@ -7,7 +7,7 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib.metadata import metadata
 from typing import Any
 
@@ -18,7 +18,7 @@ from pettingzoo.utils.conversions import aec_to_parallel
 from pettingzoo.utils.conversions import turn_based_aec_to_parallel_wrapper as Turns
 
 from envs.base import EnvError
-from envs.pettingzoo.spaces import TeamSpaces, action_space, stem
+from envs.pettingzoo.spaces import MASK, TeamSpaces, action_space, stem
 from utils.seeding import derive_seed
 from utils.words import nearest
 
@@ -181,13 +181,19 @@ def _named(agents: list[str], key: str, start: str) -> list[str]:
 class Game:
     """One copy's running episode. Arrays of P agents, the learners (first ``n_learners``) before the others.
 
-    ``all_learn``: the others learn too.
+    ``all_learn``: the others learn too. ``info_masked``: those with masks in infos.
 
     PettingZoo environments can neither be copied nor saved, so the episode's actions are kept for a replay.
     """
 
     def __init__(
-        self, env: ParallelEnv, agents: list[str], n_learners: int, episode_limit: int, all_learn: bool
+        self,
+        env: ParallelEnv,
+        agents: list[str],
+        n_learners: int,
+        episode_limit: int,
+        all_learn: bool,
+        info_masked: Collection[str] = (),
     ) -> None:
         self.env = env
         self.agents = agents
@@ -196,16 +202,18 @@ class Game:
         self.n_actions = np.array([action_space(env, agent).n for agent in agents])
         self._start = np.array([action_space(env, agent).start for agent in agents])
         self._slot = {agent: slot for slot, agent in enumerate(agents)}
+        self._info_masked = info_masked
         self.stream = 0  # seed of this copy's episode seeds
         self.episode = 0  # counts from 1
 
     def begin(self, stream: int, episode: int) -> None:
         """Start the ``episode``-th episode of the copy that draws its seeds from ``stream``."""
         self.stream, self.episode = stream, episode
-        self.observations, _ = self.env.reset(seed=derive_seed(stream, "episode", episode) % SEED_LIMIT)
+        self.observations, self.infos = self.env.reset(seed=derive_seed(stream, "episode", episode) % SEED_LIMIT)
         self.actions: list[np.ndarray] = []  # (P,) int64 per step
         self.alive = self._among(self.env.agents)  # (P,) bool
         self.left = np.zeros(len(self.agents), dtype=bool)  # ended for good
+        self._came = self.alive  # (P,) bool, was there in some step
         self.reward = np.zeros(len(self.agents), dtype=np.float32)  # of the step that led here
         self.returns = np.zeros(len(self.agents), dtype=np.float64)  # totals of the episode
         self.terminated = self.truncated = False
@@ -224,7 +232,7 @@ class Game:
         self.actions.append(action)
         acting = self.alive
         given = {self.agents[slot]: int(action[slot] + self._start[slot]) for slot in np.flatnonzero(acting)}
-        self.observations, rewards, terminations, truncations, _ = self.env.step(given)
+        self.observations, rewards, terminations, truncations, self.infos = self.env.step(given)
         earned = [rewards.get(agent, 0.0) for agent in self.agents]
         self.reward = np.where(acting, np.array(earned, dtype=np.float32), np.float32(0))
         self.returns += self.reward
@@ -232,6 +240,9 @@ class Game:
         timed_out = acting & self._among(agent for agent, flag in truncations.items() if flag) & ~died
         self.left |= died | timed_out
         self.alive = self._among(self.env.agents) & ~self.left
+        self._require_no_return(acting)
+        self._require_known_masks()
+        self._came = self._came | self.alive
         self._close(timed_out)
 
     def legal(self) -> np.ndarray:
@@ -241,10 +252,22 @@ class Game:
         """
         legal = np.arange(self.n_actions.max()) < self.n_actions[:, None]
         for slot in np.flatnonzero(self.alive):
-            seen = self.observations[self.agents[slot]]
-            if isinstance(seen, dict) and "action_mask" in seen and seen["action_mask"].any():
-                legal[slot, : self.n_actions[slot]] = seen["action_mask"]
+            mask = self._mask(self.agents[slot])
+            if mask is None or not mask.any():
+                continue
+            if mask.shape != (self.n_actions[slot],):
+                raise EnvError(
+                    f"{self.agents[slot]}: expected an action_mask of its {self.n_actions[slot]} actions, got one of "
+                    f"shape {mask.shape}. Correct the environment, or leave the mask out."
+                )
+            legal[slot, : self.n_actions[slot]] = mask
         return legal
+
+    def _mask(self, agent: str) -> np.ndarray | None:
+        """Return the agent's action mask, of its observation or else of its info."""
+        seen = self.observations.get(agent)
+        place = seen if isinstance(seen, dict) and MASK in seen else self.infos.get(agent, {})
+        return np.asarray(place[MASK]) if MASK in place else None
 
     def observe(self, slots: slice, spaces: TeamSpaces) -> np.ndarray:
         """Return the observations of the agents of ``slots``, (n, *O) in ``spaces.dtype``; 0 for the absent."""
@@ -270,6 +293,26 @@ class Game:
         mask = np.zeros(len(self.agents), dtype=bool)
         mask[[self._slot[agent] for agent in agents if agent in self._slot]] = True
         return mask
+
+    def _require_no_return(self, acting: np.ndarray) -> None:
+        """Raise EnvError for a learner that is back after a step without it, in which it counted as dead."""
+        back = self.alive & ~acting & self._came & self._learns
+        if back.any():
+            raise EnvError(
+                f"{self.agents[int(back.argmax())]} is back among the agents in step {len(self.actions)}, after it had "
+                "left them. Leaving is stored as a death, and would teach that nothing follows it. Keep it among the "
+                "agents while it is away, with one legal action, or let it come back under another name."
+            )
+
+    def _require_known_masks(self) -> None:
+        """Raise EnvError for masks in infos where those of the first reset had none: nobody would look at them."""
+        for agent, info in self.infos.items() if not self._info_masked else ():
+            seen = self.observations.get(agent)
+            if MASK in info and not (isinstance(seen, dict) and MASK in seen):
+                raise EnvError(
+                    f"{agent}: expected action masks from reset on, the first one in its info came in step "
+                    f"{len(self.actions)}. Let reset return it too."
+                )
 
     def _close(self, timed_out: np.ndarray) -> None:
         """Decide whether the step ended the episode, and how; ``timed_out`` (P,) bool: truncated in it."""

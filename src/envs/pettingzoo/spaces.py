@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,8 @@ from pettingzoo import ParallelEnv
 
 from envs.base import EnvError
 
-MASKED = {"observation", "action_mask"}  # PettingZoo's convention where not every action is always legal
+MASK = "action_mask"  # PettingZoo's name of what says which actions are legal, in observations or in infos
+MASKED = {"observation", MASK}
 
 
 def stem(agent: str) -> str:
@@ -46,7 +48,7 @@ class View:
     def of(cls, env: ParallelEnv, agent: str, downscale: int) -> View:
         """Describe what ``agent`` sees. Raises EnvError for what is no array, or cannot be made smaller."""
         space = env.observation_space(agent)
-        masked = isinstance(space, Dict) and "action_mask" in space.spaces
+        masked = isinstance(space, Dict) and MASK in space.spaces
         if masked:
             if set(space.spaces) != MASKED:
                 raise EnvError(
@@ -151,8 +153,13 @@ class TeamSpaces:
             row[self._longest + self.kinds[agent]] = round(1 / self.scale)
 
 
-def team_spaces(env: ParallelEnv, agents: list[str], pad: bool, downscale: int) -> TeamSpaces:
-    """Return how ``agents`` see and act. Raises EnvError, naming two agents whose spaces differ, unless ``pad``."""
+def team_spaces(
+    env: ParallelEnv, agents: list[str], pad: bool, downscale: int, info_masked: Collection[str] = ()
+) -> TeamSpaces:
+    """Return how ``agents`` see and act; those of ``info_masked`` have action masks in their infos.
+
+    Raises EnvError, naming two agents whose spaces differ, unless ``pad``.
+    """
     views = [View.of(env, agent, downscale) for agent in agents]
     actions = [action_space(env, agent) for agent in agents]
     looks = [(view.shape, view.dtype, view.scale) for view in views]
@@ -174,6 +181,8 @@ def team_spaces(env: ParallelEnv, agents: list[str], pad: bool, downscale: int) 
         views=tuple(views),
         kinds=tuple(order.index(key) for key in keys),
         n_actions=max(int(space.n) for space in actions),
-        masked=any(view.masked for view in views) or len({space.n for space in actions}) > 1,
+        masked=any(view.masked for view in views)
+        or any(agent in info_masked for agent in agents)
+        or len({space.n for space in actions}) > 1,
         padded=pad,
     )

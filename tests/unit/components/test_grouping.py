@@ -147,6 +147,12 @@ def test_kinds_are_groups_wherever_they_stand() -> None:
     assert grouping.assign(features(alive), stream()).group.tolist() == [[1, 0, 0, -1, 2, 1]]
 
 
+def test_a_slot_has_its_kind_also_where_nobody_is_yet() -> None:
+    """Whoever is born later joins the group of its slot."""
+    grouping = KindGrouping(replace(INFO, kinds=(0, 0, 0, 1, 2, 1)), n_groups=3)
+    assert grouping.by_slot(torch.device("cpu")).tolist() == [0, 0, 0, 1, 2, 1]
+
+
 def test_as_many_groups_as_kinds_are_demanded() -> None:
     with pytest.raises(
         InputError, match="grouping=kind: expected n_groups=2, the number of kinds of agents in toy, go"

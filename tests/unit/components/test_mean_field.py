@@ -74,7 +74,15 @@ def test_attention_survives_huge_scores_and_empty_groups() -> None:
 def test_entropy_is_relative_to_the_uniform() -> None:
     weight = torch.tensor([[[0.5, 0, 0.5, 0, 0], [0, 1.0, 0, 0, 0], [0, 0, 0, 0, 0], [0.75, 0.25, 0, 0, 0]]])
     skewed = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(2)
-    close(weight_entropy(weight), [[1.0, 0.0, 0.0, skewed]])
+    close(weight_entropy(weight, (weight > 0).float()), [[1.0, 0.0, 0.0, skewed]])
+
+
+def test_members_that_nobody_attends_to_count_in_the_entropy() -> None:
+    """Their weights are zeros in single precision."""
+    scores, member = torch.tensor([[[0.0], [0.0], [-200.0], [-200.0]]]), torch.ones(1, 1, 4)
+    weight = attention_weight(torch.ones(1, 1, 1), scores, member)
+    close(weight, [[[0.5, 0.5, 0.0, 0.0]]])
+    close(weight_entropy(weight, member), [[0.5]])
 
 
 def test_mean_action_of_the_other_living() -> None:

@@ -124,8 +124,9 @@ def slow_softmax(scores: list[float]) -> list[float]:
 def test_attention_and_its_entropy(case: Case) -> None:
     group, dim = case.batch().group, 2
     query, key = case.random(case.size, case.n_groups, dim), case.random(case.size, case.n_agents, dim, salt=1)
-    weight = attention_weight(query, key, membership(group, case.n_groups, torch.float64))
-    entropy = weight_entropy(weight)
+    member = membership(group, case.n_groups, torch.float64)
+    weight = attention_weight(query, key, member)
+    entropy = weight_entropy(weight, member)
     for b in range(case.size):
         for i in range(case.n_groups):
             members = members_of(group, b, i)

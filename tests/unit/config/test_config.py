@@ -13,7 +13,7 @@ from components.grouping import RandomGrouping
 from config import loader
 from config.checked import ELSEWHERE, component_keys
 from config.command_line import parse_command_line
-from config.loader import Layer, layers, parse_overrides
+from config.loader import Layer, layers, parse_overrides, without
 from config.ranges import RANGES
 from config.registry import RegistryError, config_keys, resolve
 from config.registry import make as registry_make
@@ -323,6 +323,11 @@ def test_a_key_has_one_type_wherever_it_is_read() -> None:
                 assert types.setdefault(key, hint) == hint, f"{key} of {part}={name}"
 
 
+def test_a_critic_has_a_layer() -> None:
+    with pytest.raises(ConfigError, match=r"critic_hidden_dims expects at least one number, got \[\]"):
+        make("maddpg", "bar", "critic_hidden_dims=[]")
+
+
 def test_overrides_are_yaml() -> None:
     assert parse_overrides(["a=true", "b.c=[1, 2]", "d=null", "e=text"]) == Layer(
         "command line", {"a": True, "b": {"c": [1, 2]}, "d": None, "e": "text"}
@@ -333,6 +338,33 @@ def test_a_regime_that_is_no_name_is_explained() -> None:
     """It is looked up in every layer's ``regimes`` before types are checked."""
     with pytest.raises(ConfigError, match=r"regime expects str, got \[0\]"):
         make_config(layers("iql", "bar", ["regime=[0]"]), REGISTRIES)
+
+
+def test_what_a_file_says_counts_before_what_its_base_says_for_a_regime(tmp_path: Path) -> None:
+    """The parts of the base count where the file says nothing, its own parts before all."""
+    task, method = tmp_path / "task.yaml", tmp_path / "method.yaml"
+    task.write_text("base: spread\nlr: 0.0001\nbatch_size_run: 4\n")
+    method.write_text("base: mfq_reference\ntd_lambda: 0.5\nregimes: {rollout: {epochs: 3}}\n")
+    config, _ = make_config(layers("iql", str(task), []), REGISTRIES)
+    assert (config.regime, config.args["lr"], config.batch_size_run) == ("rollout", 0.0001, 4)
+    whole, _ = make_config(layers("iql", "spread", []), REGISTRIES)
+    assert whole.args["lr"] != 0.0001
+    assert config.args["td_lambda"] == whole.args["td_lambda"]
+    config, _ = make_config(layers(str(method), "bar", ["regime=rollout"]), REGISTRIES)
+    assert (config.args["td_lambda"], config.args["epochs"]) == (0.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "left"),
+    [
+        ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 9}, "e": 4}, {"a": 1, "b": {"d": 3}}),
+        ({"a": 1, "b": {"c": 2}}, {"a": {"x": 1}, "b": 5}, {}),
+        (7, {"a": 1}, 7),
+    ],
+    ids=str,
+)
+def test_what_the_upper_has_too_is_left_out(lower: Any, upper: dict[str, Any], left: Any) -> None:
+    assert without(lower, upper) == left
 
 
 def test_arguments_of_evaluations_are_laid_over_those_of_training_key_by_key() -> None:

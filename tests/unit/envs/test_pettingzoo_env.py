@@ -543,6 +543,69 @@ def test_whoever_has_no_legal_action_has_all_of_its_own() -> None:
     assert row.avail[0].tolist() == [[True, True, False, False], [True] * 4]
 
 
+class Told(Roster):
+    """Masks stand in infos, where PettingZoo's own test looks for them, too."""
+
+    first = 0  # step of the first ones
+    n_actions = 3
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        seen, infos = super().reset(seed, options)
+        return seen, self.told() if self.first == 0 else infos
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        *rest, _ = super().step(actions)
+        return *rest, self.told()  # type: ignore[return-value]
+
+    def told(self) -> dict[str, Any]:
+        return {agent: {"action_mask": np.eye(self.n_actions, dtype=np.int8)[self.t % 3]} for agent in self.agents}
+
+
+class Later(Told):
+    """Masks come with the first step."""
+
+    first = 1
+
+
+class Long(Told):
+    """Masks say more than there are actions."""
+
+    n_actions = 4
+
+
+def test_masks_in_infos_are_those_of_observations() -> None:
+    env = imported(f"{__name__}:Told", {"end": [3, 3, 4], "born": [0, 0, 1]}, n_envs=2)
+    row = env.reset(seed=0)
+    assert env.info.has_avail
+    for t in range(3):
+        assert row.avail is not None
+        assert row.avail[row.alive].tolist() == [[action == t for action in range(3)]] * int(row.alive.sum())
+        row = env.step(torch.full((2, 3), t))
+    later = imported(f"{__name__}:Later", {"end": [3]})
+    later.reset(seed=0)
+    with pytest.raises(EnvError, match=r"a_0: expected action masks from reset on, the first one in its info came"):
+        later.step(torch.tensor([[0]]))
+    with pytest.raises(EnvError, match=r"a_0: expected an action_mask of its 3 actions, got one of shape \(4,\)"):
+        imported(f"{__name__}:Long", {"end": [3]}).reset(seed=0)
+
+
+class Away(Roster):
+    """a_0 is away in step 1, and nobody says so."""
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        found = super().step(actions)
+        self.agents = [agent for agent in self.possible_agents if agent != "a_0" or self.t != 1]
+        return self._see(self.agents), *found[1:]
+
+
+def test_an_agent_that_comes_back_is_refused() -> None:
+    env = imported(f"{__name__}:Away", {"end": [9, 9]})
+    env.reset(seed=0)
+    assert env.step(actions(env, 0)).alive.tolist() == [[False, True]]
+    with pytest.raises(EnvError, match="a_0 is back among the agents in step 2, after it had left them"):
+        env.step(actions(env, 1))
+
+
 def test_a_scalar_is_a_vector_of_one() -> None:
     env = roster(end=[2], spaces=[Box(0, 10**6, (), np.float32)])
     env._games[0].env._see = lambda agents: dict.fromkeys(agents, np.float32(7))

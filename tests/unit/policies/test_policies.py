@@ -136,6 +136,16 @@ def test_masks_count_wherever_an_environment_of_pettingzoo_gives_them(battle: Pa
     assert policy.act_named({"a": obs}, ["a", "b"], {"a": {"action_mask": mask}}) == {"a": 4}
 
 
+def test_an_imported_games_own_numbers_are_decoded_as_in_training(battle: Path) -> None:
+    """Pictures are bytes, of which the network learned shares; what is decoded already stays as it is."""
+    policy = load_policy(taken(battle, "torchscript"))
+    stored = np.random.default_rng(0).integers(101, size=(20, 7, 7, 5), dtype=np.uint8)
+    for picture in stored:
+        chosen = [policy.act_named({"a": seen}, ["a", "b"]) for seen in (picture, np.float32(picture * 0.01))]
+        assert chosen[0] == chosen[1]
+        policy.reset()
+
+
 def test_who_died_in_this_step_is_seen_by_nobody(tmp_path: Path) -> None:
     """MFQ's agents see what the others did; PettingZoo hands out one more observation of each that has died."""
     assert run(tmp_path, "mfq", "battle") == 0
