@@ -83,7 +83,7 @@ def report(argv: Sequence[str]) -> None:
 
         store = MongoStore.at(url)
     found = completed(store, arguments.filters)
-    records, names = belonging(found, bool(arguments.filters), arguments.experiment, arguments.results)
+    records, names = belonging(store, found, bool(arguments.filters), arguments.experiment, arguments.results)
     from analysis import report as reports  # this takes seconds
 
     tables, left_out = reports.write(

@@ -8,8 +8,7 @@ commits=()
 while [ $# -gt 0 ] && [ "$1" != "--" ]; do commits+=("$1"); shift; done
 [ $# -eq 0 ] || shift
 if [ ${#commits[@]} -lt 1 ] || [ ${#commits[@]} -gt 2 ]; then
-  sed -n '2,3s/^# //p' "$0" >&2
-  exit 2
+  refuse "expected one or two commits"
 fi
 [ $# -gt 0 ] || set -- --agents 64 200 --seconds 6
 

@@ -1,4 +1,4 @@
-# What the scripts beside it share; each reads it first: help, the project's folder, stop at the first error, and reports.
+# What the scripts beside it share; each reads it first: help, the project's folder, stop at the first error, options, and reports.
 # shellcheck shell=bash
 set -euo pipefail
 case "${1:-}" in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
@@ -10,6 +10,16 @@ refuse() { # MESSAGE: and how the script is called
     echo "error: $1. Usage:" >&2
     sed -n 's/^#  \( tools\/\)/\1/p; s/^# tasks:/   tasks:/p' "$script" >&2
     exit 2
+}
+
+for word in "$@"; do # a script that only said what it would train, or trained elsewhere, would report on what is here
+    case $word in --dry-run | --results | --results=*) refuse "$word belongs to src/sweep.py alone" ;; esac
+done
+
+lost_policies() { # EXPERIMENT: whether its first finished run is here without policies, which archives of records do not hold
+    local id
+    id=$("$python" src/sweep.py "$1" --dry-run | sed -n 's/^finished as run \([0-9]*\).*/\1/p' | sed -n 1p)
+    [ -n "$id" ] && [ ! -d "results/sacred/$id/checkpoints" ]
 }
 
 report() { # NAME FILE=WHERE ... -- OPTIONS OF src/report.py: a report in results/tmp/NAME, of which these files are kept

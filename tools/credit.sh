@@ -13,12 +13,6 @@ out=docs/credit/$task
 experiments=()
 declare -A longer=([pursuit]="hmf td_level=agent" [bar]="hmf agents and field")
 
-has_policies() { # of the credit of a task, which the archive of records below does not hold
-    local id
-    id=$("$python" src/sweep.py "credit_$1" --dry-run | sed -n 's/^finished as run \([0-9]*\).*/\1/p' | head -n 1)
-    [ -d "results/sacred/$id/checkpoints" ]
-}
-
 mkdir -p "$out"
 for part in credit sizes sharing sharing_methods groups appendix appendix_ipc grouping crossed longer; do
     [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
@@ -51,7 +45,7 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
     case $task-$part in battle-credit | battle-sharing | battle-sharing_methods | battle-appendix_ipc)
         report "${part}_kills" "results.md=$out/${part}_kills.md" -- --experiment "${part}_$task" --metric test_kills ;;
     esac
-    if [ "$part" = credit ] && has_policies "$task"; then
+    if [ "$part" = credit ] && ! lost_policies "credit_$task"; then
         "$python" src/noise.py --experiment "credit_$task" --out results/tmp/noise
         cp results/tmp/noise/noise.md "$out/noise.md"
     fi

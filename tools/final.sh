@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The comparison (docs/protocol.md), task by task: equal tuning, final runs, then tables, figures and the page
 # results/paper. The same command continues; runs that are finished are not run again.
-#   tools/final.sh [TASK ...] [-- OPTIONS OF src/sweep.py]     (tasks: bar battle spread pursuit)
+#   tools/final.sh [TASK ...] [-- --workers N]     (tasks: bar battle spread pursuit)
 # Example: tools/final.sh spread -- --workers 2
 source "$(dirname "$0")/common.bash"
 out=results/paper

@@ -143,12 +143,16 @@ def methods_on(described: str, tasks: Sequence[Task]) -> dict[str, Method]:
 def corrected(
     claims: Sequence[Claim], compared: Sequence[tuple[dict[int, float], dict[int, float]]]
 ) -> list[float | None]:
-    """Return the p of every claim, corrected within its family; None for one without runs of the same seed."""
+    """Return the p of every claim, corrected within its family; None for one without runs of the same seed.
+
+    Such a claim counts in its family all the same: it was made, too.
+    """
     found: list[float | None] = [sign_flip_p(gains) if (gains := differences(*both)) else None for both in compared]
     for family in {claim.family for claim in claims}:
-        members = [index for index, claim in enumerate(claims) if claim.family == family and found[index] is not None]
-        for index, p in zip(members, holm([float(found[index] or 0.0) for index in members]), strict=True):
-            found[index] = p
+        members = [index for index, claim in enumerate(claims) if claim.family == family]
+        chances = [1.0 if (p := found[index]) is None else p for index in members]
+        for index, p in zip(members, holm(chances), strict=True):
+            found[index] = None if found[index] is None else p
     return found
 
 
@@ -179,7 +183,7 @@ def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
     )
     compared = [sides(claim, tasks) for claim in claims]
     p, strictly = corrected(claims, compared), any(claim.corrected for claim in claims)
-    sizes = Counter(claim.family for claim, chance in zip(claims, p, strict=True) if chance is not None)
+    sizes = Counter(claim.family for claim in claims)
     missing = [unknown(claim, tasks) for claim in claims]
     for text in dict.fromkeys(text for texts in missing for text in texts):
         logger.warning("--claims: %s", text)
@@ -191,7 +195,7 @@ def verdicts(claims: Sequence[Claim], tasks: Sequence[Task]) -> Table:
         said = f"not decided: {without[0]}" if without else verdict(found, chance if claim.corrected else None)
         row: list[Cell] = [claim.claim, where, who, found]
         if strictly:
-            together = paired_difference(*both, level=1 - (1 - LEVEL) / max(1, sizes[claim.family]))
+            together = paired_difference(*both, level=1 - (1 - LEVEL) / sizes[claim.family])
             row.append(together and bounds(together))
         rows.append([*row, "" if chance is None else f"{chance:.2g}", said])
     head = ["claim", "task", "who", "gain", *(["corrected"] if strictly else []), "p", "verdict"]

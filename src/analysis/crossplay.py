@@ -39,7 +39,7 @@ class Result:
 def score_matrix(results: Sequence[Result]) -> tuple[Array, list[str], list[str]]:
     """Compute mean scores over both sides, (rows, columns); return them with the labels of either axis.
 
-    Where both sides are alike, a pair that met stands in both places. NaN: these did not meet.
+    A pair that met in one order only, as where both sides are alike, stands in both places. NaN: these did not meet.
     """
     rows = list(dict.fromkeys(result.row for result in results))
     columns = list(dict.fromkeys(result.column for result in results))
@@ -48,7 +48,9 @@ def score_matrix(results: Sequence[Result]) -> tuple[Array, list[str], list[str]
     cells: dict[tuple[str, str], list[Array]] = defaultdict(list)
     for result in results:
         cells[result.row, result.column].append(result.scores)
-        cells[result.column, result.row].append(1 - result.scores)
+    for row, column in list(cells):
+        if (column, row) not in cells:
+            cells[column, row] = [1 - scores for scores in cells[row, column]]
     matrix = np.full((len(rows), len(columns)), np.nan)
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):

@@ -120,8 +120,7 @@ def speed_table(speeds: Sequence[Speed], metric: str) -> Table:
 
 
 def _timed(curve: Curve, cpu: Curve) -> Timed:
-    at = dict(zip(cpu.steps, cpu.values, strict=True))
-    return Timed(curve.steps, [at[step] for step in curve.steps], curve.values)
+    return Timed(curve.steps, np.interp(curve.steps, cpu.steps, cpu.values).tolist(), curve.values)
 
 
 def _ratio(reference: float, own: float) -> str | None:

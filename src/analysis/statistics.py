@@ -110,13 +110,13 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
 def holm(p: Sequence[float]) -> list[float]:
     """Compute p-values that hold for claims made together (Holm 1979): the k-th smallest of n times n - k + 1, never
-    falling.
+    falling. NaN stays NaN, and is last.
     """
     order = np.argsort(p, kind="stable")
     corrected, highest = [0.0] * len(p), 0.0
     for rank, index in enumerate(order):
         highest = min(1.0, max(highest, p[index] * (len(p) - rank)))
-        corrected[index] = highest
+        corrected[index] = math.nan if math.isnan(p[index]) else highest
     return corrected
 
 

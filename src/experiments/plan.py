@@ -153,13 +153,13 @@ def completed_runs(
     store: RunStore, filters: Sequence[str], experiments: Sequence[str], results: Path
 ) -> tuple[Sequence[RunRecord], dict[str, str]]:
     """Find completed runs that meet ``filters`` and belong to one of ``experiments`` (none: any); see `belonging`."""
-    return belonging(completed(store, filters), bool(filters), experiments, results)
+    return belonging(store, completed(store, filters), bool(filters), experiments, results)
 
 
 def belonging(
-    records: Sequence[RunRecord], filtered: bool, experiments: Sequence[str], results: Path
+    store: RunStore, records: Sequence[RunRecord], filtered: bool, experiments: Sequence[str], results: Path
 ) -> tuple[Sequence[RunRecord], dict[str, str]]:
-    """Pick those of the completed ``records`` that belong to one of the ``experiments`` (none: to any).
+    """Pick those of the completed ``records`` of ``store`` that belong to one of the ``experiments`` (none: to any).
 
     Says which runs of these are missing. The second part is identity -> method, for runs of experiments that name their
     variants. ``filtered``: some may be missing from ``records``; ``results``: where the experiments were recorded.
@@ -168,6 +168,7 @@ def belonging(
     if not experiments:
         return records, {}
     names: dict[str, str] = {}
+    records = [record for record in records if not store.extended(record)]
     recorded = {identity(record.config) for record in records}
     wanted, missing = set[str](), list[str]()
     for name in experiments:

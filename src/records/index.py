@@ -46,8 +46,9 @@ class RunIndex:
                 self._records[run_id] = self.store.get(run_id)
             except RecordError:
                 continue
-            if known is None:
-                self._ids[identity(self._records[run_id].config)].append(run_id)
+            record = self._records[run_id]
+            if known is None and not self.store.extended(record):
+                self._ids[identity(record.config)].append(run_id)
 
     def _of(self, key: str) -> list[RunRecord]:
         """List the runs of this identity, newest first."""

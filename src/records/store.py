@@ -199,20 +199,34 @@ class RunStore(ABC):
 
     def parent(self, record: RunRecord) -> RunRecord | None:
         """Read the run that this one continues; None for a fresh run and, with a warning, where it is not here."""
+        parent = self._parent(record)
+        if record.resumed is not None and parent is None:
+            here = "is another one" if record.resumed.id in self.ids() else "is not"
+            logger.warning(
+                "run %d was resumed from a run %s, which %s in %s: only its own points are shown.",
+                *(record.id, record.resumed.id, here, self.name),
+            )
+        return parent
+
+    def extended(self, record: RunRecord) -> bool:
+        """Return whether ``record`` continues a run in which the learning rate fell towards another ``t_max``.
+
+        It is not the run that would have had its own ``t_max`` from the start, though its configuration is.
+        """
+        flat = record.flat_config
+        if all(value == 1.0 for key, value in flat.items() if key.rpartition(".")[2] == "lr_finish"):
+            return False
+        parent = self._parent(record)
+        return parent is not None and (parent.config["t_max"] != flat["t_max"] or self.extended(parent))
+
+    def _parent(self, record: RunRecord) -> RunRecord | None:
         if record.resumed is None:
             return None
         try:
             parent = self.get(record.resumed.id)
         except RecordError:
-            parent = None
-        if parent is None or not record.resumed.is_run(parent) or parent.started >= record.started:
-            here = "is not" if parent is None else "is another one"
-            logger.warning(
-                "run %d was resumed from a run %s, which %s in %s: only its own points are shown.",
-                *(record.id, record.resumed.id, here, self.name),
-            )
             return None
-        return parent
+        return parent if record.resumed.is_run(parent) and parent.started < record.started else None
 
     def children(self, record: RunRecord) -> Sequence[RunRecord]:
         """List the runs here that continue ``record``, which may be recorded elsewhere, ascending."""

@@ -35,6 +35,36 @@ def test_an_unknown_task_shows_the_usage(name: str) -> None:
     assert f"error: no task 'atlantis'. Usage:\n tools/{name}.sh " in done.stderr.replace("\n  ", "\n ")
 
 
+@pytest.mark.parametrize("words", [["battle", "--dry-run"], ["--results", "elsewhere"], ["--results=elsewhere"]])
+@pytest.mark.parametrize("name", ["scale", "anchors"])
+def test_what_a_report_would_not_know_of_is_refused(name: str, words: list[str]) -> None:
+    done = subprocess.run([ROOT / f"tools/{name}.sh", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.match(r"error: --(dry-run|results\S*) belongs to src/sweep.py alone. Usage:\n", done.stderr)
+
+
+def test_commits_to_compare_are_one_or_two() -> None:
+    script = ROOT / "tools/benchmark_compare.sh"
+    done = subprocess.run([f"./{script.name}"], cwd=script.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: expected one or two commits. Usage:\n tools/benchmark_compare.sh OLD [NEW]")
+
+
+@pytest.mark.parametrize(("said", "lost"), [("start   iql", 1), ("finished as run 7   iql\nstart   vdn", 0)])
+def test_runs_without_policies_are_told_from_none(said: str, lost: int, tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    shutil.copy(ROOT / "tools/common.bash", tmp_path / "tools")
+    python, script = tmp_path / ".venv/bin/python", tmp_path / "tools/some.sh"
+    python.write_text(f'#!/usr/bin/env bash\nprintf "{said}\n"\n')
+    script.write_text('#!/usr/bin/env bash\nsource "$(dirname "$0")/common.bash"\nlost_policies bar\n')
+    for path in (python, script):
+        path.chmod(0o755)
+    assert subprocess.run([script], check=False).returncode == lost
+    (tmp_path / "results/sacred/7/checkpoints").mkdir(parents=True)
+    assert subprocess.run([script], check=False).returncode == 1
+
+
 def test_a_report_is_made_aside_and_the_files_that_were_named_are_kept(tmp_path: Path) -> None:
     for folder in ("tools", ".venv/bin", "src"):
         (tmp_path / folder).mkdir(parents=True)

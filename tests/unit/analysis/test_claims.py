@@ -69,6 +69,7 @@ def test_a_corrected_claim_asks_for_its_p_too(tmp_path: Path) -> None:
     said = lambda *more: [row[-1] for row in verdicts([*claims, *more], tasks_of(store)).rows]  # noqa: E731
     assert said() == ["holds", "opposite"]
     assert said(*[claims[0]] * 5) == ["not decided"] * 7
+    assert said(*[replace(claims[0], better="maddpg")] * 5)[:2] == ["not decided"] * 2, "claims without runs count, too"
     others = [replace(claims[0], family="another")] * 5
     assert said(*others) == ["holds", "opposite", *["holds"] * 5], "corrected within a family"
     assert said(Claim("...", "bar", "hmf", 5.0, corrected=True))[2] == "not decided"

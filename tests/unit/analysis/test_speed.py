@@ -12,8 +12,9 @@ from tests.support.recorded import METRIC, config, tasks_of
 from analysis.collect import arrange, cpu_curves
 from analysis.comparison import swing_table
 from analysis.figures import speed_curves
-from analysis.speed import Speed, Timed, measured, speed_table
+from analysis.speed import Speed, Timed, _timed, measured, speed_table
 from analysis.statistics import Estimate
+from records.files import Curve
 from records.store import FileStore
 from report import main
 
@@ -45,6 +46,12 @@ def test_the_first_evaluation_at_the_level_counts() -> None:
     assert run.first_at(-1.0) == (0, 0.5)
     assert run.first_at(3.0) == (10, 1.5)
     assert run.first_at(3.1) == (float("inf"), float("inf"))
+
+
+def test_seconds_between_two_notes_are_in_proportion() -> None:
+    """A metric of training is logged at other steps than evaluations, where seconds are noted."""
+    timed = _timed(Curve([5, 10, 20], [1.0, 2.0, 3.0]), Curve([0, 10, 20], [0.5, 1.5, 3.5]))
+    assert timed.seconds == [1.0, 1.5, 3.5]
 
 
 def test_the_table_has_medians_in_which_a_run_that_is_never_there_comes_last(store: FileStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -161,6 +162,11 @@ def test_p_of_flipped_signs_is_the_share_of_flips_at_least_as_far(differences: l
     sums = [abs(sum(sign * value for sign, value in zip(signs, differences, strict=True))) for signs in flips]
     found = abs(sum(differences))
     assert sign_flip_p(differences) == sum(value >= found for value in sums) / len(sums)
+
+
+def test_a_p_that_is_no_number_stays_none() -> None:
+    assert holm([math.nan, 0.02, 0.5]) == pytest.approx([math.nan, 0.06, 1.0], nan_ok=True)
+    assert holm([math.nan]) == pytest.approx([math.nan], nan_ok=True)
 
 
 def test_p_by_hand() -> None:

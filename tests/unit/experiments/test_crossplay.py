@@ -154,6 +154,17 @@ def test_matrix_averages_both_sides() -> None:
     assert matrix.tolist() == [[(1 + 1 + 0.5 + 0) / 4, 1.0]]
 
 
+def test_matrix_keeps_the_roles_of_an_uneven_game_apart() -> None:
+    """Who met in one order only stands in both places."""
+    results = [result("a", "b", [1, 1], [0, 0]), result("b", "a", [1, 1], [0, 0]), result("a", "c", [1], [0])]
+    matrix, rows, columns = score_matrix(results)
+    assert (rows, columns) == (["a", "b"], ["a", "b", "c"])
+    assert matrix[:, :2].diagonal().tolist() == pytest.approx([np.nan] * 2, nan_ok=True)
+    assert (matrix[0, 1], matrix[1, 0], matrix[0, 2]) == (1.0, 1.0, 1.0)
+    matrix, rows, columns = score_matrix([result("a", "b", [1], [0]), result("b", "c", [1], [0])])
+    assert matrix[rows.index("b"), columns.index("a")] == 0.0
+
+
 def test_elo_leaves_out_games_against_oneself_and_ranks_the_rest() -> None:
     won, lost = [1.0] * 4, [0.0] * 4
     results = [result("a", "a", won, lost), result("a", "b", won, lost), result("b", "a", lost, won)]

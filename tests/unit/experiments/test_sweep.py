@@ -19,6 +19,7 @@ import yaml
 from tests.support import recorded
 from tests.support.paths import SRC
 
+import report
 from assembly.registries import REGISTRIES
 from config.command_line import parse_command_line
 from config.loader import available, layers
@@ -612,3 +613,23 @@ def test_ray_without_ray_or_a_cluster_says_what_to_do(
     assert main(command) == 2
     assert "--ray auto: no cluster answers. Start one with: ray start --head" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("lr_finish", [0.5, 1.0])
+def test_a_run_that_was_made_longer_is_the_long_one_only_where_its_learning_rate_never_knew(
+    lr_finish: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {key: value for key, value in QUICK.items() if key != "learning_starts"}
+    keys |= {"regime": "rollout", "save_replay": "always", "lr_finish": lr_finish, "test_interval": 4000}
+    file = experiment_file(tmp_path, overrides={**keys, "t_max": 4000})
+    results = f"local_results_path={tmp_path / 'results'}"
+    words = [word(key, value) for key, value in {**keys, "t_max": 2000, "seed": 1}.items()]
+    assert train(["--config=iql", "--env-config=bar", "with", results, *words]) == 0
+    assert train([f"--resume={tmp_path / 'results/sacred/1'}", "with", "t_max=4000", results]) == 0
+    (run,) = plan(*load_experiment(file), tmp_path / "results")
+    assert identity(FileStore(tmp_path / "results/sacred").get(2).config) == run.identity
+    capsys.readouterr()
+    assert main([file, "--dry-run", "--results", str(tmp_path / "results")]) == 0
+    assert capsys.readouterr().out.startswith("finished as run 2" if lr_finish == 1.0 else "start")
+    words = ["--experiment", file, "--results", str(tmp_path / "results"), "--out", str(tmp_path / "out")]
+    assert report.main(words) == (0 if lr_finish == 1.0 else 2)
