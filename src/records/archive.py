@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 import tempfile
 from collections.abc import Iterable
@@ -32,10 +33,11 @@ def pack(store: FileStore, ids: Iterable[int], path: Path) -> list[int]:
             for run_id in found:
                 for name in FILES:
                     source = store.folder(run_id) / name
-                    if name == METRICS and not source.exists():  # stopped before its first evaluation, and continued
-                        tar.addfile(tarfile.TarInfo(f"{run_id}/{name}"))
-                    else:
-                        tar.add(source, f"{run_id}/{name}")
+                    # Metrics are missing where it was stopped before its first evaluation, and continued.
+                    data = b"" if name == METRICS and not source.exists() else source.read_bytes()
+                    entry = tarfile.TarInfo(f"{run_id}/{name}")  # without owner and time: equal runs, equal bytes
+                    entry.size = len(data)
+                    tar.addfile(entry, io.BytesIO(data))
     except OSError as error:
         raise RecordError(f"pack: cannot write {path} ({error.strerror or error}). Give another file.") from error
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -60,6 +61,16 @@ def test_a_resumed_run_brings_the_one_that_it_continues(tmp_path: Path) -> None:
     assert here.get(9).info["resumed_from"] == 8
     curve, whole = (one.metrics(run_id)["test_return_mean"] for one, run_id in ((here, 9), (files, 3)))
     assert (curve.steps, curve.values) == (whole.steps, whole.values)
+
+
+def test_the_same_runs_are_the_same_bytes(tmp_path: Path) -> None:
+    """Whenever and by whomever they are packed."""
+    files = store(tmp_path / "there", 1, [1, 2])
+    pack(files, [1, 2], tmp_path / "a.tar.xz")
+    for path in files.results_dir.glob("*/*"):
+        os.utime(path, (7, 7))
+    pack(files, [1, 2], tmp_path / "b.tar.xz")
+    assert (tmp_path / "a.tar.xz").read_bytes() == (tmp_path / "b.tar.xz").read_bytes()
 
 
 def test_a_run_that_was_stopped_before_its_first_evaluation_is_packed(tmp_path: Path) -> None:
