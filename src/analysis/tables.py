@@ -74,9 +74,9 @@ class Table:
         )
 
     def write(self, stem: Path) -> None:
-        """Write ``stem`` with the suffixes .md, .csv and .tex."""
+        """Write ``stem`` with the suffixes .md, .csv and .tex, put behind whatever dots its name has."""
         for suffix, content in ((".md", self.markdown()), (".csv", self.csv()), (".tex", self.latex(stem.name))):
-            stem.with_suffix(suffix).write_text(content)
+            stem.with_name(stem.name + suffix).write_text(content)
 
 
 def cell_of_a_page(cell: Cell) -> str:

@@ -313,6 +313,16 @@ def test_a_trial_that_another_process_runs_is_left_open(
     assert [trial.state for trial in trials_of(tmp_path, "iql")] == [TrialState.RUNNING]
 
 
+def test_a_table_keeps_the_dots_of_its_name(
+    tmp_path: Path, sweep: type[RecordingSweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stem = tmp_path / "trials.v1"
+    assert main([*command(tmp_path, 1), f"--table={stem}"]) == 0
+    assert f"written: {stem}.md, .csv and .tex" in capsys.readouterr().out
+    names = {f"trials.v1.{suffix}" for suffix in ("md", "csv", "tex")}
+    assert {path.name for path in tmp_path.glob("trials*")} == names
+
+
 @pytest.mark.parametrize("name", available("searches"))
 def test_every_search_of_the_project_is_sound(name: str, tmp_path: Path) -> None:
     search = Search(load_space(name), name, tmp_path, tmp_path / "sweeps")
