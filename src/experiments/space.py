@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from config.loader import named_layer
-from config.schema import ConfigError, from_values
+from config.schema import ConfigError, check_value, from_values
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ def load_space(path: str) -> Space:
         raise ConfigError(f"{layer.where}: algorithms, seeds and space must not be empty.")
     if unknown := space.final.keys() - {"seeds", "overrides"}:
         raise ConfigError(f"{layer.where}: final: expected seeds and overrides, got {', '.join(sorted(unknown))}.")
+    for key, annotation in (("seeds", list[int]), ("overrides", dict)):
+        if key in space.final:
+            check_value(f"final.{key}", space.final[key], annotation, layer.where)
     for name, values in (("space", space.space), ("overrides", space.overrides)):
         if "seed" in values:
             raise ConfigError(f"{layer.where}: {name}.seed: the seeds of a trial are those of 'seeds'. Remove it.")

@@ -281,6 +281,8 @@ def test_without_optuna_one_line_names_the_cure(
         ({"own": {"vdn": {"lr": [0.1]}}}, "own.vdn: expected an algorithm of this search, one of iql, hmf."),
         ({"own": {"iql": {"n_groups": [2]}}}, "own.iql.n_groups: iql does not read it. Remove it."),
         ({"final": {"seed": [1]}}, "final: expected seeds and overrides, got seed."),
+        ({"final": {"seeds": 3}}, "final.seeds expects list.*, got 3 "),
+        ({"final": {"seeds": [1], "overrides": [2]}}, r"final.overrides expects dict, got \[2\] "),
         ({"space": {}}, "must not be empty"),
         ({"enviroment": "bar"}, "unknown key 'enviroment'.*Did you mean 'environment'"),
     ],
