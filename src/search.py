@@ -54,9 +54,7 @@ def search(argv: Sequence[str]) -> None:
         studies.table().write(arguments.table)
         print(f"written: {arguments.table}.md, .csv and .tex")
     if arguments.compare:
-        head = (
-            f"# The best of {arguments.trials} trials of every method of {arguments.space}: written by src/search.py."
-        )
+        head = f"# The best of {studies.given()} of {arguments.space}: written by src/search.py."
         arguments.compare.write_text(f"{head}\n{yaml.safe_dump(studies.comparison(), sort_keys=False)}")
         print(f"written: {arguments.compare}. Next: python src/sweep.py {arguments.compare}")
 

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+)
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.collect import score
@@ -24,10 +30,12 @@ from records.index import RunIndex
 from records.query import flatten
 from records.store import FileStore
 from utils.errors import InputError
-from utils.words import from_yaml, nearest, to_yaml, word
+from utils.lock import Lock
+from utils.words import amount, from_yaml, nearest, to_yaml, word
 
 ENDED = (TrialState.COMPLETE, TrialState.FAIL)
 RANGE_KEYS = {"low", "high", "log", "step"}
+SHARED, DROPPED = "shared", "dropped"  # attributes of a study: what its trials share, numbers of those that never count
 
 
 def distribution(key: str, given: Any, where: str) -> BaseDistribution:
@@ -49,6 +57,27 @@ def distribution(key: str, given: Any, where: str) -> BaseDistribution:
     raise ConfigError(
         f"{where}: space.{key} expects a list of values or {{low, high}} with log: true or step, got {given!r}."
     )
+
+
+def draws(given: BaseDistribution, value: Any) -> bool:
+    """Return whether a distribution can draw ``value``."""
+    if isinstance(given, (FloatDistribution, IntDistribution)):
+        steps = (value - given.low) / given.step if given.step else 0.0
+        return given.low <= value <= given.high and abs(steps - round(steps)) < 1e-8
+    return isinstance(given, CategoricalDistribution) and value in given.choices
+
+
+def ended(study: optuna.Study) -> list[FrozenTrial]:
+    """List the trials that count: the completed ones, and those whose runs failed."""
+    dropped = study.user_attrs.get(DROPPED, [])
+    return [trial for trial in study.get_trials(states=ENDED) if trial.number not in dropped]
+
+
+def drop(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
+    """End a trial without a value, such that it does not count and another takes its place."""
+    study.set_user_attr(DROPPED, [*study.user_attrs.get(DROPPED, []), trial.number])
+    study.tell(trial.number, state=TrialState.FAIL)
+    print(f"{study.study_name} trial {trial.number}: left out, {why}, {trial.params}", flush=True)
 
 
 class Search:
@@ -76,6 +105,11 @@ class Search:
                     raise ConfigError(f"{where}: own.{algorithm}.{key}: {algorithm} does not read it. Remove it.")
                 self.distributions[algorithm][key] = distribution(key, given, where)
         self.check_metric()
+        self.shared = {
+            **{key: getattr(space, key) for key in ("environment", "metric", "score")},
+            "seeds": sorted(space.seeds),
+            **{f"overrides.{key}": value for key, value in flatten(space.overrides).items()},
+        }
 
     def check_metric(self) -> None:
         """Raise ConfigError for a metric that no episode has; a short one shows which there are."""
@@ -99,12 +133,43 @@ class Search:
         return any(f"{found}.".startswith(f"{key}.") for found in flatten(config.to_dict()))
 
     def study(self, algorithm: str) -> optuna.Study:
-        """Open the recorded study of one algorithm, or a new one."""
-        study = optuna.create_study(
-            storage=self.storage, study_name=algorithm, direction="maximize", load_if_exists=True
-        )
+        """Open the recorded study of one algorithm, or a new one.
+
+        Raises ConfigError where trials that ended are of another search, whose file may have the same name.
+        """
+        study = self.opened(algorithm)
+        if differences := self.differences(study):
+            if ended(study):
+                raise ConfigError(
+                    f"{self.where}: expected what the trials of {algorithm} in {self.folder} have, "
+                    f"{'; '.join(differences)}. Of a search that has trials, low and high may change, and keys and "
+                    "algorithms may be added. Undo the rest, or rename the file, which begins another search."
+                )
+            optuna.delete_study(study_name=algorithm, storage=self.storage)  # nothing was measured yet
+            study = self.opened(algorithm)
+        if SHARED not in study.user_attrs:  # a new study, or one from before this was recorded
+            study.set_user_attr(SHARED, self.shared)
         study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # a continued study draws on, not again
         return study
+
+    def opened(self, algorithm: str) -> optuna.Study:
+        """Open the study of one algorithm as it was left; see `study`."""
+        return optuna.create_study(
+            storage=self.storage, study_name=algorithm, direction="maximize", load_if_exists=True
+        )
+
+    def differences(self, study: optuna.Study) -> list[str]:
+        """List, for a message, where this search differs from the one that a study was recorded by."""
+        recorded = study.user_attrs.get(SHARED, self.shared)
+        keys = [key for key in {**recorded, **self.shared} if recorded.get(key) != self.shared.get(key)]
+        found = [(key, to_yaml(recorded.get(key)), to_yaml(self.shared.get(key))) for key in keys]
+        drawn = {key: old for trial in study.trials for key, old in trial.distributions.items()}
+        for key, new in self.distributions[study.study_name].items():
+            try:
+                check_distribution_compatibility(drawn.get(key, new), new)
+            except ValueError:  # Optuna's, which would come when a trial is half made
+                found.append((f"space.{key}", _written(drawn[key]), _written(new)))
+        return [f"{key} {old}, got {new}" for key, old, new in found]
 
     def plan(self, algorithm: str, parameters: Mapping[str, Any]) -> list[PlannedRun]:
         """Plan the runs of one trial."""
@@ -122,20 +187,49 @@ class Search:
         ]
 
     def next_trials(self, study: optuna.Study, algorithm: str, n: int) -> list[FrozenTrial]:
-        """Take trials that an interrupted search left open, then new ones."""
-        opened = study.get_trials(states=[TrialState.RUNNING])[:n]
-        new = [study.ask(self.distributions[algorithm]).number for _ in range(n - len(opened))]
-        return [*opened, *(study.trials[number] for number in new)]
+        """Take trials that an interrupted search left open, then new ones.
+
+        Drops open ones that the space, which may have changed since, could not draw.
+        """
+        space, opened = self.distributions[algorithm], list[FrozenTrial]()
+        for trial in study.get_trials(states=[TrialState.RUNNING]):
+            if trial.params.keys() == space.keys() and all(draws(space[key], trial.params[key]) for key in space):
+                opened.append(trial)
+            else:
+                drop(study, trial, "not of this space")
+        new = [study.ask(space).number for _ in range(n - len(opened))]
+        return [*opened[:n], *(study.trials[number] for number in new)]
+
+    def planned(self, study: optuna.Study, trial: FrozenTrial) -> list[PlannedRun]:
+        """Plan the runs of a trial; drop it, else it would come again, and raise ConfigError where they cannot run."""
+        try:
+            return self.plan(study.study_name, trial.params)
+        except ConfigError:
+            drop(study, trial, "cannot run")
+            raise
 
     def execute(self, n_trials: int, n_workers: int) -> None:
         """Bring every method to ``n_trials``, all of them side by side, so that a search that is stopped early has
-        tuned them equally; raises KeyboardInterrupt after the running ones have saved.
+        tuned them equally; raises KeyboardInterrupt after the running ones have saved, InputError where another
+        process searches in this folder.
         """
+        lock = Lock.take(self.folder / "search.lock")
+        if lock is None:  # both would make the same database, draw the same trials and end each other's
+            raise InputError(
+                f"search: another process searches in {self.folder} at this moment. When it has ended, the same "
+                "command continues."
+            )
+        try:
+            self._execute(n_trials, n_workers)
+        finally:
+            lock.release()
+
+    def _execute(self, n_trials: int, n_workers: int) -> None:
         studies = {algorithm: self.study(algorithm) for algorithm in self.space.algorithms}
         while left := self.left(studies, n_trials):
             at_once = max(n_workers // (len(self.space.seeds) * len(left)), 1)
             trials = [
-                (studies[algorithm], trial, self.plan(algorithm, trial.params))
+                (studies[algorithm], trial, self.planned(studies[algorithm], trial))
                 for algorithm, n in left.items()
                 for trial in self.next_trials(studies[algorithm], algorithm, min(n, at_once))
             ]
@@ -153,7 +247,7 @@ class Search:
     @staticmethod
     def left(studies: Mapping[str, optuna.Study], n_trials: int) -> dict[str, int]:
         """Count how many trials each method that has not ended still lacks."""
-        lacking = {name: n_trials - len(study.get_trials(states=ENDED)) for name, study in studies.items()}
+        lacking = {name: n_trials - len(ended(study)) for name, study in studies.items()}
         return {name: n for name, n in lacking.items() if n > 0}
 
     def tell(self, study: optuna.Study, trial: FrozenTrial, runs: Sequence[PlannedRun]) -> None:
@@ -185,17 +279,24 @@ class Search:
             ids = [
                 record.id for run in self.plan(algorithm, trial.params) if (record := self.index.finished(run.identity))
             ]
-            n = len(study.get_trials(states=ENDED))
-            lines.append(
-                f"{algorithm}: {self.space.metric} {trial.value:.4g} (best of {n} trials, runs {ids}): {words}"
-            )
+            n = amount(len(ended(study)), "trial")
+            lines.append(f"{algorithm}: {self.space.metric} {trial.value:.4g} (best of {n}, runs {ids}): {words}")
         return "\n".join(lines)
+
+    def given(self) -> str:
+        """Say how many trials every method was given: an earlier call may have asked for more."""
+        counts = {algorithm: len(ended(self.study(algorithm))) for algorithm in self.space.algorithms}
+        if len(set(counts.values())) == 1:
+            return f"{amount(counts[self.space.algorithms[0]], 'trial')} of every method"
+        return " and ".join(f"{amount(n, 'trial')} of {algorithm}" for algorithm, n in counts.items())
 
     def table(self) -> Table:
         """Tabulate the ended trials of every method, best first."""
         rows: list[list[Cell]] = []
+        given = self.given()
+        said = "Every method was given as many." if given.endswith("of every method") else f"There are {given}."
         for algorithm in self.space.algorithms:
-            trials = self.study(algorithm).get_trials(states=ENDED)
+            trials = ended(self.study(algorithm))
             ranked = sorted(trials, key=lambda trial: -math.inf if trial.value is None else trial.value, reverse=True)
             for trial in ranked:
                 value = "failed" if trial.value is None else f"{trial.value:.4g}"
@@ -203,7 +304,7 @@ class Search:
                 rows.append([algorithm, trial.number, value, " ".join(parameters)])
         caption = (
             f"Trials of {Path(self.where).stem}: {self.space.metric} ({self.space.score}), mean over seeds "
-            f"{', '.join(map(str, self.space.seeds))}; best first. Every method was given as many."
+            f"{', '.join(map(str, self.space.seeds))}; best first. {said}"
         )
         return Table(caption, ["method", "trial", "score", "keys"], rows)
 
@@ -221,6 +322,14 @@ class Search:
             best[algorithm] = {key: from_yaml(value) if isinstance(value, str) else value for key, value in parameters}
         shared = {"algorithms": self.space.algorithms, "environments": [self.space.environment]}
         return {**shared, **self.space.final, "per_algorithm": best}
+
+
+def _written(given: BaseDistribution) -> str:
+    """Write a distribution as a space file has it."""
+    if isinstance(given, CategoricalDistribution):
+        return f"[{', '.join(map(str, given.choices))}]"
+    assert isinstance(given, (FloatDistribution, IntDistribution))
+    return to_yaml({"low": given.low, "high": given.high} | ({"log": True} if given.log else {}))
 
 
 def _short(value: Any) -> str:

@@ -25,6 +25,7 @@ from experiments.sweep import Job
 from records.index import RunIndex
 from records.store import FileStore
 from search import main
+from utils.lock import Lock
 
 SPACE: dict[str, Any] = {
     "algorithms": ["iql", "hmf"],
@@ -313,6 +314,165 @@ def test_a_trial_that_another_process_runs_is_left_open(
     assert main(command(tmp_path, 1)) == 2
     assert "another process runs " in capsys.readouterr().err
     assert [trial.state for trial in trials_of(tmp_path, "iql")] == [TrialState.RUNNING]
+
+
+def test_a_file_of_another_task_does_not_count_the_trials_of_its_namesake(
+    tmp_path: Path, sweep: type[RecordingSweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What trials share is recorded; what a search may grow by, trials, keys and algorithms, is not."""
+    options = [f"--results={tmp_path}", "--workers=1"]
+    assert main([space_file(tmp_path, algorithms=["hmf"], seeds=[1, 2]), "--trials=2", *options]) == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    changed = space_file(
+        other,
+        algorithms=["hmf"],
+        environment="hawk_dove",
+        overrides={"t_max": 160, "epsilon_anneal_time": 9},
+        seeds=[1],
+    )
+    n_runs = sweep.n_runs
+    assert main([changed, "--trials=3", *options]) == 2
+    said = capsys.readouterr().err
+    assert "expected what the trials of hmf in " in said
+    assert "environment bar, got hawk_dove; seeds [1, 2], got [1]; overrides.t_max 100, got 160; " in said
+    assert "overrides.epsilon_anneal_time null, got 9. " in said
+    assert "rename the file, which begins another search." in said
+    for faulty in ({"metric": "test_crowded"}, {"score": "tail"}):
+        assert main([space_file(tmp_path, **faulty), "--trials=3", *options]) == 2
+    assert sweep.n_runs == n_runs
+    grown = {"space": {**SPACE["space"], "lr": {"low": 0.0001, "high": 1.0, "log": True}, "td_lambda": [0.0, 0.5]}}
+    assert main([space_file(tmp_path, seeds=[2, 1], overrides={"t_max": 1e2}, **grown), "--trials=3", *options]) == 0
+    assert [len(trials_of(tmp_path, name)) for name in ("iql", "hmf")] == [3, 3]
+
+
+def test_a_search_that_measured_nothing_may_become_another(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
+    sweep.interrupt_at = 0
+    assert main(command(tmp_path, 1)) == 130
+    changes = {"environment": "matrix_game", "space": {"lr": {"low": 0.1, "high": 0.2}, "hidden_dims": [[16]]}}
+    assert main([space_file(tmp_path, **changes), "--trials=1", f"--results={tmp_path}", "--workers=1"]) == 0
+    (trial,) = trials_of(tmp_path, "iql")
+    assert 0.1 <= trial.params["lr"] <= 0.2
+
+
+def test_a_study_from_before_searches_were_told_apart_is_taken_and_marked(
+    tmp_path: Path, sweep: type[RecordingSweep]
+) -> None:
+    folder = tmp_path / "sweeps" / "space"
+    folder.mkdir(parents=True)
+    storage = f"sqlite:///{folder / 'search.db'}"
+    old = optuna.create_study(storage=storage, study_name="iql", direction="maximize")
+    old.tell(old.ask({"lr": FloatDistribution(0.001, 0.1, log=True)}).number, 0.5)
+    assert main(command(tmp_path, 2)) == 0
+    assert trials_of(tmp_path, "iql")[0].value == 0.5
+    marked = optuna.load_study(study_name="iql", storage=storage).user_attrs[searches.SHARED]
+    assert (marked["environment"], marked["overrides.t_max"]) == ("bar", 100)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"hidden_dims": [[8], [4, 4], [32]]}, "space.hidden_dims [[8], [4, 4]], got [[8], [4, 4], [32]]. Of a search"),
+        ({"lr": {"low": 0.001, "high": 0.1}}, "space.lr {high: 0.1, log: true, low: 0.001}, got {high: 0.1, low: "),
+        ({"lr": [0.1]}, "space.lr {high: 0.1, log: true, low: 0.001}, got [0.1]."),
+    ],
+)
+def test_a_space_that_a_study_cannot_follow_is_refused_before_a_trial(
+    changed: dict[str, Any],
+    message: str,
+    tmp_path: Path,
+    sweep: type[RecordingSweep],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Optuna lets ranges move, and nothing else."""
+    assert main(command(tmp_path, 1)) == 0
+    name = space_file(tmp_path, space={**SPACE["space"], **changed})
+    assert main([name, "--trials=2", f"--results={tmp_path}", "--workers=1"]) == 2
+    assert message in capsys.readouterr().err
+    assert [trial.state for trial in trials_of(tmp_path, "iql")] == [TrialState.COMPLETE]
+    assert main(command(tmp_path, 2)) == 0
+
+
+def test_open_trials_that_the_space_could_not_draw_are_left_out_and_made_up_for(
+    tmp_path: Path, sweep: type[RecordingSweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that lacks a key, one below the range, one of a key that the space has no more; the last is taken up."""
+    assert main(command(tmp_path, 1)) == 0
+    study = optuna.load_study(study_name="iql", storage=f"sqlite:///{tmp_path / 'sweeps' / 'space' / 'search.db'}")
+    lr, dims = FloatDistribution(0.001, 0.1, log=True), CategoricalDistribution(["[8]", "[4, 4]"])
+    low = FloatDistribution(1e-6, 1e-5, log=True)
+    study.ask({"lr": lr})
+    study.ask({"lr": low, "hidden_dims": dims})
+    study.ask({"lr": lr, "hidden_dims": dims, "td_lambda": FloatDistribution(0.0, 1.0)})
+    study.ask({"lr": lr, "hidden_dims": dims})
+    assert main([*command(tmp_path, 3), f"--table={tmp_path / 'trials'}"]) == 0
+    states = [trial.state for trial in trials_of(tmp_path, "iql")]
+    complete, fail = TrialState.COMPLETE, TrialState.FAIL
+    assert states == [complete, fail, fail, fail, complete, complete]
+    printed = capsys.readouterr().out
+    assert "iql trial 1: left out, not of this space, {'lr': " in printed
+    assert "iql: test_return_mean" in printed
+    assert "(best of 3 trials, runs" in printed
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 7
+
+
+def test_a_trial_that_cannot_run_does_not_come_again(
+    tmp_path: Path, sweep: type[RecordingSweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, options = {"lr": [0.1]}, ["--trials=1", f"--results={tmp_path}", "--workers=1"]
+    for number in (1, 2):
+        rates = {"low": -1.0, "high": 0.0}
+        assert main([space_file(tmp_path, algorithms=["iql"], space={"lr": rates}), *options]) == 2
+        assert "lr expects above 0, got " in capsys.readouterr().err
+        assert [trial.state for trial in trials_of(tmp_path, "iql")] == [TrialState.FAIL] * number
+    assert main([space_file(tmp_path, algorithms=["iql"], space=good), *options]) == 0
+    assert [trial.params["lr"] for trial in trials_of(tmp_path, "iql")] == ["0.1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "drawn"),
+    [
+        (FloatDistribution(0.1, 0.5), 0.5, True),
+        (FloatDistribution(0.1, 0.5), 0.6, False),
+        (FloatDistribution(0.0, 1.0, step=0.1), 0.3, True),
+        (FloatDistribution(0.0, 1.0, step=0.1), 0.35, False),
+        (IntDistribution(2, 8, step=2), 4, True),
+        (IntDistribution(2, 8, step=2), 5, False),
+        (CategoricalDistribution(["[8]"]), "[8]", True),
+        (CategoricalDistribution(["[8]"]), "[4]", False),
+    ],
+)
+def test_what_a_distribution_can_draw(given: optuna.distributions.BaseDistribution, value: Any, drawn: bool) -> None:
+    assert searches.draws(given, value) == drawn
+
+
+def test_two_searches_at_once_are_refused(
+    tmp_path: Path, sweep: type[RecordingSweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sweeps" / "space"
+    first = Lock.take(folder / "search.lock")
+    assert first is not None
+    assert main(command(tmp_path, 1)) == 2
+    said = capsys.readouterr().err
+    assert f"another process searches in {folder} at this moment. When it has ended, the same command" in said
+    assert not (folder / "search.db").exists()
+    first.release()
+    assert main(command(tmp_path, 1)) == 0
+    assert not (folder / "search.lock").exists()
+
+
+def test_the_head_of_a_comparison_counts_all_trials(tmp_path: Path, sweep: type[RecordingSweep]) -> None:
+    """An earlier call may have asked for more, of some of the methods."""
+    compared, options = tmp_path / "x.yaml", [f"--results={tmp_path}", "--workers=1"]
+    alone, both = ({"algorithms": names, "final": {"seeds": [7]}} for names in (["hmf"], ["hmf", "iql"]))
+    assert main([space_file(tmp_path, **alone), "--trials=2", *options]) == 0
+    name = space_file(tmp_path, **both)
+    for n, said in ((1, "2 trials of hmf and 1 trial of iql"), (2, "2 trials of every method")):
+        asked = [f"--trials={n}", f"--compare={compared}", f"--table={tmp_path / 'trials'}"]
+        assert main([name, *asked, *options]) == 0
+        assert compared.read_text().startswith(f"# The best of {said} of {name}: written by src/search.py.")
+        says_so = "There are 2 trials of hmf and 1 trial of iql." in (tmp_path / "trials.md").read_text()
+        assert says_so == (n == 1)
 
 
 def test_a_table_keeps_the_dots_of_its_name(
