@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from assembly.saved import enemy_file, frozen_policy, prefix_of
+from assembly.saved import ENEMIES, enemy_file, frozen_policy, prefix_of
 from config.enemies import LEARNER, teams_of
 from config.schema import Config, ConfigError
 from config.trust import Trust
@@ -25,6 +26,22 @@ def enemies_at(folder: Path, config: Config) -> Path:
     """
     folder = folder.resolve()
     return enemy_file(folder, checkpoint.POLICY) if teams_of(config) == [""] else folder
+
+
+def policy_digests(config: Config) -> dict[str, str]:
+    """Digest the policy files that the game of ``config`` plays: their names there -> SHA-256; missing ones left out.
+
+    A path alone does not say who plays: a run's id, and so its folder, is free again once the run is deleted.
+    """
+    named, found = config.env_args, dict[str, str]()
+    for who in ("opponent", "team"):
+        if named.get(who) == "checkpoint":
+            name = named[f"{who}_checkpoint"]
+            path = ROOT / name
+            files = sorted(path.glob(f"{ENEMIES}*{checkpoint.POLICY}")) if path.is_dir() else [path]
+            digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
+            found |= {name: " ".join(digests)} if digests else {}
+    return found
 
 
 def set_opponent(

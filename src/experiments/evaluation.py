@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from assembly.checks import check_same_game
-from assembly.opponents import enemies_at, set_opponent
+from assembly.opponents import enemies_at, policy_digests, set_opponent
 from assembly.parts import make_env
 from assembly.registries import REGISTRIES
 from assembly.saved import load_policy, read_policy, recorded_config
@@ -80,7 +80,9 @@ class Evaluation:
     @property
     def conditions(self) -> dict[str, Any]:
         """What the statistics depend on beside the networks."""
-        return {"config": self.config.to_dict(), "episodes": self.episodes, "seed": self.seed}
+        others = policy_digests(self.config)
+        played = {"config": self.config.to_dict(), "episodes": self.episodes, "seed": self.seed}
+        return {**played, "policies": others} if others else played
 
     @property
     def meanings(self) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -14,9 +15,12 @@ import torch
 from tests.support.small_runs import run
 
 import evaluate
+from assembly.opponents import policy_digests
 from assembly.saved import load_policy
 from components.batch import decode_obs
+from config.resolve import with_env_args
 from config.schema import Config
+from config.trust import NOTHING
 from controllers.policy import FULLY_ANNEALED
 from experiments import evaluation
 from experiments.video import Painter
@@ -155,6 +159,37 @@ def test_results_under_other_conditions_lie_beside_one_another(tmp_path: Path) -
     assert records[f"{step}_2.json"]["config"]["env_args"]["episode_limit"] == 2
     assert [records[f"{step}{suffix}.json"]["episodes"] for suffix in ("", "_3")] == [1, 2]
     assert records[f"{step}_4.json"]["seed"] == 1
+
+
+def test_enemies_whose_file_is_another_now_are_played_anew(battle: Path, tmp_path: Path) -> None:
+    enemies = tmp_path / "enemies.pt"
+    shutil.copy(checkpoint.step_folder(battle / "checkpoints", 0) / checkpoint.POLICY, enemies)
+    words = ["env_args.opponent=checkpoint", f"env_args.opponent_checkpoint={enemies}"]
+
+    def asked() -> evaluation.Evaluation:
+        return evaluation.Evaluation.of_run(battle, "newest", words, 1, 3, NOTHING)
+
+    first = asked()
+    first.play()
+    assert asked().found() == first.found() != {}
+    checkpoint.save(enemies, {**checkpoint.load(enemies, CPU), "another": True})
+    assert not asked().found()
+
+
+def test_games_are_known_by_the_policies_they_lead_to(battle: Path, tmp_path: Path) -> None:
+    """Those of several teams in a folder among them; what is not there is told where it is played."""
+    for name in ("enemy_red_policy.pt", "enemy_blue_policy.pt", "policy.pt"):
+        (tmp_path / name).write_text(name)
+    digests = {path.name: hashlib.sha256(path.name.encode()).hexdigest() for path in tmp_path.iterdir()}
+    config = evaluation.run_config(battle, [])
+    assert policy_digests(config) == {}, "self-play leads to none"
+    for place, expected in (
+        (tmp_path, f"{digests['enemy_blue_policy.pt']} {digests['enemy_red_policy.pt']}"),
+        (tmp_path / "policy.pt", digests["policy.pt"]),
+        (tmp_path / "none.pt", ""),
+    ):
+        named = with_env_args(config, opponent="checkpoint", opponent_checkpoint=str(place))
+        assert policy_digests(named) == ({str(place): expected} if expected else {})
 
 
 def test_a_run_by_its_id(bar: Path) -> None:
