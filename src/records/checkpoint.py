@@ -186,13 +186,19 @@ def resumable_run(run: str, results: Path) -> Path:
 def named_folder(run_dir: Path, step: str) -> Path:
     """Find the folder of a step: the number nearest to it, ``best`` or ``newest``. Raises CheckpointError."""
     folder = run_dir / "checkpoints"
+    if step not in ("best", "newest") and not step.isdigit():
+        raise CheckpointError(f"--step: expected a number, best or newest, got '{step}'.")
+    if not steps(folder):
+        raise CheckpointError(
+            f"run {run_dir.resolve().name} kept no policy: there is none in '{folder}' (save_model=false, its "
+            "checkpoints were removed, or it comes from an archive, which holds none). Choose another run, or train it "
+            "again with save_model=true."
+        )
     if step == "best":
         best = best_step(folder)
         if best is None:
             raise CheckpointError(f"--step=best: no evaluation marked one in '{folder}'. Use newest.")
         return folder / str(best)
-    if step != "newest" and not step.isdigit():
-        raise CheckpointError(f"--step: expected a number, best or newest, got '{step}'.")
     return _nearest(folder, None if step == "newest" else int(step))
 
 

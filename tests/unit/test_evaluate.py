@@ -14,7 +14,12 @@ import pytest
 import torch
 from tests.support.small_runs import run
 
+import crossplay
 import evaluate
+import exploit
+import noise
+import runs
+import transfer
 from assembly.opponents import policy_digests
 from assembly.saved import load_policy
 from components.batch import decode_obs
@@ -266,9 +271,34 @@ def test_an_unknown_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_no_best(battle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "config.json").write_text((battle / "config.json").read_text())
-    assert evaluate.main(["--run", str(tmp_path), "--step", "best"]) == 2
+    copy = tmp_path / "1"
+    shutil.copytree(battle, copy)
+    (copy / "checkpoints" / checkpoint.BEST).unlink(missing_ok=True)
+    assert evaluate.main(["--run", str(copy), "--step", "best"]) == 2
     assert "--step=best: no evaluation marked one in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", ["newest", "best", "24"])
+def test_a_run_that_kept_no_policy_is_told_so(
+    step: str, battle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By all commands that choose a checkpoint of a run: nobody gave a checkpoint_path."""
+    copy = tmp_path / "sacred/1"
+    shutil.copytree(battle, copy, ignore=shutil.ignore_patterns("checkpoints"))
+    at = ["--results", str(tmp_path)]
+    out, chosen = [*at, "--out", str(tmp_path / "out")], f"--step={step}"
+    for command, words in (
+        (evaluate.main, ["--run", "1", chosen, *at]),
+        (crossplay.main, ["1", chosen, *out]),
+        (noise.main, [chosen, *out]),
+        (exploit.main, ["1", chosen, *out]),
+        (runs.main, ["export", "1", "--to", "safetensors", chosen, *out]),
+        (transfer.main, ["--at", "battle_100v50", *out]),
+    ):
+        assert command(words) == 2
+        error = capsys.readouterr().err
+        assert f"run 1 kept no policy: there is none in '{copy}/checkpoints' (save_model=false, its " in error
+        assert "checkpoint_path" not in error
 
 
 def test_attention_of_a_learner_that_pays_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
