@@ -112,13 +112,13 @@ def crossplay(argv: Sequence[str]) -> None:
 
 
 def named(arguments: argparse.Namespace) -> list[Entrant]:
-    """List all whom the command line names. Raises InputError for what is not there."""
+    """List all whom the command line names, each once, by its first name. Raises InputError for what is not there."""
     from policies.zoo import policy_file
 
     results, step, trusted = arguments.results, arguments.step or "newest", arguments.trust
     found = [
         Entrant(name, policy_file(name, arguments.zoo, results, step), alone=name.endswith(".pt"), trust=trusted)
-        for name in dict.fromkeys(arguments.players)
+        for name in arguments.players
     ]
     if arguments.experiment:
         from experiments.plan import completed_runs
@@ -128,12 +128,13 @@ def named(arguments: argparse.Namespace) -> list[Entrant]:
         records, methods = completed_runs(FileStore(results / "sacred"), [], arguments.experiment, results)
         for record in records:
             path = policy_file(str(record.id), arguments.zoo, results, step)
-            if any(path.samefile(entrant.path) for entrant in found):  # nobody plays twice
-                continue
             found.append(Entrant(str(record.id), path, methods.get(identity(record.config), ""), trust=trusted))
-    for file, *adapter in dict.fromkeys(map(tuple, arguments.outside)):
+    for file, *adapter in arguments.outside:
         found.append(Entrant(file, Path(file), adapter=adapter[0] if adapter else "plain"))
-    return found
+    once: dict[tuple[Path, str], Entrant] = {}
+    for entrant in found:  # or it would play itself
+        once.setdefault((entrant.path.resolve(), entrant.adapter), entrant)
+    return list(once.values())
 
 
 def league(run: str, results: Path, out: Path) -> None:

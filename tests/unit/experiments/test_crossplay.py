@@ -20,7 +20,7 @@ from config.loader import layers
 from config.resolve import make_config
 from config.schema import Config
 from config.trust import NOTHING
-from crossplay import main
+from crossplay import main, named, parse
 from experiments.crossplay import RANDOM, Player, line_up, load_player, make_game, meet, meetings
 from records import checkpoint
 from utils.errors import InputError
@@ -245,6 +245,23 @@ def test_what_was_played_is_not_played_again(
     assert (tmp_path / "elo.md").read_text() == ratings, "in whatever order they came"
 
 
+def test_a_policy_under_several_names_is_one_player(tmp_path: Path) -> None:
+    run_dir = tmp_path / "sacred/1"
+    file = policy_file(config("iql", "battle_symmetric"), run_dir / "checkpoints/24/policy.pt")
+    (run_dir / "checkpoints/24/learner.pt").touch()
+    (run_dir / "config.json").touch()
+    other = policy_file(config("hmf", "battle_symmetric"), tmp_path / "other.pt")
+    names = ["1", str(run_dir), other, file, f"{tmp_path}/sacred/../other.pt"]
+    outside = ["--outside", other, "--outside", f"{tmp_path}/./other.pt", "--outside", other, "mine:Network"]
+    found = named(parse([*names, *outside, f"--results={tmp_path}"]))
+    assert [(entrant.given, entrant.adapter) for entrant in found] == [
+        ("1", ""),
+        (other, ""),
+        (other, "plain"),
+        (other, "mine:Network"),
+    ]
+
+
 def test_methods_of_an_experiment_are_rated_over_their_policies(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -274,6 +291,9 @@ overrides:
     assert main(["1", *command[1:], command[0], f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 0
     again = list(csv.DictReader((tmp_path / "out" / "methods.csv").open()))
     assert {row["method"]: row["elo_n"] for row in again} == policies, "nobody plays twice"
+    capsys.readouterr()
+    assert main([str(tmp_path / "none.pt"), command[0], f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 2
+    assert f"error: checkpoint: expected the file {tmp_path}/none.pt, it does not exist" in capsys.readouterr().err
 
     against = list(csv.DictReader((tmp_path / "out" / "alone.csv").open()))
     assert [tuple(row[key] for key in ("method", "against", "side")) for row in against] == [
