@@ -50,16 +50,26 @@ class Request:
 
     @classmethod
     def further(cls, run: str, given: Layer, trust: Trust = NOTHING, mongo_url: str | None = None) -> Request:
-        """Ask to continue ``run``, an id or a folder, with the keys ``given``. Raises InputError."""
+        """Ask to continue ``run``, an id or a folder, with the keys ``given``; beside it unless these say where.
+
+        Raises InputError.
+        """
         run_dir = checkpoint.resumable_run(run, Path(given.values.get("local_results_path", default_results())))
         from assembly.saved import recorded_config  # this takes seconds
 
         before = recorded_config(run_dir, trust)
-        beside = {"local_results_path": str(default_results())} if before.local_results_path == "results" else {}
+        beside = {"local_results_path": str(_results_of(run_dir))}  # a recorded place may be relative to another folder
         config, notes = with_run_keys(before, {**beside, **given.values})
         notes = [*_continued(run_dir, Path(config.local_results_path) / "sacred"), *notes]
         recorded = Layer(str(run_dir / "config.json"), read_json(run_dir / "config.json"))
         return cls(config, notes, run_dir, mongo_url, [recorded, given])
+
+
+def _results_of(run_dir: Path) -> Path:
+    """Return the folder of results in which a run lies; the project's for a run outside of any."""
+    runs = run_dir.absolute().parent
+    named = default_results()  # by its name, for one who stands beside it
+    return named if runs.name != "sacred" or runs.parent == named.absolute() else runs.parent
 
 
 def _continued(run_dir: Path, results: Path) -> list[str]:

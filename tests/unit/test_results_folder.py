@@ -58,3 +58,25 @@ def test_a_folder_that_is_named_is_where_one_stands(
     assert main.main([*bar(), "local_results_path=mine"]) == 0
     assert (tmp_path / "mine" / "sacred" / "1" / "run.json").exists()
     assert not (project / "results").exists()
+
+
+def test_a_run_is_continued_beside_itself_wherever_one_stands(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A place that was recorded as relative is relative to where somebody stood then, not now."""
+    monkeypatch.chdir(tmp_path)
+    results, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert main.main(["--results=mine", *bar()]) == 0
+    monkeypatch.chdir(elsewhere)
+    assert main.main([f"--resume={results}/sacred/1", "with", "t_max=32"]) == 0
+    monkeypatch.chdir(results / "sacred")
+    assert main.main(["--resume=./1", "with", "t_max=40"]) == 0
+    assert sorted(path.parent.name for path in tmp_path.rglob("run.json")) == ["1", "2", "3"]
+    assert all((results / "sacred" / run / "run.json").exists() for run in "123")
+    assert list(elsewhere.iterdir()) == []
+
+    monkeypatch.chdir(elsewhere)
+    shutil.copytree(results / "sacred/1", tmp_path / "7")
+    assert main.main([f"--resume={tmp_path}/7", "with", "t_max=32"]) == 0
+    assert (project / "results/sacred/1/run.json").exists(), "the project's, for a run in no folder of results"
