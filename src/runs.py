@@ -318,7 +318,7 @@ def unpack(arguments: argparse.Namespace) -> None:
 def rm(arguments: argparse.Namespace) -> None:
     """delete runs for good, with their checkpoints"""
     store = chosen_store(arguments)
-    records = [store.get(run_id) for run_id in arguments.ids]
+    records = [store.get(run_id) for run_id in dict.fromkeys(arguments.ids)]
     for record in records:
         if record.status == "RUNNING":
             raise RecordError(f"run {record.id}: it is RUNNING. Stop it first.")

@@ -398,7 +398,7 @@ def test_rm_asks_unless_told_not_to(
         monkeypatch.setattr("sys.stdin", io.StringIO(answer))
         assert "delete run 1 (COMPLETED) from results/sacred? [y/N]" in printed(capsys, "rm", "1")
         assert files.ids() == left
-    printed(capsys, "rm", "2", "--yes")
+    assert printed(capsys, "rm", "2", "2", "--yes") == "run 2: deleted from results/sacred\n", "named twice"
     assert files.ids() == [3]
     assert "run 3: it is RUNNING. Stop it first" in refused(capsys, "rm", "3", "--yes")
 
