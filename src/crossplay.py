@@ -19,7 +19,7 @@ from pathlib import Path
 from config import trust
 from experiments.entrants import Entrant
 from experiments.workers import n_cores
-from utils.cli import add_experiments, add_results, add_zoo, command_parser, count, exit_code, say
+from utils.cli import add_experiments, add_results, add_zoo, command_parser, count, exit_code, say, seed
 from utils.errors import InputError
 from utils.paths import default_results
 
@@ -60,7 +60,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--step", help="which checkpoint of runs that are named: nearest to a step, best or newest (default)"
     )
     parser.add_argument("--workers", type=count, default=n_cores(), help="games at once (default: the cores)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     add_results(parser)
     add_zoo(parser)
     parser.add_argument("--out", default=default_results() / "tmp/crossplay", type=Path, metavar="DIR")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from config import trust
 from config.loader import named_layer
-from utils.cli import add_experiments, add_results, add_zoo, command_parser, count, exit_code
+from utils.cli import add_experiments, add_results, add_zoo, command_parser, count, exit_code, seed
 from utils.paths import default_results
 
 
@@ -33,7 +33,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add_experiments(parser)
     parser.add_argument("--at", action="append", required=True, metavar="ENVIRONMENT", help="may be repeated")
     parser.add_argument("--episodes", type=count, default=16, help="of every run, a side (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     add_results(parser)
     add_zoo(parser)
     parser.add_argument("--out", default=default_results() / "tmp/transfer", type=Path, metavar="DIR")

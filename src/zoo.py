@@ -14,7 +14,7 @@ from typing import Any
 from config import trust
 from experiments.playing import add_options, add_picture_options, playground
 from experiments.playing import play as play_again
-from utils.cli import add_command, add_experiments, add_results, add_zoo, command_parser, divided, exit_code
+from utils.cli import add_command, add_experiments, add_results, add_zoo, command_parser, divided, exit_code, seed
 from utils.errors import InputError
 from utils.words import table
 
@@ -55,7 +55,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     trust.add_option(adding)
     filming = added(film)
     filming.add_argument("names", nargs="*", metavar="NAME", help="default: those without a film")
-    filming.add_argument("--seed", type=int, default=0, help="of the episode")
+    filming.add_argument("--seed", type=seed, default=0, help="of the episode")
     add_picture_options(filming, ("side", "group"))
     trust.add_option(filming)
     added(rm).add_argument("names", nargs="+", metavar="NAME")
@@ -149,10 +149,10 @@ def rm(arguments: argparse.Namespace) -> None:
     """remove policies"""
     from policies.zoo import find
 
-    chosen = [find(name, arguments.zoo) for name in arguments.names]
+    chosen = {entry.name: entry for entry in (find(name, arguments.zoo) for name in arguments.names)}
     from policies.keep import refresh, remove  # this takes seconds
 
-    for entry in chosen:
+    for entry in chosen.values():  # one that is named twice once
         remove(entry)
     refresh(arguments.zoo)
 

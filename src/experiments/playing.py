@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config import trust
-from utils.cli import count
+from utils.cli import count, seed
 from utils.words import table
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser, colours: Sequence[str]) -> None:
     """Add what to play, what to film and what to import."""
     parser.add_argument("--episodes", type=count, default=16, help="greedy episodes a side (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument(
         "--video",
         type=Path,

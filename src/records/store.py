@@ -301,6 +301,13 @@ class FileStore(RunStore):
         folder = self.folder(run_id)
         alive = is_held(folder / LOCK)  # before run.json is read: a run that ends says so first
         entry, config, info = (read_json(folder / name) for name in ("run.json", "config.json", "info.json"))
+        lacking = [f"{key} in run.json" for key in ("status", "start_time") if key not in entry]
+        lacking += [] if config else ["all of config.json"]
+        if lacking:
+            raise RecordError(
+                f"{folder}: expected the record of a run, it lacks {', '.join(lacking)}. Repair it, or remove the "
+                "folder."
+            )
         return RunRecord(run_id, entry, config, info, alive if entry.get("status") == "RUNNING" else None)
 
     def own_metrics(self, run_id: int) -> dict[str, Curve]:

@@ -121,6 +121,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """Read a seed, a number of 0 or more, for ``type=`` of an option. Raises ArgumentTypeError."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of 0 or more, got '{text}'")
+    return int(text)
+
+
 def divided(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Divide a command line at its ``with``: options before it, ``key=value`` words behind it."""
     place = list(argv).index("with") if "with" in argv else len(argv)

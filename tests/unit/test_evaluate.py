@@ -259,10 +259,18 @@ def test_an_environment_without_a_picture_is_refused_before_episodes_are_played(
         assert "There is no picture of MatrixGame." in capsys.readouterr().err
 
 
-def test_refused_before_anything_is_played(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--episodes", "0"], "--episodes: expected a number of 1 or more, got '0'"),
+        (["--seed", "-1"], "--seed: expected a number of 0 or more, got '-1'"),
+        (["--seed", "1.5"], "--seed: expected a number of 0 or more, got '1.5'"),
+    ],
+)
+def test_refused_before_anything_is_played(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        evaluate.main(["--run", "1", "--episodes", "0"])
-    assert "--episodes: expected a number of 1 or more, got '0'" in capsys.readouterr().err
+        evaluate.main(["--run", "1", *words])
+    assert message in capsys.readouterr().err
 
 
 def test_an_unknown_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

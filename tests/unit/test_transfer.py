@@ -107,10 +107,11 @@ def test_enemies_that_cannot_play_a_setting_are_left_out_with_their_run(
         ),
         (["--at", "battle", "name=none"], "no completed run in"),
         (["--at", "battle", "--episodes", "0"], "--episodes: expected a number of 1 or more, got '0'"),
+        (["--at", "battle", "--seed", "-1"], "--seed: expected a number of 0 or more, got '-1'"),
     ],
 )
 def test_refusals(words: list[str], message: str, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) if "0" in words else nullcontext():
+    with pytest.raises(SystemExit, match="2") if words[-1] in ("0", "-1") else nullcontext():
         assert transfer.main([*words, "--results", str(results), "--out", str(results / "no")]) == 2
     assert message in capsys.readouterr().err
     assert not (results / "no").exists()

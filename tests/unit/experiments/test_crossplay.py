@@ -315,6 +315,12 @@ def test_long_labels_lose_their_middle() -> None:
     assert shortened("iql:/a/very/long/folder/checkpoints/2000/policy.pt") == "iql:/a/very/…ints/2000/policy.pt"
 
 
+def test_a_seed_below_0_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["1", "--seed", "-1"])
+    assert "--seed: expected a number of 0 or more, got '-1'" in capsys.readouterr().err
+
+
 def test_missing_runs_and_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none.pt")]) == 2
     assert "error: checkpoint: expected the file" in capsys.readouterr().err

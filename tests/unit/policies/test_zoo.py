@@ -208,7 +208,7 @@ def test_films_are_shown_by_cards_and_table(filled: Path, tmp_path: Path, capsys
 def test_what_is_removed_is_gone_from_the_page(filled: Path, tmp_path: Path) -> None:
     copy = tmp_path / "zoo"
     shutil.copytree(filled, copy)
-    assert zoo.main(["rm", "battle/iql_s1", "bar/hmf_s1", "--zoo", str(copy)]) == 0
+    assert zoo.main(["rm", "battle/iql_s1", "bar/hmf_s1", "zoo:bar/hmf_s1", "--zoo", str(copy)]) == 0
     assert sorted(path.name for path in copy.iterdir()) == [PAGE, "bar", TABLE]
     page = (copy / PAGE).read_text()
     assert "bar/hmf_s2" in page
@@ -265,6 +265,8 @@ def test_refused_runs(results: Path, filled: Path, tmp_path: Path, capsys: pytes
         (["with", "env_args.capacity=2"], "with: expected after play NAME or film alone"),
         (["add"], "expected ids of runs, filters or --experiment NAME"),
         (["play", "a/b", "--episodes", "0"], "--episodes: expected a number of 1 or more, got '0'"),
+        (["play", "a/b", "--seed", "-1"], "--seed: expected a number of 0 or more, got '-1'"),
+        (["film", "a/b", "--seed=-1"], "--seed: expected a number of 0 or more, got '-1'"),
     ],
 )
 def test_refused_words(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -210,6 +210,31 @@ def test_a_broken_run_is_named_and_the_others_are_listed(tmp_path: Path, caplog:
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "lacks"),
+    [
+        ("run.json", "{}", "status in run.json, start_time in run.json"),
+        ("run.json", '{"status": "COMPLETED"}', "start_time in run.json"),
+        ("config.json", None, "all of config.json"),
+        ("config.json", "{}", "all of config.json"),
+    ],
+)
+def test_a_run_whose_record_lacks_a_part_is_named_and_the_others_are_listed(
+    name: str, content: str | None, lacks: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FileStore(tmp_path)
+    for run_id in (1, 2):
+        store.put(record(run_id), {}, "")
+    (tmp_path / "1" / name).unlink()
+    if content is not None:
+        (tmp_path / "1" / name).write_text(content)
+    assert [row[0] for row in overview(store, Listing())[1:]] == [2]
+    expected = f"{tmp_path}/1: expected the record of a run, it lacks {lacks}. Repair it, or remove the folder."
+    assert f"run 1 is left out: {expected}" in caplog.text
+    with pytest.raises(RecordError, match=f"it lacks {lacks}"):
+        store.get(1)
+
+
+@pytest.mark.parametrize(
     ("text", "condition"),
     [
         ("env=battle", Condition("env", "=", "battle")),
