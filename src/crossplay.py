@@ -65,7 +65,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add_zoo(parser)
     parser.add_argument("--out", default=default_results() / "tmp/crossplay", type=Path, metavar="DIR")
     trust.add_option(parser)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     modes = [arguments.players or arguments.experiment or arguments.outside, arguments.league, arguments.sides]
     if sum(map(bool, modes)) != 1:
         parser.error("expected either players, --league RUN or --sides RUN")

@@ -28,7 +28,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add_results(parser)
     parser.add_argument("--out", default=default_results() / "tmp/noise", type=Path, metavar="DIR")
     trust.add_option(parser)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     if arguments.batches < 2:
         parser.error(f"--batches: expected at least 2, which can differ, got {arguments.batches}")
     return arguments

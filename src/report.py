@@ -55,7 +55,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--mongo-url", metavar="URL", help="read this MongoDB instead of files")
     add_results(parser)
     parser.add_argument("--out", default=default_results() / "tmp/report", type=Path, metavar="DIR")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     if arguments.reach is not None and arguments.reference is None:
         parser.error("--reach: expected --reference METHOD as well, whose CPU seconds the others are compared with")
     return arguments

@@ -26,7 +26,7 @@ from records.query import differing_keys, parse_condition
 from records.store import STATUSES, FileStore, RunStore
 from records.tracker import TRACKERS
 from records.tracker import track as copy_to_tracker
-from utils.cli import add_command, add_experiments, add_results, command_parser, count, exit_code
+from utils.cli import add_command, add_experiments, add_results, command_parser, count, exit_code, intermixed
 from utils.paths import default_results
 from utils.words import amount, columns_within, table
 
@@ -101,7 +101,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add(push, "*")
     add(pull, "*")
     add(rm, "+").add_argument("--yes", action="store_true", help="do not ask")
-    return parser.parse_args(argv)
+    return intermixed(parser, argv, {ls: "filters", show: "runs", pack: "filters"})
 
 
 def names(text: str) -> list[str]:

@@ -38,7 +38,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add_zoo(parser)
     parser.add_argument("--out", default=default_results() / "tmp/transfer", type=Path, metavar="DIR")
     trust.add_option(parser)
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)
 
 
 def transfer(argv: Sequence[str]) -> None:

@@ -14,7 +14,17 @@ from typing import Any
 from config import trust
 from experiments.playing import add_options, add_picture_options, playground
 from experiments.playing import play as play_again
-from utils.cli import add_command, add_experiments, add_results, add_zoo, command_parser, divided, exit_code, seed
+from utils.cli import (
+    add_command,
+    add_experiments,
+    add_results,
+    add_zoo,
+    command_parser,
+    divided,
+    exit_code,
+    intermixed,
+    seed,
+)
 from utils.errors import InputError
 from utils.words import table
 
@@ -61,7 +71,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     added(rm).add_argument("names", nargs="+", metavar="NAME")
     for one in (playing, adding):
         add_results(one)
-    arguments = parser.parse_args(options or ["ls"])
+    arguments = intermixed(parser, options or ["ls"], {add: "runs", film: "names", rm: "names"})
     if overrides and arguments.command not in (play, film):
         parser.error("with: expected after play NAME or film alone")
     if arguments.command is add and not (arguments.runs or arguments.experiment):

@@ -29,7 +29,7 @@ def enemies_at(folder: Path, config: Config) -> Path:
 
 
 def policy_digests(config: Config) -> dict[str, str]:
-    """Digest the policy files that the game of ``config`` plays: their names there -> SHA-256; missing ones left out.
+    """Compute the digests of policy files in the game of ``config``: name there -> SHA-256; missing ones are left out.
 
     A path alone does not say who plays: a run's id, and so its folder, is free again once the run is deleted.
     """

@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,21 @@ def add_command(commands: Any, parser: argparse.ArgumentParser, run: Callable[..
     )
     added.set_defaults(command=run)
     return added
+
+
+def intermixed(
+    parser: argparse.ArgumentParser, argv: Sequence[str], takes: Mapping[Callable[..., Any], str]
+) -> argparse.Namespace:
+    """Read the command line of a parser with subcommands, where words of a subcommand may follow its options too.
+
+    ``takes``: subcommand -> what it calls such words; argparse's own way (parse_intermixed_args) knows no subcommands.
+    """
+    arguments, later = parser.parse_known_args(argv)
+    if later and (arguments.command not in takes or any(word.startswith("-") for word in later)):
+        parser.error(f"unrecognized arguments: {' '.join(later)}")
+    if later:
+        getattr(arguments, takes[arguments.command]).extend(later)
+    return arguments
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:

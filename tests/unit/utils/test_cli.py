@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 
 import pytest
 from tests.support.paths import SRC
 
+import crossplay
+import exploit
+import noise
+import report
+import runs
+import transfer
+import zoo
 from utils.cli import exit_code
 from utils.errors import InputError
 
@@ -65,3 +74,45 @@ def test_the_command_s_own_code_counts() -> None:
 def test_a_mistake_in_the_code_keeps_its_traceback(error: Exception) -> None:
     with pytest.raises(type(error)):
         exit_code(lambda: raising(error))
+
+
+@pytest.mark.parametrize(
+    ("parse", "words", "name", "expected"),
+    [
+        (runs.parse, ["ls", "env=bar", "--last", "3", "seed=1"], "filters", ["env=bar", "seed=1"]),
+        (runs.parse, ["pack", "F.tar.xz", "--results", "x", "env=bar", "seed=1"], "filters", ["env=bar", "seed=1"]),
+        (runs.parse, ["show", "1", "--results", "x", "2"], "runs", ["1", "2"]),
+        (zoo.parse, ["add", "3", "--step", "best", "5"], "runs", ["3", "5"]),
+        (zoo.parse, ["film", "a/b", "--every", "2", "c/d"], "names", ["a/b", "c/d"]),
+        (zoo.parse, ["rm", "a/b", "--zoo", "z", "c/d"], "names", ["a/b", "c/d"]),
+        (report.parse, ["env=bar", "--experiment", "e", "seed=1"], "filters", ["env=bar", "seed=1"]),
+        (noise.parse, ["env=bar", "--batches", "4", "seed=1"], "filters", ["env=bar", "seed=1"]),
+        (transfer.parse, ["env=bar", "--at", "battle", "seed=1"], "chosen", ["env=bar", "seed=1"]),
+        (crossplay.parse, ["1", "--episodes", "4", "2"], "players", ["1", "2"]),
+        (exploit.parse, ["1", "--steps", "4", "2", "with", "lr=1"], "populations", ["1", "2"]),
+    ],
+)
+def test_words_may_follow_options(
+    parse: Callable[[Sequence[str]], Namespace], words: list[str], name: str, expected: list[str]
+) -> None:
+    assert getattr(parse(words), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("parse", "words", "rest"),
+    [
+        (runs.parse, ["ls", "env=bar", "--lats", "3"], "--lats 3"),
+        (runs.parse, ["rm", "3", "--yes", "4"], "4"),
+        (zoo.parse, ["ls", "a/b"], "a/b"),
+        (report.parse, ["env=bar", "--refrence", "hmf"], "--refrence"),
+    ],
+)
+def test_what_no_option_and_no_word_is_is_refused(
+    parse: Callable[[Sequence[str]], Namespace],
+    words: list[str],
+    rest: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(words)
+    assert f"unrecognized arguments: {rest}" in capsys.readouterr().err
