@@ -125,10 +125,11 @@ def test_play_finds_what_evaluate_finds_of_the_run(
 
 def test_cross_play_knows_the_names(filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--zoo", str(filled), "--episodes", "2", "--out", str(tmp_path)]
-    assert crossplay.main(["battle/iql_s1", "zoo:battle/iql_s1", *words]) == 0
+    other = shutil.copy(filled / "battle/iql_s1/policy.pt", tmp_path / "other.pt")
+    assert crossplay.main(["battle/iql_s1", "zoo:battle/iql_s1", str(other), *words]) == 0
     said = capsys.readouterr().out
-    assert "iql:battle/iql_s1 on the left against iql:zoo:battle/iql_s1" in said
-    assert said.count("against random") == 4, "one policy under two names is two players"
+    assert f"iql:battle/iql_s1 on the left against iql:{other}" in said
+    assert said.count("against random") == 4, "one policy under two names is one player"
     assert crossplay.main(["zoo:battle/iql_s9", *words]) == 2
     assert "got 'battle/iql_s9'. Did you mean 'battle/iql_s1'?" in capsys.readouterr().err
 
