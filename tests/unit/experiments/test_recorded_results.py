@@ -24,7 +24,10 @@ FIGURES = {  # archive -> the experiments of the paper's Figures 4 and 5 and its
         Path("docs/credit") / task / "records.tar.xz": [f"groups_{task}", f"appendix_{task}", f"appendix_ipc_{task}"]
         for task in ("bar", "battle", "pursuit", "spread")
     },
-    **{Path("results/paper") / task / "scale_records.tar.xz": [f"scale_{task}"] for task in ("pursuit", "spread")},
+    **{
+        Path("results/paper") / task / "scale_records.tar.xz": [f"scale_{task}"]
+        for task in ("battle", "pursuit", "spread")
+    },
 }
 FINAL = sorted(path.parent.name for path in ROOT.glob("results/paper/*/records.tar.xz"))
 
