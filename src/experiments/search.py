@@ -74,7 +74,7 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def drop(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
-    """End a trial without a value, such that it does not count and another takes its place."""
+    """Drop a trial: it ends without a value and does not count, so that another takes its place."""
     study.set_user_attr(DROPPED, [*study.user_attrs.get(DROPPED, []), trial.number])
     study.tell(trial.number, state=TrialState.FAIL)
     print(f"{study.study_name} trial {trial.number}: left out, {why}, {trial.params}", flush=True)
