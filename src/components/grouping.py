@@ -125,11 +125,12 @@ class KindGrouping(Grouping):
                 f"grouping=kind: expected n_groups={n_kinds}, the number of kinds of agents in {info.name}, got "
                 f"{n_groups}. Set it, or use another grouping."
             )
-        self._kinds = info.kinds or (0,) * info.n_agents
+        self._kinds = torch.tensor(info.kinds or (0,) * info.n_agents)
 
     def by_slot(self, device: torch.device) -> Tensor:
         """Return every slot's kind, (N,) int64."""
-        return torch.tensor(self._kinds, device=device)
+        self._kinds = self._kinds.to(device)  # once: a copy in every step would wait for the accelerator
+        return self._kinds
 
     def assign(self, features: GroupingInput, generator: torch.Generator) -> Assignment:
         label = self.by_slot(features.obs.device).expand(features.alive.shape)
