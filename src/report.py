@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from analysis import REFERENCE
@@ -76,33 +77,26 @@ def report(argv: Sequence[str]) -> None:
     from experiments.plan import belonging
     from records.store import FileStore, RunStore, completed
 
-    url, reference = arguments.mongo_url, arguments.reference
     store: RunStore = FileStore(arguments.results / "sacred")
-    if url:
+    if arguments.mongo_url:
         from records.mongo import MongoStore
 
-        store = MongoStore.at(url)
+        store = MongoStore.at(arguments.mongo_url)
     found = completed(store, arguments.filters)
     records, names = belonging(store, found, bool(arguments.filters), arguments.experiment, arguments.results)
-    from analysis import report as reports  # this takes seconds
+    from analysis.page import check, fill  # these take seconds
+    from analysis.report import Scope, make
 
-    tables, left_out = reports.write(
-        store,
-        records,
-        metric=arguments.metric,
-        names=names,
-        score=arguments.score,
-        reference=reference,
-        reach=arguments.reach,
-        across=arguments.across,
-        factors=arguments.factors,
-        claims=arguments.claims,
-        pages=arguments.page,
-        out=arguments.out,
-    )
-    if left_out:
-        print(f"left out, no finished run of {reference} there: {', '.join(left_out)}")
-    for table in tables.values():
+    for page in arguments.page:
+        check(page)
+    asked = {field.name: getattr(arguments, field.name) for field in fields(Scope)}
+    made = make(store, records, names, Scope(**asked))
+    made.write(arguments.out)
+    for page in arguments.page:
+        fill(page)
+    if made.left_out:
+        print(f"left out, no finished run of {arguments.reference} there: {', '.join(made.left_out)}")
+    for table in made.tables.values():
         print(table.markdown())
     print(f"written: {arguments.out}")
 

@@ -8,11 +8,13 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis import figures
-from analysis.across import Panel, across_table, panels
+from matplotlib.figure import Figure
+
+from analysis import across, figures
 from analysis.claims import load_claims, verdicts
 from analysis.collect import Task, arrange, collect, cpu_curves, curves_of, wall_minutes
 from analysis.comparison import (
@@ -35,10 +37,9 @@ from analysis.comparison import (
     with_reference,
 )
 from analysis.factors import factors_table, grids
-from analysis.page import check, fill
-from analysis.speed import Speed, measured, speed_table
+from analysis.speed import measured, speed_table
 from analysis.tables import Cell, Table, make_folder
-from records.files import RecordError
+from records.files import Curve, RecordError
 from records.query import env_name
 from records.store import RunRecord, RunStore
 
@@ -51,78 +52,104 @@ OURS = re.compile(
 )
 
 
-def write(
-    store: RunStore,
-    records: Sequence[RunRecord],
-    *,
-    metric: str,
-    names: Mapping[str, str],
-    score: str,
-    reference: str | None,
-    reach: str | None,
-    across: str | None,
-    factors: bool,
-    claims: Sequence[Path],
-    pages: Sequence[Path],
-    out: Path,
-) -> tuple[dict[str, Table], list[str]]:
-    """Write the report on ``records`` into the folder ``out`` and bring ``pages`` up to date.
+@dataclass(frozen=True)
+class Scope:
+    """What a report says of its runs.
 
-    ``names``: see `arrange`; ``score``: by which methods are compared, of MEANT; ``reach``: see `measured`, needs a
-    reference; ``across``: see `panels`; ``factors``: see `factors_table`. Returns its tables by name, and the tasks
-    that were left out because they have no run of ``reference``. Raises RecordError or ConfigError for what does not
-    fit, before anything is written.
+    ``score``: by which methods are compared, of MEANT; ``reference``: the method that others are compared with;
+    ``reach``: see `measured`, needs a reference; ``across``: see `panels`; ``factors``: see `factors_table`;
+    ``claims``: files of claims.
     """
+
+    metric: str = RETURN
+    score: str = "final"
+    reference: str | None = None
+    reach: str | None = None
+    across: str | None = None
+    factors: bool = False
+    claims: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tables and figures by name, other files by name with their text, and the tasks without a run of the reference."""
+
+    tables: dict[str, Table]
+    figures: dict[str, Figure]
+    data: dict[str, str]
+    left_out: list[str]
+
+    def write(self, out: Path) -> None:
+        """Write every file, and remove those of the report that was in the folder ``out``.
+
+        Raises RecordError when the folder cannot be made.
+        """
+        make_folder(out)
+        if (out / RAW).exists():  # elsewhere these names are of other files
+            for path in out.iterdir():
+                if OURS.fullmatch(path.name):
+                    path.unlink()
+        for name, table in self.tables.items():
+            table.write(out / name)
+        for name, figure in self.figures.items():
+            figures.write(figure, out / name)
+        for name, text in self.data.items():
+            (out / name).write_text(text)
+
+
+def make(store: RunStore, records: Sequence[RunRecord], names: Mapping[str, str], scope: Scope) -> Report:
+    """Make the report on ``records``; ``names``: see `arrange`.
+
+    Raises RecordError or ConfigError for what does not fit.
+    """
+    metric, reference, score = scope.metric, scope.reference, scope.score
     tasks = collect(store, records, metric, names)
     if not tasks:
         raise RecordError(f"--metric '{metric}': none of these runs logged it.")
-    claimed = [claim for path in claims for claim in load_claims(path)]
+    claimed = [claim for path in scope.claims for claim in load_claims(path)]
     judged = {"verdicts": verdicts(claimed, tasks)} if claimed else {}  # also where the reference has no run
     tasks, left_out = with_reference(tasks, reference) if reference else (tasks, [])
-    for page in pages:
-        check(page)
-    kept, exploited = {task.label for task in tasks}, list[Task]()
-    if metric == RETURN:
-        found = arrange(records, curves_of(store, records, EXPLOITABILITY)[0], names)
-        exploited = [task for task in found if task.label in kept]
-    tables = make_tables(tasks, metric, score, reference, exploited) | judged | {"runs": runs_table(records)}
-    speeds, series, crossed = list[Speed](), list[Panel](), grids(tasks, score) if factors else {}
-    costs = arrange(records, cpu_curves(store, records), names)
-    columns = {"minutes": arrange(records, wall_minutes(records), names), "CPU s": costs}
-    tables["cost"] = cost_table(
-        {name: [task for task in found if task.label in kept] for name, found in columns.items()}
-    )
-    if reference and reach:
-        speeds = measured(tasks, costs, reference, reach)
+
+    kept = {task.label for task in tasks}
+
+    def arranged(found: Mapping[int, Curve]) -> list[Task]:
+        """Return the tasks of other curves of the same runs, but for those that were left out."""
+        return [task for task in arrange(records, found, names) if task.label in kept]
+
+    exploited = arranged(curves_of(store, records, EXPLOITABILITY)[0]) if metric == RETURN else []
+    tables = score_tables(tasks, scope, exploited) | judged | {"runs": runs_table(records)}
+    costs = arranged(cpu_curves(store, records))
+    tables["cost"] = cost_table({"minutes": arranged(wall_minutes(records)), "CPU s": costs})
+    drawn = curves(tasks, metric)
+    if reference and (panels := bars(tasks, reference, score)):
+        caption = f"{tables['ablation'].caption} Bars: {MEANT[score]}. {budget(tasks)}"
+        drawn["ablation"] = figures.difference_bars(panels, metric, reference, caption)
+    if reference and scope.reach:
+        speeds = measured(tasks, costs, reference, scope.reach)
         tables["speed"] = speed_table(speeds, metric)
-    if factors:
+        for speed in speeds:
+            caption = f"{described(metric)}. {CURVE} Dotted: the level. {budget([speed.task])}"
+            drawn[f"speed_{slug(speed.task.label)}"] = figures.speed_curves(speed, metric, caption)
+    if scope.factors:
+        crossed = grids(tasks, score)
         tables["factors"] = factors_table(crossed, metric, score)
-    if across:
-        series = panels(tasks, columns["CPU s"], across)
-        tables["across"] = across_table(series, across, metric, reference)
+        for label, grid in crossed.items():
+            one = figures.factor_lines(grid, label, f"{score} of {metric}", tables["factors"].caption)
+            drawn[f"factors_{slug(label)}"] = one
+    if scope.across:
+        series = across.panels(tasks, costs, scope.across)
+        tables["across"] = across.across_table(series, scope.across, metric, reference)
+        drawn["across"] = figures.across_lines(series, scope.across, metric, tables["across"].caption)
     if metric == RETURN:
         swing = swing_table(tasks, arrange(records, curves_of(store, records, ONLINE)[0], names))
         tables |= {"swing": swing} if swing.rows else {}
-    write_files(tasks, tables, metric, score, reference, speeds, out)
-    if series:
-        caption = tables["across"].caption
-        figures.write(figures.across_lines(series, str(across), metric, caption), out / "across")
-    for label, found_there in crossed.items():
-        one = figures.factor_lines(found_there, label, f"{score} of {metric}", tables["factors"].caption)
-        figures.write(one, out / f"factors_{slug(label)}")
-    for page in pages:
-        fill(page)
-    return tables, left_out
+    data = {"curves.csv": points(tasks), RAW: json.dumps(marl_eval(tasks, metric), indent=1)}
+    return Report(tables, drawn, data, left_out)
 
 
-def make_tables(
-    tasks: Sequence[Task],
-    metric: str,
-    score: str,
-    reference: str | None,
-    exploited: Sequence[Task],
-) -> dict[str, Table]:
+def score_tables(tasks: Sequence[Task], scope: Scope, exploited: Sequence[Task]) -> dict[str, Table]:
     """Make the tables of scores, by name; ``exploited``: see `overview_table`."""
+    metric, score, reference = scope.metric, scope.score, scope.reference
     tables = {"results": results_table(tasks, metric), "overview": overview_table(tasks, metric, score, exploited)}
     if same_methods(tasks):
         tables["over_tasks"] = over_tasks_table(tasks, metric)
@@ -133,40 +160,14 @@ def make_tables(
     return tables
 
 
-def write_files(
-    tasks: Sequence[Task],
-    tables: Mapping[str, Table],
-    metric: str,
-    score: str,
-    reference: str | None,
-    speeds: Sequence[Speed],
-    out: Path,
-) -> None:
-    """Write every file of the report, and remove those of the report that was in its folder.
-
-    Raises RecordError when the folder cannot be made.
-    """
-    make_folder(out)
-    if (out / RAW).exists():  # elsewhere these names are of other files
-        for path in out.iterdir():
-            if OURS.fullmatch(path.name):
-                path.unlink()
-    for name, table in tables.items():
-        table.write(out / name)
-    caption = f"{described(metric)}. {CURVE}"
-    for task in tasks:
-        one = figures.learning_curves([task], metric, f"{caption} {budget([task])}")
-        figures.write(one, out / f"curves_{slug(task.label)}")
-    if len(tasks) > 1:
-        figures.write(figures.learning_curves(tasks, metric, f"{caption} {budget(tasks)}"), out / "curves")
-    for speed in speeds:
-        one = figures.speed_curves(speed, metric, f"{caption} Dotted: the level. {budget([speed.task])}")
-        figures.write(one, out / f"speed_{slug(speed.task.label)}")
-    if reference is not None and (panels := bars(tasks, reference, score)):
-        bars_caption = f"{tables['ablation'].caption} Bars: {MEANT[score]}. {budget(tasks)}"
-        figures.write(figures.difference_bars(panels, metric, reference, bars_caption), out / "ablation")
-    (out / "curves.csv").write_text(points(tasks))
-    (out / RAW).write_text(json.dumps(marl_eval(tasks, metric), indent=1))
+def curves(tasks: Sequence[Task], metric: str) -> dict[str, Figure]:
+    """Draw every task's learning curves, and all of several tasks, by name."""
+    drawn = {f"curves_{slug(task.label)}": [task] for task in tasks}
+    drawn |= {"curves": list(tasks)} if len(tasks) > 1 else {}
+    return {
+        name: figures.learning_curves(shown, metric, f"{described(metric)}. {CURVE} {budget(shown)}")
+        for name, shown in drawn.items()
+    }
 
 
 def slug(label: str) -> str:
