@@ -127,8 +127,17 @@ def _described(side: EnvInfo) -> str:
     )
 
 
-def meet(game: Config, row: Player, column: Player | None, side: str, n_episodes: int, seed: int) -> Result:
+class Terms(NamedTuple):
+    """What all pairings share: the game, how many episodes of it, and the random stream."""
+
+    game: Config
+    n_episodes: int
+    seed: int
+
+
+def meet(terms: Terms, row: Player, column: Player | None, side: str) -> Result:
     """Play greedy episodes of ``row`` as learners against ``column`` (None: random play) as enemies."""
+    game, n_episodes, seed = terms
     env = make_game(game, min(n_episodes, game.batch_size_run), side, "self_play" if column else RANDOM)
     if column is not None:
         env.set_opponent(MACPolicy(column.mac, greedy=True))
@@ -170,16 +179,14 @@ def play(
 
     ``loaders``: make the same players, in each of ``workers`` processes. Raises InputError before the first.
     """
-    game = players[0].config
-    planned = {meeting: _key(players, meeting, n_episodes, seed) for meeting in meetings(players)}
+    terms = Terms(players[0].config, n_episodes, seed)
+    planned = {meeting: _key(terms, players, meeting) for meeting in meetings(players)}
     known = _read(played)
     for (row, column, side), key in planned.items():
         if key in known:
             yield Result(players[row].label, RANDOM if column is None else players[column].label, side, known[key])
     missing = {meeting: key for meeting, key in planned.items() if key not in known}
-    results = _in_turn(players, game, missing, n_episodes, seed)
-    if workers > 1:
-        results = _at_once(loaders, game, missing, n_episodes, seed, workers)
+    results = _at_once(terms, loaders, missing, workers) if workers > 1 else _in_turn(terms, players, missing)
     with open(played, "a") as file:
         file.write("\n")  # the last line may have been cut off
         for key, result in results:
@@ -189,9 +196,9 @@ def play(
             yield result
 
 
-def _key(players: Sequence[Player], meeting: Meeting, n_episodes: int, seed: int) -> str:
+def _key(terms: Terms, players: Sequence[Player], meeting: Meeting) -> str:
     """Return what makes a meeting the same: the game, who plays it, and the random stream."""
-    game = players[0].config
+    game, n_episodes, seed = terms
     column = RANDOM if meeting.column is None else players[meeting.column].digest
     who = [players[meeting.row].digest, column, meeting.side]
     values = [*who, n_episodes, seed, game.batch_size_run, dict(env_values(game, test=True))]
@@ -213,20 +220,16 @@ def _read(played: Path) -> dict[str, dict[str, np.ndarray]]:
 Played = Iterator[tuple[str, Result]]  # key of a meeting, and its games
 
 
-def _in_turn(
-    players: Sequence[Player], game: Config, missing: Mapping[Meeting, str], n_episodes: int, seed: int
-) -> Played:
-    torch.set_num_threads(game.threads)
+def _in_turn(terms: Terms, players: Sequence[Player], missing: Mapping[Meeting, str]) -> Played:
+    torch.set_num_threads(terms.game.threads)
     for (row, column, side), key in missing.items():
         other = None if column is None else players[column]
-        yield key, meet(game, players[row], other, side, n_episodes, seed)
+        yield key, meet(terms, players[row], other, side)
 
 
-def _at_once(
-    loaders: Loaders, game: Config, missing: Mapping[Meeting, str], n_episodes: int, seed: int, workers: int
-) -> Played:
+def _at_once(terms: Terms, loaders: Loaders, missing: Mapping[Meeting, str], workers: int) -> Played:
     with ProcessPoolExecutor(min(workers, len(missing) or 1), get_context("spawn"), _enter, (loaders,)) as pool:
-        asked = [pool.submit(_next, game, key, meeting, n_episodes, seed) for meeting, key in missing.items()]
+        asked = [pool.submit(_next, terms, key, meeting) for meeting, key in missing.items()]
         try:
             for future in as_completed(asked):
                 yield future.result()
@@ -243,5 +246,5 @@ def _enter(loaders: Loaders) -> None:
     _entered[:] = [load() for load in loaders]
 
 
-def _next(game: Config, key: str, meeting: Meeting, n_episodes: int, seed: int) -> tuple[str, Result]:
-    return next(_in_turn(_entered, game, {meeting: key}, n_episodes, seed))
+def _next(terms: Terms, key: str, meeting: Meeting) -> tuple[str, Result]:
+    return next(_in_turn(terms, _entered, {meeting: key}))

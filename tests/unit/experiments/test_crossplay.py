@@ -21,7 +21,7 @@ from config.resolve import make_config
 from config.schema import Config
 from config.trust import NOTHING
 from crossplay import main, named, parse
-from experiments.crossplay import RANDOM, Player, line_up, load_player, make_game, meet, meetings
+from experiments.crossplay import RANDOM, Player, Terms, line_up, load_player, make_game, meet, meetings
 from records import checkpoint
 from utils.errors import InputError
 
@@ -119,7 +119,7 @@ def test_policies_play_on_either_side_of_a_larger_game(trained: tuple[str, ...])
     rows, columns, _ = line_up([game, six])
     assert six in rows
     assert six in columns
-    assert len(meet(game.config, six, six, "left", n_episodes=2, seed=1).scores) == 2
+    assert len(meet(Terms(game.config, 2, 1), six, six, "left").scores) == 2
 
 
 def test_other_environments_are_refused() -> None:
@@ -139,12 +139,12 @@ def test_rows_start_on_their_side(side: str) -> None:
 def test_pairings_play_the_asked_episodes_repeatably() -> None:
     game = config("iql", "battle_symmetric")
     first, second = player(game, "a"), player(game, "bb")
-    results = [meet(game, first, second, "left", n_episodes=3, seed=1) for _ in range(2)]
+    results = [meet(Terms(game, 3, 1), first, second, "left") for _ in range(2)]
     assert len(results[0].scores) == 4  # rounded up to the parallel environments
     for name, values in results[0].values.items():
         assert values.tolist() == results[1].values[name].tolist(), name
     assert results[0].scores.tolist() == points(results[0].values).tolist()
-    assert meet(game, first, None, "right", 2, 1).column == RANDOM
+    assert meet(Terms(game, 2, 1), first, None, "right").column == RANDOM
 
 
 def test_matrix_averages_both_sides() -> None:
