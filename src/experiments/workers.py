@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from utils.errors import InputError
 from utils.lock import Lock
 
 POLL_SECONDS = 0.2
+PAUSES = (1, 2, 5, 10, 20)  # s, before a process is asked for again
 
 
 class WorkerError(InputError):
@@ -47,17 +49,30 @@ def n_cores() -> int:
 def start_child(command: Sequence[str], log: Path, inherit: Sequence[int] = ()) -> subprocess.Popen[bytes]:
     """Start a child in a process group of its own, so that Ctrl-C reaches it only through its parent.
 
-    It keeps the descriptors ``inherit`` open.
+    It keeps the descriptors ``inherit`` open. Where the machine has no room for another process, it waits for some.
+    Raises WorkerError when none comes.
     """
     with open(log, "wb") as stderr:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            start_new_session=True,
-            pass_fds=inherit,
-        )
+        for pause in (*PAUSES, None):
+            try:
+                return subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=stderr,
+                    start_new_session=True,
+                    pass_fds=inherit,
+                )
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.ENOMEM):
+                    raise
+                refused = error
+            if pause is not None:
+                time.sleep(pause)
+    raise WorkerError(
+        f"expected room for another process, this machine had none for {sum(PAUSES)} s ({refused.strerror}). Stop what "
+        "takes it, or give fewer --workers; the same command continues."
+    )
 
 
 class LocalWorkers:

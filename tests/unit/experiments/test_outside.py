@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
@@ -138,3 +139,14 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit):
         main(["--outside", missing, "a:B", "3"])
     assert f"--outside: expected a file and at most one adapter, got {missing} a:B 3" in capsys.readouterr().err
+
+
+def test_the_adapter_of_stable_baselines_makes_its_network_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    adapter = importlib.import_module("outside_adapter")
+    body = nn.Sequential(nn.Linear(845, 12), nn.ReLU(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 21))
+    network = adapter.Network({f"q_net.{name}": weight for name, weight in body.state_dict().items()})
+    obs = torch.rand(7, 13, 13, 5)
+    assert torch.equal(network(obs), body(obs.flatten(1))), "its observations are flattened with channels last"
+    with pytest.raises(RuntimeError, match="q_net"):
+        adapter.Network(body.state_dict())

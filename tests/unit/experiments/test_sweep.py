@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -27,6 +29,7 @@ from config.resolve import make_config
 from config.schema import Config, ConfigError
 from experiments.plan import PlannedRun, load_experiment, plan
 from experiments.sweep import Sweep, weights
+from experiments.workers import WorkerError, start_child
 from main import main as train
 from records.checkpoint import RESUME
 from records.identity import identity
@@ -402,6 +405,29 @@ def test_as_many_runs_at_once_as_there_are_cores_for_their_threads(
         name = experiment_file(tmp_path, overrides={**QUICK, "threads": threads})
         assert main([name, "--dry-run", f"--results={tmp_path}"]) == 0
         assert f"on {at_once}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOMEM])
+def test_a_machine_without_room_for_a_process_is_asked_again(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, refusals, slept = subprocess.Popen, [code, code], list[float]()
+
+    def popen(*args: Any, **kwargs: Any) -> Any:
+        if refusals:
+            raise OSError(refusals.pop(), "no room")
+        return begin(*args, **kwargs)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    assert start_child([sys.executable, "-c", ""], tmp_path / "log").wait() == 0
+    assert slept[:2] == [1, 2]
+    refusals += [code] * 6
+    with pytest.raises(WorkerError, match=r"this machine had none for 38 s \(no room"):
+        start_child([sys.executable, "-c", ""], tmp_path / "log")
+    refusals += [errno.ENOENT]
+    with pytest.raises(FileNotFoundError):
+        start_child([sys.executable, "-c", ""], tmp_path / "log")
 
 
 def test_runs_of_another_sweep_are_left_to_it(tmp_path: Path, runs: list[PlannedRun]) -> None:
