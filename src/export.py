@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ CPU = torch.device("cpu")
 def to_parallel_env(name: str, **env_args: Any) -> ExportedEnv:
     """Make a task a PettingZoo ``ParallelEnv``: ``name`` is a file of src/config/envs, ``env_args`` change its values.
 
-    ``opponent="checkpoint"`` loads the training code for its policy; nothing else does. Raises ConfigError for an
-    unknown name or a value of the wrong type, EnvError for an unknown argument.
+    Policies of files that play in it, as with ``opponent="checkpoint"``, load the training code; nothing else does.
+    Raises ConfigError for an unknown name or a value of the wrong type, EnvError for an unknown argument.
     """
     layer = named_layer("envs", name)
     cls = resolve(Kind(Env, REGISTRY), layer.values["env"], "env", EVERYTHING)
@@ -40,10 +41,10 @@ def to_parallel_env(name: str, **env_args: Any) -> ExportedEnv:
         for key, value in {**layer.values["env_args"], **env_args}.items()
     }
     env: Env = make(cls, values, {"n_envs": 1, "device": CPU})
-    if isinstance(env, TwoSidedEnv) and env.opponent == "checkpoint":
-        from assembly.saved import frozen_policy
+    if isinstance(env, TwoSidedEnv) and "checkpoint" in (env.opponent, getattr(env, "team", "")):
+        from assembly.opponents import set_frozen
 
-        env.set_opponent(frozen_policy(env.opponent_checkpoint, CPU, NOTHING))
+        set_frozen(env, CPU, NOTHING)
     return ExportedEnv(env)
 
 
@@ -65,6 +66,7 @@ class ExportedEnv(ParallelEnv):
         self._observation_space = Box(-np.inf, np.inf, env.info.obs_shape, np.float32)
         self._action_spaces = [Discrete(env.info.n_actions) for _ in self.possible_agents]  # each has its own stream
         self._seeds = np.random.default_rng()
+        self._begun = False
 
     def observation_space(self, agent: str) -> Box:
         """Return the same space for all agents."""
@@ -79,13 +81,15 @@ class ExportedEnv(ParallelEnv):
         if seed is not None:
             self._seeds = np.random.default_rng(seed)
         row = self.env.reset(int(self._seeds.integers(2**31)))
-        self.agents = self.possible_agents[:]
+        self._begun = True
+        self.agents = self._living(row)
         return self._observations(row, self.agents), self._infos(row, self.agents)
 
     def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
         """Play one step with an action of every agent in ``agents``; empty dictionaries when the episode is over.
 
-        Returns observations, rewards, terminations (deaths, and the end of the game), truncations and infos.
+        Returns observations, rewards, terminations (deaths, and the end of the game), truncations and infos; those who
+        are born in this step have an observation and an info.
         """
         acting = self.agents
         if not acting:
@@ -95,31 +99,44 @@ class ExportedEnv(ParallelEnv):
         alive = row.alive[0, slots]
         terminated = (~alive | row.terminated).tolist()
         truncated = (alive & row.truncated).tolist()
-        self.agents = [agent for agent, *over in zip(acting, terminated, truncated, strict=True) if not any(over)]
+        self.agents = [] if bool(row.done[0]) else self._living(row)
+        seeing = [*acting, *(agent for agent in self.agents if agent not in acting)]
         return (
-            self._observations(row, acting),
+            self._observations(row, seeing),
             dict(zip(acting, row.reward[0, slots].tolist(), strict=True)),
             dict(zip(acting, terminated, strict=True)),
             dict(zip(acting, truncated, strict=True)),
-            self._infos(row, acting),
+            self._infos(row, seeing),
         )
 
     def render(self) -> np.ndarray:
-        """Draw the game, (H, W, 3) uint8."""
+        """Draw the game, (H, W, 3) uint8. Raises EnvError before the first `reset`."""
+        if not self._begun:
+            raise EnvError("render: expected a game that was begun. Call reset() first.")
         return render(self.env, 0)
 
     def close(self) -> None:
         """Release the engine."""
         self.env.close()
 
+    def _living(self, row: Step) -> list[str]:
+        return [agent for agent, alive in zip(self.possible_agents, row.alive[0].tolist(), strict=True) if alive]
+
     def _joint(self, actions: dict[str, int]) -> torch.Tensor:
-        """Join the actions into (1, N) int64, 0 for the dead. Raises EnvError when an agent's action is missing."""
+        """Join the actions into (1, N) int64, 0 for the dead. Raises EnvError where an action is missing or none."""
         missing = [agent for agent in self.agents if agent not in actions]
         if missing:
             raise EnvError(f"step: expected an action of every agent in env.agents, there is none of {missing[0]}.")
         joint = torch.zeros(1, len(self.possible_agents), dtype=torch.int64)
         slots = [self._slot[agent] for agent in self.agents]
-        joint[0, slots] = torch.tensor([int(actions[agent]) for agent in self.agents])
+        for slot, agent in zip(slots, self.agents, strict=True):
+            try:
+                joint[0, slot] = index(actions[agent])
+            except TypeError as error:
+                raise EnvError(
+                    f"step: expected a whole number below {self.env.info.n_actions} as the action of {agent}, got "
+                    f"{actions[agent]!r}."
+                ) from error
         return joint
 
     def _observations(self, row: Step, agents: list[str]) -> dict[str, np.ndarray]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
+
 from assembly.saved import ENEMIES, enemy_file, frozen_policy, prefix_of
 from config.enemies import LEARNER, teams_of
 from config.schema import Config, ConfigError
@@ -56,8 +58,7 @@ def set_opponent(
     """
     if not isinstance(env, TwoSidedEnv):
         return
-    if isinstance(env, WithTeam) and env.team == "checkpoint":
-        env.set_team(frozen_policy(env.team_checkpoint, mac.device, trust))
+    set_frozen(env, mac.device, trust)
     if env.opponent == "league":
         raise ConfigError(
             "env_args.opponent=league trains; evaluations need an opponent that stays what it is. Set "
@@ -78,7 +79,13 @@ def set_opponent(
             env.set_opponent(MACPolicy(enemies[prefix_of(team)], greedy=True), team)
     elif env.opponent == "self_play":
         env.set_opponent(MACPolicy(mac, greedy))
-    elif env.opponent == "checkpoint":
+
+
+def set_frozen(env: TwoSidedEnv, device: torch.device, trust: Trust) -> None:
+    """Give an environment the policies of files that play in it. Raises ConfigError for a file where a folder fits."""
+    if isinstance(env, WithTeam) and env.team == "checkpoint":
+        env.set_team(frozen_policy(env.team_checkpoint, device, trust))
+    if env.opponent == "checkpoint":
         path, several = ROOT / env.opponent_checkpoint, "" not in env.others
         if path.is_dir() != several:
             expected = "a checkpoint's folder, with a policy for every team" if several else "one policy file"
@@ -88,4 +95,4 @@ def set_opponent(
             )
         for team in env.others:
             file = enemy_file(path, checkpoint.POLICY, prefix_of(team)) if several else path
-            env.set_opponent(frozen_policy(str(file), mac.device, trust), team)
+            env.set_opponent(frozen_policy(str(file), device, trust), team)

@@ -37,6 +37,7 @@ class EnvInfo:
     torus_side: float = 0.0  # of the torus that positions, in [0, side), are on; 0: a plane
     compact_dim: int = 0  # numbers in a row of Step.compact; 0: it is None
     kinds: tuple[int, ...] = ()  # of every agent, from 0; (): all are of one
+    first_action: int = 0  # what an imported game itself calls action 0
     meaning: tuple[str, ...] = ()  # "key = value" of what decides, beside shapes, what observations and actions mean
 
 

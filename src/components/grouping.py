@@ -146,8 +146,7 @@ class RandomGrouping(Grouping):
         device = features.obs.device
         # An opponent's stream is on the CPU wherever the networks are.
         lot_EN = torch.rand(features.alive.shape, generator=generator, device=generator.device).to(device)
-        order = lot_EN.argsort(-1)
-        return Assignment(self.by_slot(device)[order].masked_fill(~features.alive, -1))
+        return Assignment(dealt(lot_EN, features.alive, self.n_groups))
 
 
 class SpatialGrouping(Grouping):
@@ -170,10 +169,15 @@ class SpatialGrouping(Grouping):
         high = position.masked_fill(~features.alive[..., None], -torch.inf).amax(1)
         axis = (high - low).argmax(-1)
         coordinate = position.gather(-1, axis[:, None, None].expand(-1, position.shape[1], 1)).squeeze(-1)
-        # The dead sort last, so that the living fill the strips evenly.
-        rank = coordinate.masked_fill(~features.alive, torch.inf).argsort(dim=-1, stable=True).argsort(-1)
-        living = features.alive.sum(-1, keepdim=True).clamp(min=1)
-        return Assignment((rank * self.n_groups // living).masked_fill(~features.alive, -1))
+        return Assignment(dealt(coordinate, features.alive, self.n_groups))
+
+
+def dealt(key_EN: Tensor, alive_EN: Tensor, n_groups: int) -> Tensor:
+    """Deal the living, in order of ``key_EN``, into equal groups: (E, N) int64 in [0, m), -1 for the dead."""
+    # The dead sort last, so that the living fill the groups evenly.
+    rank = key_EN.masked_fill(~alive_EN, torch.inf).argsort(dim=-1, stable=True).argsort(-1)
+    living = alive_EN.sum(-1, keepdim=True).clamp(min=1)
+    return (rank * n_groups // living).masked_fill(~alive_EN, -1)
 
 
 class IPCGrouping(Grouping):

@@ -6,6 +6,7 @@ An environment is E parallel copies of one game, array-first. ``pytest tests/con
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -22,9 +23,11 @@ class EnvError(InputError):
 
 
 def require_at_least(key: str, value: float, minimum: float) -> None:
-    """Raise EnvError, which names the configuration key, for a value below the minimum."""
+    """Raise EnvError, which names the configuration key, for a value below the minimum, infinite or NaN."""
     if value < minimum:
         raise EnvError(f"env_args.{key}: expected at least {minimum}, got {value}.")
+    if not math.isfinite(value):
+        raise EnvError(f"env_args.{key}: expected a finite number, got {value}.")
 
 
 class Env(ABC):

@@ -15,6 +15,7 @@ import torch
 import build
 from assembly.parts import make_env
 from components.rollout import Rollout
+from config.loader import named_layer
 from config.resolve import config_from_dict, with_env_args
 from config.schema import Config
 from envs.battle.env import smallest_map
@@ -81,11 +82,12 @@ class Measurement:
 def population(environment: str, n_agents: int) -> dict[str, Any]:
     """Return the env_args of ``n_agents`` learners.
 
-    Battle: at most 8 % of the cells occupied, half as many random enemies (as many in the symmetric game).
+    Battle: at most 8 % of the cells occupied, half as many random enemies (as many in games of equal sides).
     """
     if not environment.startswith("battle"):
         return {"n_agents": n_agents}
-    n_enemies = n_agents if environment == "battle_symmetric" else n_agents // 2
+    usual = named_layer("envs", environment).values["env_args"]
+    n_enemies = n_agents if usual["n_agents"] == usual["n_enemies"] else n_agents // 2
     map_size = max(math.ceil(math.sqrt((n_agents + n_enemies) / 0.08)), smallest_map(n_agents, n_enemies))
     return {"n_agents": n_agents, "n_enemies": n_enemies, "map_size": map_size, "opponent": "random"}
 

@@ -206,7 +206,7 @@ def learner_legend(label: str, group: PerAgent) -> Legend:
     """Explain the learners' one colour, or the colours of the groups; groups share colours when there are too few."""
     if group is None:
         return [(disc(6), BLUE, label)]
-    count = int(np.asarray(group).max(initial=0)) + 1
+    count = int(_array(group).max(initial=0)) + 1
     heading = f"{label} by group" if count <= len(GROUPS) else f"{label} by group modulo {len(GROUPS)}"
     return [(np.zeros((1, 1)), MUTED, heading), *((disc(6), GROUPS[k], str(k)) for k in range(min(count, len(GROUPS))))]
 
@@ -233,6 +233,8 @@ def write_video(frames: Iterable[np.ndarray], path: Path, fps: int = 12) -> None
             imageio.imwrite(path, sheet([halved(frame) for frame in _of_one_size(frames, path)]))
         elif path.suffix == "":
             path.mkdir(exist_ok=True)
+            for earlier in path.glob(f"{'[0-9]' * 5}.png"):  # of a film that may have been longer
+                earlier.unlink()
             for index, frame in enumerate(_of_one_size(frames, path)):
                 imageio.imwrite(path / f"{index:05d}.png", frame)
         else:
@@ -274,11 +276,15 @@ def _of_one_size(frames: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarra
         raise EnvError(f"{path}: there are no frames to write.")
 
 
+def _array(values: Tensor | np.ndarray) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+
+
 def _per_agent(name: str, values: PerAgent, n: int) -> np.ndarray | None:
     """Return ``values`` as an array; EnvError unless there is one for each of ``n`` agents."""
     if values is None:
         return None
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+    array = _array(values)
     if array.shape != (n,):
         raise EnvError(f"render: expected {name} of shape ({n},), one value per agent, got {array.shape}.")
     return array

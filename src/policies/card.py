@@ -55,7 +55,7 @@ def card_of(
             "stored_as": str(info.obs_dtype).removeprefix("torch."),
             "unit_of_stored": info.obs_scale,
         },
-        "action": {"n": info.n_actions, "masked": info.has_avail},
+        "action": {"n": info.n_actions, "masked": info.has_avail, "first": info.first_action},
         "agents": {"trained_with": info.n_agents, "any_number": network.n_agents is None},
         "hidden_dim": network.hidden_dim,
         "inputs": network.inputs(),

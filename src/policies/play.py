@@ -62,6 +62,7 @@ class Policy:
     def __init__(self, card: Mapping[str, Any], values: Values) -> None:
         self.card = card
         self._values = values
+        self._args = card.get("env_args", {})  # older cards have none
         self._inputs = [given["name"] for given in card["inputs"]]
         self.reset()
 
@@ -84,7 +85,9 @@ class Policy:
         """
         obs = self._checked(obs)
         n_envs, n_agents = obs.shape[:2]
-        alive = np.ones((n_envs, n_agents), bool) if alive is None else np.asarray(alive, bool)
+        alive = np.ones((n_envs, n_agents), bool) if alive is None else flags("alive", alive, (n_envs, n_agents))
+        if avail is not None:
+            avail = flags("avail", avail, (n_envs, n_agents, self.card["action"]["n"]))
         if self._prev_action is None:
             self._prev_action = np.full((n_envs, n_agents), -1, np.int64)
             self._hidden = np.zeros((n_envs, n_agents, self.card["hidden_dim"]), np.float32)
@@ -94,6 +97,7 @@ class Policy:
                 "Call reset() first."
             )
         if first is not None:
+            first = flags("first", first, (n_envs,))
             self._prev_action[first], self._hidden[first] = -1, 0.0  # type: ignore[index]
         given = {"obs": obs, "prev_action": self._prev_action, "alive": alive, "hidden": self._hidden}
         q_ENA, *hidden = self._values({name: np.ascontiguousarray(given[name]) for name in self._inputs})
@@ -115,7 +119,15 @@ class Policy:
         observation. In the step of its death PettingZoo gives an agent one more, which must not count: MFQ's agents
         would still see its action. An ``action_mask`` counts in ``infos``, and in observations that are dictionaries
         with ``observation`` and ``action_mask``, as in training; pictures of whole numbers are decoded as there.
+        Raises PolicyError for a policy that learned from padded or shrunk observations, which only `act` plays.
         """
+        changed = [key for key, plain in (("pad", False), ("downscale", 1)) if self._args.get(key, plain) != plain]
+        if changed:
+            raise PolicyError(
+                f"act_named: expected a policy that sees observations as its game gives them, this one learned with "
+                f"{', '.join(f'env_args.{key}={self._args[key]}' for key in changed)}. Make its observations as "
+                "docs/pettingzoo.md says, and give them to act()."
+            )
         lives = {agent for agent in (agents if living is None else living) if agent in observations}
         alive = np.array([agent in lives for agent in agents])
         empty = np.zeros(self.card["observation"]["shape"], np.float32)
@@ -131,6 +143,7 @@ class Policy:
         full = np.ones(self.card["action"]["n"], bool)
         avail_NA = np.stack([full if mask is None else np.asarray(mask, bool) for mask in masks])
         action = self.act(obs_NO[None], alive[None], avail_NA[None])[0]
+        action = action + self.card["action"].get("first", 0)  # cards did not always tell
         return {agent: int(action[slot]) for slot, agent in enumerate(agents) if agent in lives}
 
     def _checked(self, obs: np.ndarray) -> np.ndarray:
@@ -142,6 +155,14 @@ class Policy:
             expected = ", ".join(map(str, ("N" if agents["any_number"] else n_agents, *shape)))
             raise PolicyError(f"act: expected observations (E, {expected}), got {obs.shape}.")
         return obs
+
+
+def flags(name: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return ``given`` as bool. Raises PolicyError, which names it, for another shape."""
+    found = np.asarray(given, bool)
+    if found.shape != shape:
+        raise PolicyError(f"act: expected {name} of shape {shape}, got {found.shape}.")
+    return found
 
 
 def greedy(q_ENA: np.ndarray, avail_ENA: np.ndarray | None) -> np.ndarray:

@@ -14,6 +14,7 @@ from components.rows import Rows
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
 from runners.episodes import EpisodeLog, EpisodeStats
+from utils import seeding
 
 
 class VectorRunner:
@@ -66,7 +67,9 @@ class VectorRunner:
         self.reset(seed)
         self.memory = self.mac.bare_memory(self.env.n_envs, self.env.info.n_agents)  # nobody learns from these
         self.log = EpisodeLog()
-        self.generator.manual_seed(seed)
+        self.generator.manual_seed(
+            seeding.derive_seed(seed, "evaluation actions")
+        )  # not the stream that starts episodes
         quota = math.ceil(n_episodes / self.env.n_envs)
         played = torch.zeros(self.env.n_envs, dtype=torch.int64)
         while int(played.min()) < quota:

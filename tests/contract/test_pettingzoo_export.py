@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import warnings
@@ -144,9 +145,44 @@ def test_draws_itself(name: str) -> None:
 
 def test_missing_action_is_named() -> None:
     env = small("bar")
+    with pytest.raises(EnvError, match=r"render: expected a game that was begun\. Call reset\(\) first"):
+        env.render()
     env.reset(seed=0)
     with pytest.raises(EnvError, match="none of agent_1"):
         env.step({"agent_0": 0})
+    for wrong in (1.7, math.nan, None, "left"):
+        with pytest.raises(EnvError, match="expected a whole number below 2 as the action of agent_3, got "):
+            env.step(dict.fromkeys(env.agents, 0) | {"agent_3": wrong})  # type: ignore[arg-type]
+
+
+def test_the_late_born_join() -> None:
+    kwargs = {"end": [9, 9, 3], "born": [0, 2, 0]}
+    env = to_parallel_env("pettingzoo", entry="tests.unit.envs.test_pettingzoo_env:Roster", kwargs=kwargs)
+    observations, _ = env.reset(seed=0)
+    there = [["agent_0", "agent_2"]]
+    assert (list(observations), env.agents) == (there[0], there[0])
+    for _ in range(3):
+        observations, rewards, terminated, _, infos = env.step(dict.fromkeys(env.agents, 1))
+        assert set(rewards) == set(terminated) == set(there[-1])
+        assert set(observations) == set(infos) == {*there[-1], *env.agents}
+        there.append(env.agents)
+    assert there[1:] == [["agent_0", "agent_2"], ["agent_0", "agent_1", "agent_2"], ["agent_0", "agent_1"]]
+
+
+def test_policies_of_files_play_every_side() -> None:
+    enemies_abilities = {"view_radius": 6, "speed": 2, "attack_radius": 1.5}
+    env = to_parallel_env("battle_deviator", team_checkpoint="opponents/battle.pt", **enemies_abilities)
+    env.reset(seed=1)
+    env.step({"agent_0": 0})
+    with pytest.raises(ConfigError, match="expected a checkpoint's folder, with a policy for every team, got 'opponen"):
+        to_parallel_env(
+            "pettingzoo",
+            entry="mpe2.simple_crypto_v3",
+            team="eve",
+            teams=["alice", "bob"],
+            opponent="checkpoint",
+            opponent_checkpoint="opponents/battle.pt",
+        )
 
 
 def test_bad_names_and_values() -> None:

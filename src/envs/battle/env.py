@@ -255,7 +255,9 @@ class BattleEnv(TwoSidedEnv):
         )
         self._rewards = self._no_rewards()  # of the step that led here
         self._swap_sides = swap_sides
-        self._episode_stream = torch.Generator()
+        self._streams = [
+            torch.Generator() for _ in range(n_envs)
+        ]  # of how each copy's episodes start, whoever plays them
 
     @property
     def even(self) -> bool:
@@ -279,9 +281,9 @@ class BattleEnv(TwoSidedEnv):
         if seed < 0:
             raise EnvError(f"reset: expected a seed of at least 0, got {seed}.")
         self._begin_opponent(seed, "battle opponent")
-        self._episode_stream = generator(seed, "battle episodes")
-        for env in range(self.n_envs):
-            self._start(env, self._episode_stream)
+        self._begin_streams(seed)
+        for env, stream in enumerate(self._streams):
+            self._start(env, stream)
         self._rewards = self._no_rewards()
         return self._row()
 
@@ -293,7 +295,7 @@ class BattleEnv(TwoSidedEnv):
         own, other = self._rewards
         self._battles.advance((learners, enemies), ~done, (own.numpy(), other.numpy()))
         for env in done.nonzero()[0]:
-            self._start(int(env), self._episode_stream)
+            self._start(int(env), self._streams[env])
         return self._row()
 
     def observations(self, compact: Tensor) -> Tensor:
@@ -305,7 +307,7 @@ class BattleEnv(TwoSidedEnv):
     def state_dict(self) -> dict[str, Any]:
         """Return streams, the opponent's memory, and per battle its beginning and actions."""
         return super().state_dict() | {
-            "episode_stream": self._episode_stream.get_state(),
+            "episode_streams": [stream.get_state() for stream in self._streams],
             "battles": self._battles.state_dict(),
             "enemy_reward": self._rewards[1],
         }
@@ -323,7 +325,13 @@ class BattleEnv(TwoSidedEnv):
                 "the run's own env_args."
             )
         self._rewards = own, paid.clone()
-        self._episode_stream.set_state(state["episode_stream"])
+        if "episode_streams" not in state:  # one for all copies, before each had its own
+            shared = torch.Generator()
+            shared.set_state(state["episode_stream"])
+            self._begin_streams(int(torch.randint(MAX_SEED, (), generator=shared)))
+            return
+        for stream, saved in zip(self._streams, state["episode_streams"], strict=True):
+            stream.set_state(saved)
 
     def scene(self, env_index: int) -> BattleScene:
         battles = self._battles
@@ -350,6 +358,9 @@ class BattleEnv(TwoSidedEnv):
             slot=np.concatenate([side.slots(env_index) for side in self._sides]),
             attack=np.concatenate(attack) if attack else None,
         )
+
+    def _begin_streams(self, seed: int) -> None:
+        self._streams = [generator(seed, "battle episodes", index=env) for env in range(self.n_envs)]
 
     def _start(self, env: int, stream: torch.Generator) -> None:
         seed = int(torch.randint(1, MAX_SEED + 1, (), generator=stream))

@@ -109,6 +109,7 @@ class PettingZooEnv(TwoSidedEnv):
             stats=stats,
             has_avail=spaces.masked,
             kinds=spaces.kinds,
+            first_action=spaces.first_action,
         )
 
     def reset(self, seed: int) -> Step:

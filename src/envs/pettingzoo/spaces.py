@@ -118,6 +118,7 @@ class TeamSpaces:
     n_actions: int  # of the agent that has most
     masked: bool  # not every agent may always choose each of ``n_actions``
     padded: bool
+    first_action: int  # what the game calls action 0, where all agents' actions are alike
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -185,4 +186,5 @@ def team_spaces(
         or any(agent in info_masked for agent in agents)
         or len({space.n for space in actions}) > 1,
         padded=pad,
+        first_action=0 if pad else int(actions[0].start),
     )

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from components.batch import EnvInfo
 from envs.base import require_at_least
-from envs.pursuit.laws import PURSUER_MOVES, evader_direction, relative, wrap
+from envs.pursuit.laws import PURSUER_MOVES, evader_direction, on_torus, relative, wrap
 from envs.scenes import PursuitScene
 from envs.torch_env import State, TorchEnv, relative_to_agents
 
@@ -87,12 +87,12 @@ class Pursuit(TorchEnv):
         before = relative(state["pursuers"], state["evader"], self._size)
         distance_before = before.norm(dim=2)
         fleeing = evader_direction(before, distance_before, self._size)
-        evader = torch.remainder(state["evader"] + EVADER_SPEED * fleeing, self._size)
+        evader = on_torus(state["evader"] + EVADER_SPEED * fleeing, self._size)
         moved, heading = functional.embedding(action, self._moves), state["heading"]
         if self._drives:
             moved = turned(moved, heading)
             heading = torch.remainder(heading + self._turns[action], 2 * math.pi)
-        pursuers = torch.remainder(state["pursuers"] + moved, self._size)
+        pursuers = on_torus(state["pursuers"] + moved, self._size)
         distance = relative(pursuers, evader, self._size).norm(dim=2).amin(dim=1)
         caught = distance < CAPTURE_DISTANCE
         played = {

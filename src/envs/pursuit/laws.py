@@ -24,6 +24,12 @@ def wrap(relative: Tensor, size: float) -> Tensor:
     return torch.sub(relative, turns, alpha=size, out=turns)
 
 
+def on_torus(places: Tensor, size: float) -> Tensor:
+    """Return the same places with coordinates in [0, size)."""
+    found = torch.remainder(places, size)
+    return found.masked_fill_(found >= size, 0.0)  # rounded up from a little less
+
+
 def relative(places: Tensor, origin: Tensor, size: float) -> Tensor:
     """Subtract an origin (E, 2) from places (E, N, 2), the shortest way; as complex numbers meanwhile: faster."""
     return wrap(torch.view_as_real(torch.view_as_complex(places) - torch.view_as_complex(origin).unsqueeze(1)), size)

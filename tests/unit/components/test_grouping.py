@@ -86,6 +86,18 @@ def test_contiguous_runs_differ_by_one_at_most() -> None:
     assert group.group.tolist() == [[0, 0, 1, 1, 2]]
 
 
+def test_random_groups_are_equal_among_the_living() -> None:
+    alive = torch.zeros(200, 6, dtype=torch.bool)
+    alive[:, [1, 3, 4]] = True
+    grouping, generator = RandomGrouping(INFO, n_groups=3), stream()
+    label = grouping.assign(features(alive), generator).group
+    assert (label[~alive] == -1).all()
+    assert (label[alive].view(200, 3).sort(dim=1).values == torch.arange(3)).all()
+    assert len(label[alive].view(200, 3).unique(dim=0)) == 6, "every order"
+    alone = torch.zeros(1, 6, dtype=torch.bool)
+    assert (grouping.assign(features(alone), generator).group == -1).all(), "nobody is left"
+
+
 def test_random_groups_are_equal_and_new_every_time() -> None:
     grouping, given, generator = RandomGrouping(INFO, n_groups=3), features(torch.ones(8, 6).bool()), stream()
     first, second = (grouping.assign(given, generator).group for _ in range(2))

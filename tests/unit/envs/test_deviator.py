@@ -155,7 +155,7 @@ def test_resume_is_bit_equal(team: str) -> None:
     env = deviator(4, team=team)
     env.reset(1)
     ended = 0
-    for action in actions(100, env):
+    for action in actions(400, env):
         row = env.step(action)
         dead = row.terminated & ~row.alive[:, 0]
         if not dead.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from tests.support.factory import config_for
 from tests.support.paths import ROOT
 
+from assembly.parts import make_env
 from assembly.saved import frozen_policy
 from build import build as build_system
 from components.batch import EnvInfo, Step
@@ -18,6 +20,7 @@ from config.loader import named_layer
 from config.trust import NOTHING
 from controllers.policy import MACPolicy
 from envs.base import Env, EnvError
+from envs.battle.deviator import BattleDeviator
 from envs.battle.env import BattleEnv
 from envs.opponents import TwoSidedEnv
 from utils.errors import InputError
@@ -102,6 +105,31 @@ def test_starts_do_not_depend_on_the_opponent() -> None:
     for _ in range(6):
         rows = played.step(STAY), random.step(STAY)
     assert torch.equal(rows[0].obs, rows[1].obs)  # the first rows of the second episodes
+
+
+@pytest.mark.parametrize("name", ["battle", "battle_deviator"])
+def test_how_a_copy_starts_does_not_depend_on_how_others_end(name: str) -> None:
+    """Two players, whose episodes end at different steps, meet the same episodes in every copy."""
+    own = {} if name == "battle" else {"team": "random"}
+    deadly = {"n_agents": 6, "n_enemies": 6, "map_size": 18, "hp": 1, "enemy_hp": 1, "opponent": "random"} | own
+    begun: list[list[list[tuple[int, ...]]]] = []
+    ended: list[list[int]] = []
+    for player in (1, 2):
+        env = make_env(config_for("iql", name, env_args=deadly), 3, test=False)
+        assert isinstance(env, BattleEnv)
+        actions, starts, ends = torch.Generator().manual_seed(player), [list[tuple[int, ...]]() for _ in range(3)], [0]
+        env.reset(7)
+        for t in range(2000):
+            for copy in (env._battles.t == 0).nonzero()[0]:
+                seat = env._seat[copy : copy + 1].tolist() if isinstance(env, BattleDeviator) else []
+                starts[copy].append((*env._battles._begin[copy].tolist(), *seat))
+                ends.append(t)
+            env.step(torch.randint(env.info.n_actions, (3, env.info.n_agents), generator=actions))
+        begun.append([episodes[:4] for episodes in starts])
+        ended.append(ends)
+    assert begun[0] == begun[1]
+    assert ended[0] != ended[1]
+    assert len({*itertools.chain(*begun[0])}) == 12, "every episode of every copy is another one"
 
 
 def test_a_policy_that_does_not_fit_is_refused() -> None:

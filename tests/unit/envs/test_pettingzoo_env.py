@@ -306,6 +306,7 @@ def test_others_may_have_different_spaces() -> None:
 
 def test_first_action_of_a_discrete_space_that_does_not_start_at_zero() -> None:
     env = roster(end=[9], actions=[Discrete(3, start=5)])
+    assert env.info.first_action == 5, "for those who play an exported policy"
     env.reset(seed=0)
     assert env.step(torch.tensor([[2]])).reward.item() == 7.0
 

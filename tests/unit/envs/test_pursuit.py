@@ -13,7 +13,15 @@ from scipy.spatial import Voronoi
 
 from envs.base import EnvError
 from envs.pursuit.env import Pursuit
-from envs.pursuit.laws import EVADER_NEIGHBOURS, evader_direction, images, shared_border, voronoi_pursuit, wrap
+from envs.pursuit.laws import (
+    EVADER_NEIGHBOURS,
+    evader_direction,
+    images,
+    on_torus,
+    shared_border,
+    voronoi_pursuit,
+    wrap,
+)
 
 CPU = torch.device("cpu")
 SIZE = 100.0
@@ -226,6 +234,11 @@ def test_unicycle_equals_ten_small_steps(action: int) -> None:
     np.testing.assert_allclose(row.obs[0, 0, -2:], [math.cos(heading), math.sin(heading)], atol=1e-6)
 
 
+def test_a_place_a_little_below_zero_is_on_the_torus() -> None:
+    places = torch.tensor([[-1e-7, 100.0], [0.0, 99.99999]])
+    assert on_torus(places, 100.0).tolist() == [[0.0, 0.0], [0.0, places[1, 1].item()]]
+
+
 def test_unicycles_start_with_random_headings() -> None:
     heading = pursuit(n_envs=1000, n_agents=2, dynamics="unicycle").reset(seed=0).obs[..., -2:]
     assert heading.mean(dim=(0, 1)).abs().max() < 0.08  # standard error 0.016
@@ -238,6 +251,8 @@ def test_unicycles_start_with_random_headings() -> None:
         ({"n_agents": 0}, "env_args.n_agents: expected at least 1, got 0"),
         ({"episode_limit": 0}, "env_args.episode_limit: expected at least 1, got 0"),
         ({"world_size": 10.0}, r"env_args.world_size: expected at least 20\.0, got 10\.0"),
+        ({"world_size": math.inf}, "env_args.world_size: expected a finite number, got inf"),
+        ({"world_size": math.nan}, "env_args.world_size: expected a finite number, got nan"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:

@@ -18,7 +18,7 @@ from envs.battle.env import BattleEnv
 from performance import compare, targets
 from performance.ceiling import Work, work_of_update
 from performance.floors import BareBattle, NetworkCalls, _with_engine_views, bare_engine, networks
-from performance.measure import SECTIONS, Measurement, measure
+from performance.measure import SECTIONS, Measurement, measure, population
 from performance.tables import HEAD
 from performance.tasks import MPE2
 from performance.timing import MIN_ROUNDS, Stopwatch, alternate
@@ -231,6 +231,11 @@ def test_targets_by_hand() -> None:
     assert "| pursuit, 1,000 at once, over one of" in targets.table(tasks).markdown()
 
 
+@pytest.mark.parametrize(("environment", "n"), [("battle", 10), ("battle_symmetric", 20), ("battle_v4", 20)])
+def test_enemies_are_as_many_where_sides_are_equal(environment: str, n: int) -> None:
+    assert population(environment, 20)["n_enemies"] == n
+
+
 def test_a_page_is_checked_before_anything_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text("no place for a table")
@@ -252,5 +257,17 @@ def test_comparison_pairs_rounds_and_inverts_costs(tmp_path: Path, capsys: pytes
     assert found[case, "rollout_us"] == [0.5]
     assert benchmark.main(["--compare", *map(str, folders)]) == 0
     assert "iql battle 64                    env_steps/s   2.000  2.000  2.000" in capsys.readouterr().out
+    text = (tmp_path / "new" / "benchmark.csv").read_text()
+    (tmp_path / "new" / "benchmark.csv").write_text(text.replace(",20", ",0.00"))
+    assert sorted({column for _, column in compare.ratios(folders)} & {*compare.SPEEDS}) == [], "rounded to nothing"
+    for wrong, said in (
+        (text.replace("iql", "vdn"), "expected tables of the same cases"),
+        ("a,b\n1,2\n", "(KeyError: 'algorithm'). Measure again."),
+        (text.replace(",8", ",eight"), "(ValueError: could not convert string to float: 'eight'). Measure again."),
+        ("\udcff", "(UnicodeDecodeError: "),
+    ):
+        (tmp_path / "new" / "benchmark.csv").write_text(wrong, errors="surrogateescape")
+        assert benchmark.main(["--compare", *map(str, folders)]) == 2
+        assert said in capsys.readouterr().err
     assert benchmark.main(["--compare", str(folders[0]), str(tmp_path / "none")]) == 2
     assert f"cannot read benchmark.csv in '{tmp_path}/none' (No such file or directory)." in capsys.readouterr().err

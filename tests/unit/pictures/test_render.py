@@ -293,6 +293,13 @@ def test_folder_of_pictures_is_exact(tmp_path: Path) -> None:
         np.testing.assert_array_equal(imageio.imread(file), frame)
 
 
+def test_a_folder_holds_the_last_film_alone(tmp_path: Path) -> None:
+    write_video(FRAMES, tmp_path)
+    (tmp_path / "notes.png").write_bytes(b"of somebody")
+    write_video(FRAMES[:1], tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["00000.png", "notes.png"]
+
+
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])
 def test_films_hold_every_frame(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"film{suffix}"

@@ -31,7 +31,7 @@ from controllers.basic_controller import BasicMAC
 from export import to_parallel_env
 from policies import KINDS
 from policies.base import PolicyError
-from policies.play import load_policy
+from policies.play import Policy, load_policy
 from records import checkpoint
 from utils.version import made_by
 
@@ -144,6 +144,40 @@ def test_an_imported_games_own_numbers_are_decoded_as_in_training(battle: Path) 
         chosen = [policy.act_named({"a": seen}, ["a", "b"]) for seen in (picture, np.float32(picture * 0.01))]
         assert chosen[0] == chosen[1]
         policy.reset()
+
+
+def test_actions_are_called_as_the_game_calls_them(battle: Path) -> None:
+    policy = load_policy(taken(battle, "torchscript"))
+    obs = {"a": np.zeros((7, 7, 5), np.float32)}
+    chosen = policy.act_named(obs, ["a", "b"])["a"]
+    policy.card = {**policy.card, "action": {**policy.card["action"], "first": 5}}
+    policy.reset()
+    assert policy.act_named(obs, ["a", "b"]) == {"a": chosen + 5}
+
+
+@pytest.mark.parametrize("changed", [{"pad": True}, {"downscale": 2}])
+def test_observations_that_a_game_does_not_give_are_asked_for(battle: Path, changed: dict[str, object]) -> None:
+    policy = load_policy(taken(battle, "torchscript"))
+    policy = Policy({**policy.card, "env_args": changed}, policy._values)
+    ((key, value),) = changed.items()
+    with pytest.raises(PolicyError, match=rf"learned with env_args\.{key}={value}\. Make its observations as docs/pet"):
+        policy.act_named({"a": np.zeros((7, 7, 5))}, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"alive": np.ones(3, bool)}, r"expected alive of shape \(1, 3\), got \(3,\)"),
+        ({"avail": np.ones((1, 3, 8), bool)}, r"expected avail of shape \(1, 3, 9\), got \(1, 3, 8\)"),
+        ({"first": np.ones((1, 1), bool)}, r"expected first of shape \(1,\), got \(1, 1\)"),
+    ],
+)
+def test_flags_of_other_shapes_are_refused(battle: Path, given: dict[str, np.ndarray], message: str) -> None:
+    policy, obs = load_policy(taken(battle, "torchscript")), np.zeros((1, 3, 7, 7, 5))
+    with pytest.raises(PolicyError, match=message):
+        policy.act(obs, **given)
+    first = policy.act(obs, avail=np.eye(9)[None, [4, 5, 6]])  # numbers are read as flags
+    assert first.tolist() == [[4, 5, 6]]
 
 
 def test_who_died_in_this_step_is_seen_by_nobody(tmp_path: Path) -> None:

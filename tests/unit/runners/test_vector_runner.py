@@ -110,6 +110,15 @@ def test_every_copy_plays_the_same_number_of_episodes(wanted: int) -> None:
     assert means["return_std"] == 2.0
 
 
+def test_actions_are_drawn_from_another_stream_than_first_states() -> None:
+    """An environment may draw its first states from the very seed; a random policy would act by them."""
+    runner, _ = runner_of([1] * 9)
+    runner.evaluate(5, 1, lambda: False)
+    first = runner.generator.initial_seed()
+    runner.evaluate(6, 1, lambda: False)
+    assert len({first, runner.generator.initial_seed(), 5, 6}) == 4
+
+
 def test_an_evaluation_that_is_stopped_has_no_result() -> None:
     runner, _ = runner_of([1] * 9)
     assert runner.evaluate(0, 1, lambda: True) == {}
