@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config.loader import named_layer
-from utils.cli import command_parser, divided, exit_code
+from utils.cli import command_parser, count, divided, exit_code
 from utils.paths import default_results
 
 
@@ -27,7 +27,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--config", nargs="+", default=["iql", "hmf"], metavar="ALGORITHM")
     parser.add_argument("--env-config", default="battle", metavar="ENVIRONMENT")
-    parser.add_argument("--agents", nargs="+", type=int, default=[20, 64, 200, 500, 1000, 2000], metavar="N")
+    parser.add_argument("--agents", nargs="+", type=count, default=[20, 64, 200, 500, 1000, 2000], metavar="N")
     parser.add_argument("--seconds", type=float, default=10.0, help="about half as long as one table row takes")
     parser.add_argument(
         "--targets",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class Resumed:
         if n_processes not in (expected, None):
             raise checkpoint.CheckpointError(
                 f"--resume: expected the number of processes that {folder} was played by, {expected}, got "
-                f"{n_processes}. Start with: {launcher(expected)} src/main.py --resume={folder}"
+                f"{n_processes}. Start with: {launcher(expected)} src/main.py --resume={shlex.quote(str(folder))}"
             )
         record, planned = read_json(folder / "run.json"), read_json(folder / "config.json").get("t_max")
         counters = state.get("counters")
@@ -74,7 +75,8 @@ class Resumed:
         if ended and t_env >= t_max:
             raise checkpoint.CheckpointError(
                 f"--resume: expected a t_max above {t_env:,}, the step at which {folder} stands, got {t_max:,}. "
-                f"Nothing is left to train until there; go on with: src/main.py --resume={folder} with t_max=STEPS"
+                f"Nothing is left to train until there; go on with: src/main.py "
+                f"--resume={shlex.quote(str(folder))} with t_max=STEPS"
             )
         return cls(folder, record.get("start_time"), t_env, state)
 
@@ -300,8 +302,9 @@ def launch(read: Callable[[], Request]) -> int:
             refuse(error)
         processes.leave()
         return BAD_INPUT
-    except ProcessLost as error:
-        say(f"interrupted ({error}); nothing was recorded.")
+    except (ProcessLost, KeyboardInterrupt) as error:
+        reason = f" ({error})" if str(error) else ""
+        say(f"interrupted{reason}; nothing was recorded.")
         return INTERRUPTED
     if not isinstance(job, Job):
         return accompany(*job)
@@ -326,5 +329,5 @@ def _how_to_continue(job: Job, n_processes: int) -> str:
     if not job.continuable:
         return "nothing was saved to continue from."
     trust = job.request.config.trust
-    words = [launcher(n_processes), "src/main.py", f"--resume={job.observer.run_dir}", *trust.words()]
-    return f"continue with: {' '.join(words)}"
+    words = shlex.join(["src/main.py", f"--resume={job.observer.run_dir}", *trust.words()])
+    return f"continue with: {launcher(n_processes)} {words}"

@@ -6,15 +6,23 @@ import os
 import sys
 
 from config.command_line import parse_command_line
-from utils.cli import BAD_INPUT, exit_code, missing, refuse
+from utils.cli import BAD_INPUT, INTERRUPTED, exit_code, missing, refuse
 from utils.errors import InputError
 
 
 def main(argv: list[str]) -> int:
     """Train, continue a run, or show what would be run.
 
-    The exit code: that of `launch.launch`, or BAD_INPUT for what cannot be understood.
+    The exit code: that of `launch.launch`, BAD_INPUT for what cannot be understood, INTERRUPTED before anything began.
     """
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was recorded.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _main(argv: list[str]) -> int:
     alone = "RANK" not in os.environ  # torchrun's processes ask once, together
     try:
         arguments = parse_command_line(argv)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config import trust
-from utils.cli import add_experiments, add_results, command_parser, exit_code
+from utils.cli import add_experiments, add_results, command_parser, count, exit_code
 from utils.paths import default_results
 
 
@@ -24,7 +24,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("filters", nargs="*", metavar="KEY=VALUE", help="which runs, as in runs.py ls")
     add_experiments(parser)
     parser.add_argument("--step", default="newest", help="step of a checkpoint, best or newest (default: %(default)s)")
-    parser.add_argument("--batches", type=int, default=16, help="of every run (default: %(default)s)")
+    parser.add_argument("--batches", type=count, default=16, help="of every run (default: %(default)s)")
     add_results(parser)
     parser.add_argument("--out", default=default_results() / "tmp/noise", type=Path, metavar="DIR")
     trust.add_option(parser)

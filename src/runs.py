@@ -63,7 +63,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     def add(command: Any, ids: str | None) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = add_command(commands, parser, command, parents=[where])
         if ids is not None:
-            added.add_argument("ids", nargs=ids, type=int, metavar="ID")
+            added.add_argument("ids", nargs=ids, type=count, metavar="ID")
         return added
 
     listing = add(ls, None)
@@ -81,7 +81,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     plotting.add_argument("--each", action="store_true", help="one line per run, also where only the seed differs")
     plotting.add_argument("--output", default=DEFAULT_PICTURE, type=Path, metavar="FILE", help="default: %(default)s")
     taking = add(export, None)
-    taking.add_argument("id", type=int, metavar="ID")
+    taking.add_argument("id", type=count, metavar="ID")
     taking.add_argument("--to", required=True, choices=KINDS, help="the format")
     taking.add_argument("--step", default="newest", help="step of a checkpoint, best or newest (default)")
     taking.add_argument(

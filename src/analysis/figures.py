@@ -28,6 +28,7 @@ DISTINCT = [colormaps["tab10"](index) for index in range(10) if index != 7]  # w
 LETTER, NAME = 0.07, 0.19  # inches of a letter's width and of a name's height in a legend
 BESIDE = 40  # letters of a name in a legend beside the panels
 TITLE = 56  # letters in a line of a panel's title
+FILES = (".png", ".svg", ".pdf")  # of a figure
 UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 LEVEL_SHARE = 0.01  # of the longest run's steps: shorter runs are drawn as levels
 
@@ -272,7 +273,7 @@ def shortened(label: str) -> str:
     return label if len(label) <= LABEL_LENGTH else f"{label[:12]}…{label[13 - LABEL_LENGTH :]}"
 
 
-def write(figure: Figure, stem: Path, suffixes: Sequence[str] = (".png", ".svg", ".pdf")) -> None:
+def write(figure: Figure, stem: Path, suffixes: Sequence[str] = FILES) -> None:
     """Write the figure to ``stem`` with each suffix: the same figure, the same bytes.
 
     A PDF is `for_a_paper`, and so is the figure from there on: its suffix comes last.

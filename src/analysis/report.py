@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,18 +37,19 @@ from analysis.comparison import (
     with_reference,
 )
 from analysis.factors import factors_table, grids
+from analysis.figures import FILES as FIGURE_FILES
 from analysis.speed import measured, speed_table
+from analysis.tables import FILES as TABLE_FILES
 from analysis.tables import Cell, Table, make_folder
 from records.files import Curve, RecordError
 from records.query import env_name
 from records.store import RunRecord, RunStore
 
 RAW = "marl_eval.json"
-# What reports write, but for the data that every report writes: of an earlier one with other tasks it would stay.
-OURS = re.compile(
-    r"(results|overview|over_tasks|(over_tasks_)?ablation|verdicts|cost|runs|speed|across|swing|factors)"
-    r"\.(md|csv|tex|png|svg|pdf)"
-    r"|(curves|speed|factors)(_.+)?\.(png|svg|pdf)"
+# What only some reports write: names, and the suffixes of their files. It would stay of earlier reports.
+SOME = (
+    (re.compile(r"over_tasks(_ablation)?|ablation|verdicts|speed|across|swing|factors"), TABLE_FILES),
+    (re.compile(r"(curves|speed|factors)(_.+)?|across|ablation"), FIGURE_FILES),
 )
 
 
@@ -80,21 +81,38 @@ class Report:
     left_out: list[str]
 
     def write(self, out: Path) -> None:
-        """Write every file, and remove those of the report that was in the folder ``out``.
+        """Write every file, then remove what an earlier report in the folder ``out`` had beyond it.
 
-        Raises RecordError when the folder cannot be made.
+        Raises RecordError when the folder cannot be made, and where it holds another file of the same name.
         """
         make_folder(out)
-        if (out / RAW).exists():  # elsewhere these names are of other files
-            for path in out.iterdir():
-                if OURS.fullmatch(path.name):
-                    path.unlink()
+        written = {*self.data, *(name + suffix for name in self.tables for suffix in TABLE_FILES)}
+        written |= {name + suffix for name in self.figures for suffix in FIGURE_FILES}
+        there = {path.name for path in out.iterdir()}
+        if RAW not in there and written & there:
+            raise RecordError(
+                f"--out {out}: expected an empty folder, or a report's, it holds another {min(written & there)}, which "
+                "would be lost. Choose another folder."
+            )
+        for name, text in self.data.items():  # RAW, by which a report is known, among them: first
+            (out / name).write_text(text)
         for name, table in self.tables.items():
             table.write(out / name)
         for name, figure in self.figures.items():
             figures.write(figure, out / name)
-        for name, text in self.data.items():
-            (out / name).write_text(text)
+        for name in surplus(there) - written:
+            (out / name).unlink()
+
+
+def surplus(there: Set[str]) -> set[str]:
+    """Return those names in a folder that a report may have written: where all files of a table or figure are."""
+    found = set[str]()
+    for names, suffixes in SOME:
+        stems = {name.removesuffix(suffixes[0]) for name in there if name.endswith(suffixes[0])}
+        for stem in stems:
+            files = {stem + suffix for suffix in suffixes}
+            found |= files if names.fullmatch(stem) and files <= there else set()
+    return found
 
 
 def make(store: RunStore, records: Sequence[RunRecord], names: Mapping[str, str], scope: Scope) -> Report:
@@ -143,7 +161,7 @@ def make(store: RunStore, records: Sequence[RunRecord], names: Mapping[str, str]
     if metric == RETURN:
         swing = swing_table(tasks, arrange(records, curves_of(store, records, ONLINE)[0], names))
         tables |= {"swing": swing} if swing.rows else {}
-    data = {"curves.csv": points(tasks), RAW: json.dumps(marl_eval(tasks, metric), indent=1)}
+    data = {RAW: json.dumps(marl_eval(tasks, metric), indent=1), "curves.csv": points(tasks)}
     return Report(tables, drawn, data, left_out)
 
 

@@ -19,6 +19,7 @@ LINE = 90  # letters in a line of a page
 GAP = 3  # letters that fit between two columns
 
 Cell = str | int | Estimate | None
+FILES = (".md", ".csv", ".tex")  # of a table
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Table:
 
     def write(self, stem: Path) -> None:
         """Write ``stem`` with the suffixes .md, .csv and .tex, put behind whatever dots its name has."""
-        for suffix, content in ((".md", self.markdown()), (".csv", self.csv()), (".tex", self.latex(stem.name))):
+        for suffix, content in zip(FILES, (self.markdown(), self.csv(), self.latex(stem.name)), strict=True):
             stem.with_name(stem.name + suffix).write_text(content)
 
 

@@ -173,7 +173,7 @@ class SpatialGrouping(Grouping):
 
 
 def dealt(key_EN: Tensor, alive_EN: Tensor, n_groups: int) -> Tensor:
-    """Deal the living, in order of ``key_EN``, into equal groups: (E, N) int64 in [0, m), -1 for the dead."""
+    """Divide the living, in order of ``key_EN``, into equal groups: (E, N) int64 in [0, m), -1 for the dead."""
     # The dead sort last, so that the living fill the groups evenly.
     rank = key_EN.masked_fill(~alive_EN, torch.inf).argsort(dim=-1, stable=True).argsort(-1)
     living = alive_EN.sum(-1, keepdim=True).clamp(min=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,8 @@ def load_policy(path: str | Path, trust: Trust | None = None) -> Policy:
     if path.is_dir():
         where = path.absolute()
         is_run = (where / "config.json").exists()
-        words = f"{where.name if is_run else 'ID'} --to onnx --results {where.parents[1] if is_run else 'DIR'}"
+        place = shlex.quote(str(where.parents[1])) if is_run else "DIR"
+        words = f"{where.name if is_run else 'ID'} --to onnx --results {place}"
         raise PolicyError(
             f"policy: expected the file of an exported policy, got the folder {path}. Export a run's policy and load "
             f"that file: src/runs.py export {words}"

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from utils.errors import InputError
 from utils.paths import default_results, default_zoo
@@ -61,10 +61,20 @@ def refuse(error: InputError) -> int:
     return BAD_INPUT
 
 
+class CommandParser(argparse.ArgumentParser):
+    """A parser that refuses in one line, as commands do everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and end the process with BAD_INPUT."""
+        self.exit(
+            BAD_INPUT, f"{REFUSAL}{self.prog}: {message.removesuffix('.')}. Help: python src/{self.prog} --help\n"
+        )
+
+
 def command_parser(name: str, description: str | None, *examples: str) -> argparse.ArgumentParser:
     """Return the parser of ``src/<name>.py``, whose help ends with ``examples``: what follows the file's name."""
     shown = "\n".join(f"  python src/{name}.py {words}".rstrip() for words in examples)
-    return argparse.ArgumentParser(
+    return CommandParser(
         prog=f"{name}.py",
         description=description,
         epilog=f"examples:\n{shown}",

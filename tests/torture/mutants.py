@@ -38,7 +38,7 @@ STORE = ("unit/records/test_run_store.py",)
 SOFT = "soft_update(self.targets[name], online, self.tau)"
 EXPLORES = 'runner=VectorRunner(env, side.mac, stream("behaviour"), start),'
 EVALUATES = 'test_runner=VectorRunner(test_env, side.learner.acting(), stream("evaluation"), start),'
-EARNED = """        self.reward = np.where(acting, np.array(earned, dtype=np.float32), np.float32(0))"""
+EARNED = "self.reward = np.where(acting, earned, np.float32(0))"
 
 MUTANTS = (
     # What all learners share.

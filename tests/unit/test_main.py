@@ -29,7 +29,9 @@ from config.resolve import make_config, with_run_keys
 from config.schema import ConfigError
 from envs.base import Env
 from envs.torch_env import State
+from utils.cli import INTERRUPTED
 
+EARLY = ("main.parse_command_line", "request.Request.read", "launch.preview", "launch.prepared")
 BROKEN = """
 from learners.base import LearningError
 from learners.q_learner import QLearner
@@ -367,3 +369,25 @@ def test_a_run_logs_what_is_left_at_its_end_once(tmp_path: Path, capsys: pytest.
         assert len(lines) == 1
         test, training = (curves[name][-1][1] for name in ("test_return_mean", "return_mean"))
         assert f"test {test:.3f} @24  return {training:.3f}" in lines[0]
+
+
+@pytest.mark.parametrize("where", EARLY)
+def test_ctrl_c_before_anything_began_is_one_line(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, stop)
+    words = [
+        "--config=iql",
+        "--env-config=bar",
+        f"--results={tmp_path}",
+        *(["--dry-run"] if "preview" in where else []),
+    ]
+    assert main.main(words) == INTERRUPTED
+    said = capfd.readouterr()
+    assert (said.out + said.err).splitlines() == [
+        "interrupted" if "preview" in where else "interrupted; nothing was recorded."
+    ]
+    assert not list(tmp_path.iterdir())

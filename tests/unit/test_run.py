@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -198,12 +199,13 @@ def started(folder: Path) -> subprocess.Popen[str]:
 def test_a_stopped_process_is_recorded_and_continues(
     number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    tmp_path = tmp_path / "of two words"
     process = started(tmp_path)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED == 130
     run_dir = tmp_path / "sacred" / "1"
-    assert f"interrupted; continue with: python src/main.py --resume={run_dir}" in output
+    assert f"interrupted; continue with: python src/main.py {shlex.quote(f'--resume={run_dir}')}" in output
     assert json.loads((run_dir / "run.json").read_text())["status"] == "INTERRUPTED"
     saved = checkpoint.load(run_dir / "checkpoints" / checkpoint.RESUME, torch.device("cpu"))
     t_env = saved["counters"]["t_env"]

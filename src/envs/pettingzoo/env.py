@@ -18,7 +18,7 @@ from torch import Tensor
 from components.batch import EnvInfo, Step
 from envs.base import EnvError, require_at_least
 from envs.opponents import TwoSidedEnv
-from envs.pettingzoo.game import Game, description, make_parallel_env, split_teams
+from envs.pettingzoo.game import Game, agents_of, description, make_parallel_env, split_teams
 from envs.pettingzoo.spaces import MASK, TeamSpaces, team_spaces
 from utils.seeding import derive_seed
 
@@ -70,7 +70,7 @@ class PettingZooEnv(TwoSidedEnv):
         for key, value in (("episode_limit", episode_limit), ("downscale", downscale)):
             require_at_least(key, value, 1)
         envs = [make_parallel_env(entry, kwargs) for _ in range(n_envs)]
-        learners, self._teams = split_teams(envs[0].possible_agents, team, teams)
+        learners, self._teams = split_teams(agents_of(entry, envs[0]), team, teams)
         if self.opponent != "random" and not self._teams:
             raise EnvError(
                 f"env_args.opponent is '{self.opponent}', but all agents learn. "
@@ -154,9 +154,10 @@ class PettingZooEnv(TwoSidedEnv):
             picture = self._games[env_index].env.render()
         except NotImplementedError:
             picture = None
-        if not isinstance(picture, np.ndarray):
+        if not isinstance(picture, np.ndarray) or picture.ndim != 3:
+            got = f"one of shape {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
             raise EnvError(
-                f"{self.info.name}: expected render() to return an array, got {type(picture).__name__}. "
+                f"{self.info.name}: expected render() to return an array of shape (H, W, 3), got {got}. "
                 "Make the environment with env_args.kwargs.render_mode=rgb_array, if it has that mode."
             )
         return picture

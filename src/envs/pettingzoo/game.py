@@ -51,6 +51,17 @@ def make_parallel_env(entry: str, kwargs: dict[str, Any]) -> ParallelEnv:
     return env
 
 
+def agents_of(entry: str, env: ParallelEnv) -> list[str]:
+    """Return all agents' names. Raises EnvError for names that are no text, missing or there twice."""
+    named = list(getattr(env, "possible_agents", []))
+    if not named or len({*named}) < len(named) or not all(isinstance(name, str) for name in named):
+        raise EnvError(
+            f"env_args.entry: expected '{entry}' to list different names, as text, in possible_agents, got "
+            f"{named!r:.80}. Correct the environment, or wrap it."
+        )
+    return named
+
+
 def description(entry: str) -> str:
     """Return the first docstring of: the module that wrote the game, the one that offers it, what makes it; else ''.
 
@@ -178,6 +189,16 @@ def _named(agents: list[str], key: str, start: str) -> list[str]:
     return found
 
 
+def _number(agent: str, reward: Any) -> float:
+    """Return a reward as a number. Raises EnvError where it is none, or several."""
+    try:
+        return float(np.asarray(reward, dtype=np.float64).item())
+    except (TypeError, ValueError) as error:
+        raise EnvError(
+            f"{agent}: expected a number as its reward, got {reward!r:.80}. Correct the environment, or wrap it."
+        ) from error
+
+
 class Game:
     """One copy's running episode. Arrays of P agents, the learners (first ``n_learners``) before the others.
 
@@ -233,8 +254,8 @@ class Game:
         acting = self.alive
         given = {self.agents[slot]: int(action[slot] + self._start[slot]) for slot in np.flatnonzero(acting)}
         self.observations, rewards, terminations, truncations, self.infos = self.env.step(given)
-        earned = [rewards.get(agent, 0.0) for agent in self.agents]
-        self.reward = np.where(acting, np.array(earned, dtype=np.float32), np.float32(0))
+        earned = np.array([_number(agent, rewards.get(agent, 0.0)) for agent in self.agents], dtype=np.float32)
+        self.reward = np.where(acting, earned, np.float32(0))
         self.returns += self.reward
         died = acting & self._among(agent for agent, flag in terminations.items() if flag)
         timed_out = acting & self._among(agent for agent, flag in truncations.items() if flag) & ~died
@@ -274,6 +295,11 @@ class Game:
         agents, alive = self.agents[slots], self.alive[slots]
         obs = np.zeros((len(agents), *spaces.shape), dtype=spaces.dtype)
         for index in np.flatnonzero(alive):
+            if agents[index] not in self.observations:
+                raise EnvError(
+                    f"{agents[index]}: expected an observation of every agent in agents, there was none after step "
+                    f"{len(self.actions)}. Correct the environment, or wrap it."
+                )
             spaces.write(obs[index], int(index), self.observations[agents[index]])
         return obs
 

@@ -39,6 +39,7 @@ def action_space(env: ParallelEnv, agent: str) -> Discrete:
 class View:
     """One agent's observations as arrays: boxes as they are, everything else as gymnasium flattens it."""
 
+    agent: str
     space: Space
     box: Box
     masked: bool  # an action mask stands beside each observation
@@ -67,7 +68,7 @@ class View:
                 f"env_args.downscale: expected pictures of at least {downscale} x {downscale} cells, but {agent} has "
                 f"observations of shape {box.shape}. Use downscale=1."
             )
-        return cls(space, box, masked, downscale)
+        return cls(agent, space, box, masked, downscale)
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -93,10 +94,21 @@ class View:
         return 1 / 255 if picture else 1.0
 
     def read(self, seen: Any) -> np.ndarray:
-        """Make the array of what the environment hands out; pixels beyond the last whole square are left out."""
-        if self.masked:
-            seen = seen["observation"]
-        array = np.asarray(seen if self.box is self.space else flatten(self.space, seen))
+        """Make the array of what the environment hands out; pixels beyond the last whole square are left out.
+
+        Raises EnvError for what is not of the observation space's shape, or holds NaN or infinite numbers.
+        """
+        try:
+            own = seen["observation"] if self.masked else seen
+            array = np.asarray(own if self.box is self.space else flatten(self.space, own))
+            finite = np.isfinite(array).all()
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError):
+            array, finite = np.empty(0), False
+        if array.shape != self.box.shape or not finite:
+            raise EnvError(
+                f"{self.agent}: expected observations of finite numbers in its space {self.space}, got {seen!r:.80}. "
+                "Correct the environment, or wrap it."
+            )
         if self.downscale == 1:
             return array
         side, (height, width) = self.downscale, self.shape[:2]

@@ -41,6 +41,7 @@ from records.identity import identity
 from records.mongo import MongoStore, connect
 from records.store import FileStore
 from report import main
+from utils.cli import BAD_INPUT
 
 if TYPE_CHECKING:
     from tests.support.mongo_server import Embedded
@@ -305,16 +306,35 @@ def test_a_report_leaves_nothing_of_the_one_before_it_in_its_folder(store: FileS
     assert main(["env=bar", *words, "--reference=iql"]) == 0
     assert (out / "speed.png").exists()
     (out / "trials.md").write_text("of the search")
+    (out / "curves_mine.pdf").write_text("somebody's own")
     assert (out / "ablation.md").exists()
     recorded.put(store, 8, config("iql", "spread", 1), values=[0, 4])
     assert main(["env=spread", *words]) == 0
-    assert {path.name for path in out.iterdir()} >= {"curves_spread.png", "results.md", "trials.md"}
+    assert {path.name for path in out.iterdir()} >= {
+        "curves_spread.png",
+        "results.md",
+        "trials.md",
+        "curves_mine.pdf",
+        "speed.png",
+    }
     assert not {path.name for path in out.iterdir()} & {
         "curves_bar.png",
         "curves_bar.svg",
         "curves_bar.pdf",
         "ablation.md",
     }
+
+
+def test_a_report_does_not_write_over_files_of_others(
+    store: FileStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "results.md").write_text("somebody's own")
+    assert main(["env=bar", f"--results={tmp_path}", f"--out={out}"]) == BAD_INPUT
+    assert "expected an empty folder, or a report's, it holds another results.md" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["results.md"]
+    assert (out / "results.md").read_text() == "somebody's own"
 
 
 def test_bars_are_differences_with_intervals(store: FileStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -386,7 +387,8 @@ def test_teams_that_are_none_are_refused(teams: list[str], message: str) -> None
 
 
 def test_an_environment_that_cannot_draw_says_what_it_lacks() -> None:
-    with pytest.raises(EnvError, match=r"expected render\(\) to return an array, got NoneType.*render_mode=rgb_array"):
+    message = r"expected render\(\) to return an array of shape \(H, W, 3\), got NoneType.*render_mode=rgb_array"
+    with pytest.raises(EnvError, match=message):
         roster(end=[1, 1]).scene(0)
 
 
@@ -629,7 +631,7 @@ def test_flattened_integers_are_stored_as_bytes_only_where_they_fit(low: int, dt
     space = Dict(x=Box(low, 1, (3,), np.int8), y=Discrete(2))
     box = flatten_space(space)
     assert isinstance(box, Box)
-    view = View(space, box, masked=False, downscale=1)
+    view = View("a_0", space, box, masked=False, downscale=1)
     assert view.dtype == dtype
     seen = view.read({"x": np.array([low, 0, 1], np.int8), "y": 1}).astype(view.dtype)
     assert seen.tolist() == [low, 0, 1, 0, 1]
@@ -688,6 +690,75 @@ def test_a_package_that_fails_by_itself_is_one_line_too(tmp_path: Path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(EnvError, match=r"cannot import 'broken_package\.games\.game_v1' \(needs a display\)\."):
         imported("broken_package.games.game_v1", {})
+
+
+class Careless(Roster):
+    """Hands out ``seen`` as everybody's observation, unless it is a string, and ``paid`` as everybody's reward."""
+
+    def __init__(self, seen: Any = "its own", paid: Any = 1.0, named: Any = ("a_0", "a_1"), drawn: Any = None) -> None:
+        super().__init__(end=[9, 9])
+        self.seen, self.paid, self.drawn = seen, paid, drawn
+        if named is None:
+            del self.possible_agents
+        elif list(named) != self.possible_agents:
+            self.possible_agents = list(named)
+
+    def _see(self, agents: list[str]) -> dict[str, Any]:
+        if self.seen == "nothing":
+            return {}
+        return super()._see(agents) if isinstance(self.seen, str) else dict.fromkeys(agents, self.seen)
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        seen, _, *rest = super().step(actions)
+        return seen, dict.fromkeys(actions, self.paid), *rest  # type: ignore[return-value]
+
+    def render(self) -> Any:
+        return self.drawn
+
+
+def careless(**kwargs: Any) -> PettingZooEnv:
+    return imported(f"{__name__}:Careless", kwargs)
+
+
+@pytest.mark.parametrize(
+    "seen", [[1.0], [1.0, 2.0, 3.0, 4.0], None, [1.0, math.nan, 0.0], [1.0, math.inf, 0.0], [[1.0], []]]
+)
+def test_an_observation_that_is_not_of_its_space_is_refused(seen: Any) -> None:
+    with pytest.raises(EnvError, match=r"a_0: expected observations of finite numbers in its space Box.*, got "):
+        careless(seen=seen).reset(0)
+
+
+def test_what_an_environment_leaves_out_is_named() -> None:
+    with pytest.raises(
+        EnvError, match="a_0: expected an observation of every agent in agents, there was none after st"
+    ):
+        careless(seen="nothing").reset(0)
+
+
+@pytest.mark.parametrize("named", [("a_0", "a_0"), (0, 1), (), None])
+def test_agents_are_listed_by_different_names(named: Any) -> None:
+    with pytest.raises(EnvError, match="to list different names, as text, in possible_agents, got "):
+        careless(named=named)
+
+
+def test_rewards_are_numbers() -> None:
+    env = careless(paid=np.array([2.5]))
+    env.reset(0)
+    assert env.step(torch.tensor([[0, 0]])).reward.tolist() == [[2.5, 2.5]]
+    for paid in ("much", [1.0, 2.0]):
+        env = careless(paid=paid)
+        env.reset(0)
+        with pytest.raises(EnvError, match="a_0: expected a number as its reward, got "):
+            env.step(torch.tensor([[0, 0]]))
+
+
+def test_a_picture_has_height_width_and_channels() -> None:
+    env = careless(drawn=np.zeros((4, 4)))
+    env.reset(0)
+    with pytest.raises(
+        EnvError, match=r"expected render\(\) to return an array of shape \(H, W, 3\), got one of shape \(4, 4"
+    ):
+        env.scene(0)
 
 
 @pytest.mark.parametrize("entry", ["no_such_package", "json", "json:no_such_name", ""])

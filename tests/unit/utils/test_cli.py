@@ -98,6 +98,18 @@ def test_words_may_follow_options(
     assert getattr(parse(words), name) == expected
 
 
+def test_a_refusal_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = "argument ID: expected a number of 1 or more, got 'a'. Help: python src/runs.py diff --help"
+    for words, said in (
+        (["diff", "a", "2"], f"runs.py diff: {expected}"),
+        (["fold"], "runs.py: argument ls|show|diff|"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            runs.parse(words)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {said}")
+
+
 @pytest.mark.parametrize(
     ("parse", "words", "rest"),
     [
