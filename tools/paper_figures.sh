@@ -17,4 +17,5 @@ else
     tools/arena.sh
     tools/populations.sh
 fi
+tools/outside.sh
 tools/anchors.sh
