@@ -91,7 +91,7 @@ def _extracted(path: Path, folder: Path) -> Path:
         raise RecordError(f"{expected} ({type(error).__name__}).") from error
     for run in folder.iterdir():
         lacking = [name for name in FILES if not (run / name).is_file()]
-        if not run.name.isdigit() or lacking:
+        if not run.name.isdecimal() or lacking:
             raise RecordError(f"{expected}: '{run.name}' in it is no run ({', '.join(lacking) or 'its name'}).")
         read_json(run / "run.json")
     return folder

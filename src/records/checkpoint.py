@@ -114,7 +114,7 @@ def remove_resume(folder: Path) -> None:
 
 def steps(folder: Path) -> list[int]:
     """List the steps of complete checkpoints under ``folder``, oldest first."""
-    found = [int(path.name) for path in folder.glob("*") if path.name.isdigit() and (path / LEARNER).exists()]
+    found = [int(path.name) for path in folder.glob("*") if path.name.isdecimal() and (path / LEARNER).exists()]
     return sorted(found)
 
 
@@ -186,7 +186,7 @@ def resumable_run(run: str, results: Path) -> Path:
 def named_folder(run_dir: Path, step: str) -> Path:
     """Find the folder of a step: the number nearest to it, ``best`` or ``newest``. Raises CheckpointError."""
     folder = run_dir / "checkpoints"
-    if step not in ("best", "newest") and not step.isdigit():
+    if step not in ("best", "newest") and not step.isdecimal():
         raise CheckpointError(f"--step: expected a number, best or newest, got '{step}'.")
     if not steps(folder):
         raise CheckpointError(
@@ -205,7 +205,7 @@ def named_folder(run_dir: Path, step: str) -> Path:
 def exact_folder(run_dir: Path, step: str) -> Path:
     """Find the folder of a step that has a checkpoint, ``best`` or ``newest``. Raises CheckpointError."""
     folder = named_folder(run_dir, step)
-    if step.isdigit() and int(step) != int(folder.name):
+    if step.isdecimal() and int(step) != int(folder.name):
         there = ", ".join(map(str, steps(folder.parent)))
         raise CheckpointError(
             f"--step: expected best, newest or a step that '{folder.parent}' has ({there}), got {step}."

@@ -23,7 +23,7 @@ def create_run_folder(results_dir: Path, first_id: int = 1, claim: Callable[[int
     """
     try:
         results_dir.mkdir(parents=True, exist_ok=True)
-        taken = [int(path.name) for path in results_dir.iterdir() if path.name.isdigit()]
+        taken = [int(path.name) for path in results_dir.iterdir() if path.name.isdecimal()]
         run_id = max([first_id - 1, *taken]) + 1
         while run_id <= LARGEST_ID:
             folder = results_dir / str(run_id)

@@ -295,7 +295,7 @@ class FileStore(RunStore):
         return folder
 
     def ids(self) -> Sequence[int]:
-        return sorted(int(p.parent.name) for p in self.results_dir.glob("*/run.json") if p.parent.name.isdigit())
+        return sorted(int(p.parent.name) for p in self.results_dir.glob("*/run.json") if p.parent.name.isdecimal())
 
     def get(self, run_id: int) -> RunRecord:
         folder = self.folder(run_id)

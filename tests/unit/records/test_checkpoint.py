@@ -21,6 +21,8 @@ from components.batch import Memory
 from config.checked import component_keys
 from records import checkpoint
 from records.checkpoint import CheckpointError
+from records.ids import create_run_folder
+from records.store import FileStore
 from utils.version import VERSION
 
 CPU = torch.device("cpu")
@@ -32,6 +34,17 @@ def save_steps(folder: Path, steps: list[int], keep: int) -> None:
         checkpoint.save_step(
             folder, step, {checkpoint.LEARNER: {"learner": step}, checkpoint.POLICY: {"policy": step}}, keep
         )
+
+
+def test_a_folder_whose_name_is_no_number_is_no_step_and_no_run(tmp_path: Path) -> None:
+    """² is a digit to Python, and no number."""
+    for folder in ("²", "7"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / checkpoint.LEARNER).touch()
+        (tmp_path / folder / "run.json").touch()
+    assert checkpoint.steps(tmp_path) == [7]
+    assert FileStore(tmp_path).ids() == [7]
+    assert create_run_folder(tmp_path) == 8
 
 
 def system_for(algorithm: str = "iql", **overrides: Any) -> build.System:
