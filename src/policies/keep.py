@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,6 +65,8 @@ def keep(
     ``names``: identity -> method, where that is not the algorithm; ``task``: what to call the task, by default the
     environment. Of runs of one identity the newest counts. Raises InputError before anything is written.
     """
+    if task is not None and task.startswith("."):  # .. is outside the zoo
+        raise PolicyError(f"--task: expected a name that does not begin with a dot, got '{task}'. Give another one.")
     found: dict[str, Kept] = {}
     for record in {identity(record.config): record for record in records}.values():
         kept = prepared(store, record, names.get(identity(record.config)), step, task, trust)
@@ -192,10 +193,21 @@ def markdown(entry: Entry) -> str:
 
 
 def remove(entry: Entry) -> None:
-    """Remove a policy, its card first, and with the last one of a task the picture of its curves."""
+    """Remove a policy, its card first, and with the last one of a task the picture of its curves.
+
+    What else a person has put into their folders stays.
+    """
     (entry.folder / CARD).unlink()
     task = entry.folder.parent
-    shutil.rmtree(entry.folder if any(task.glob(f"*/{CARD}")) else task)
+    names = (SHEET, FILM, f"{POLICY}*", f"{ENEMIES}*{POLICY}*")
+    own = [path for name in names for path in entry.folder.glob(name)]
+    if not any(task.glob(f"*/{CARD}")):
+        own.append(task / f"{CURVES}.png")
+    for path in own:
+        path.unlink(missing_ok=True)
+    for folder in (entry.folder, task):
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def refresh(zoo: Path) -> None:

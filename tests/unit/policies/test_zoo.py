@@ -233,6 +233,16 @@ def test_refused_names_and_files(filled: Path, tmp_path: Path, capsys: pytest.Ca
     assert f"expected a card of a policy in {copy}/bar/hmf_s2/card.json, it lacks task" in refused(capsys, "ls", *at)
 
 
+def test_files_of_a_person_outlast_the_policies_beside_them(filled: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "zoo"
+    shutil.copytree(filled, copy)
+    for place in ("bar/notes.txt", "bar/hmf_s1/plot.png"):
+        (copy / place).touch()
+    assert zoo.main(["rm", "bar/hmf_s1", "bar/hmf_s2", "battle/iql_s1", "--zoo", str(copy)]) == 0
+    left = {str(path.relative_to(copy)) for path in copy.rglob("*")}
+    assert left == {PAGE, TABLE, "bar", "bar/notes.txt", "bar/hmf_s1", "bar/hmf_s1/plot.png"}
+
+
 def test_refused_runs(results: Path, filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here = ["--results", tmp_path, "--zoo", filled]
     assert run(tmp_path, "hmf", "bar", save_model=False) == 0
@@ -258,6 +268,10 @@ def test_refused_runs(results: Path, filled: Path, tmp_path: Path, capsys: pytes
     (tmp_path / "file").touch()
     said = refused(capsys, "add", 1, "--results", results, "--zoo", tmp_path / "file")
     assert "--zoo: cannot write to" in said
+    for task in ("..", ".", ".hidden"):
+        said = refused(capsys, "add", 1, "--results", results, "--zoo", tmp_path / "zoo", "--task", task)
+        assert f"--task: expected a name that does not begin with a dot, got '{task}'." in said
+    assert not (tmp_path / "bar").exists()
 
 
 @pytest.mark.parametrize(
