@@ -233,6 +233,12 @@ def plot(arguments: argparse.Namespace) -> None:
 
     curves = [store.metrics(record.id, names) for record in records]
     figure = picture(records, curves, names, arguments.each, arguments.smooth)
+    known = figure.canvas.get_supported_filetypes()
+    if arguments.output.suffix.lower().removeprefix(".") not in known:  # without one matplotlib adds its own
+        suffixes = ", ".join(f".{name}" for name in sorted(known))
+        raise RecordError(
+            f"--output: expected a file's name that ends in one of {suffixes}, got '{arguments.output}'. Add one."
+        )
     try:
         if arguments.output == DEFAULT_PICTURE:
             arguments.output.parent.mkdir(parents=True, exist_ok=True)

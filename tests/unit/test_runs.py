@@ -430,6 +430,10 @@ def test_push_and_pull_carry_runs_through_mongodb(
             ["plot", "1", "--output", "results/sacred/1/run.json/a.png"],
             "--output: cannot write results/sacred/1/run.json/a.png",
         ),
+        (["plot", "1", "--output", "noext"], "--output: expected a file's name that ends in one of ."),
+        (["plot", "1", "--output", ""], " .svg, .svgz, .tif, .tiff, .webp, got '.'."),
+        (["plot", "1", "--output", "results"], " .svg, .svgz, .tif, .tiff, .webp, got 'results'."),
+        (["plot", "1", "--output", "a.xyz"], " .svg, .svgz, .tif, .tiff, .webp, got 'a.xyz'."),
         (["plot", "1", "--output", "no/such/a.png"], "--output: cannot write no/such/a.png ([Errno 2] No such file"),
         (
             ["ls", "evn=battle"],
