@@ -16,9 +16,10 @@ from assembly.saved import team_of
 from config.schema import Config
 from records import checkpoint
 from records.files import read_json
+from records.ids import check_writable
 from records.index import RunIndex, task_key
 from records.mongo import MongoCopy, MongoStore
-from records.observer import FileObserver, check_writable
+from records.observer import FileObserver
 from records.query import env_title, flatten
 from records.sources import changed, digests
 from records.store import FileStore

@@ -34,6 +34,7 @@ def search(argv: Sequence[str]) -> None:
     arguments = parse(argv)
     require("optuna", "./install_dependencies.sh")
     from experiments.space import load_space
+    from records.ids import check_writable
 
     folder = arguments.results / "sweeps" / Path(arguments.space).stem
     space = load_space(arguments.space)
@@ -42,21 +43,25 @@ def search(argv: Sequence[str]) -> None:
     for option, path in (("--compare", arguments.compare), ("--table", arguments.table)):
         if path and not path.parent.is_dir():
             raise InputError(f"{option}: expected an existing folder, got {path.parent}. Make it first.")
+    if arguments.compare and (arguments.compare.suffix not in (".yaml", ".yml") or arguments.compare.is_dir()):
+        raise InputError(f"--compare: expected a file's name that ends in .yaml, got {arguments.compare}. Give one.")
+    check_writable(arguments.results / "sacred")
     import optuna
 
-    from experiments.search import Search
+    from experiments.search import Search, database
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    studies = Search(space, arguments.space, arguments.results, folder)
-    studies.execute(arguments.trials, arguments.workers)
-    print(studies.best())
-    if arguments.table:
-        studies.table().write(arguments.table)
-        print(f"written: {arguments.table}.md, .csv and .tex")
-    if arguments.compare:
-        head = f"# The best of {studies.given()} of {arguments.space}: written by src/search.py."
-        arguments.compare.write_text(f"{head}\n{yaml.safe_dump(studies.comparison(), sort_keys=False)}")
-        print(f"written: {arguments.compare}. Next: python src/sweep.py {arguments.compare}")
+    with database(folder):
+        studies = Search(space, arguments.space, arguments.results, folder)
+        studies.execute(arguments.trials, arguments.workers)
+        print(studies.best())
+        if arguments.table:
+            studies.table().write(arguments.table)
+            print(f"written: {arguments.table}.md, .csv and .tex")
+        if arguments.compare:
+            head = f"# The best of {studies.given()} of {arguments.space}: written by src/search.py."
+            arguments.compare.write_text(f"{head}\n{yaml.safe_dump(studies.comparison(), sort_keys=False)}")
+            print(f"written: {arguments.compare}. Next: python src/sweep.py {arguments.compare}")
 
 
 def main(argv: Sequence[str]) -> int:

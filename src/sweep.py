@@ -37,11 +37,13 @@ def sweep(argv: Sequence[str]) -> int:
     arguments = parse(argv)
     from experiments.plan import load_experiment, plan
     from experiments.sweep import Sweep, forecast, say, stale
+    from records.ids import check_writable
     from records.index import RunIndex
     from records.store import FileStore
 
     experiment, where = load_experiment(arguments.experiment)
     runs = plan(experiment, where, arguments.results)
+    check_writable(arguments.results / "sacred")
     index = RunIndex(FileStore(arguments.results / "sacred"))
     at_once = arguments.workers or max(n_cores() // max(run.config.threads for run in runs), 1)
     for note in stale(runs, index):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from optuna.distributions import (
     IntDistribution,
     check_distribution_compatibility,
 )
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import OperationalError
 
 from analysis.collect import score
 from analysis.tables import Cell, Table
@@ -34,6 +37,7 @@ from utils.lock import Lock
 from utils.words import amount, from_yaml, nearest, to_yaml, word
 
 ENDED = (TrialState.COMPLETE, TrialState.FAIL)
+DATABASE = "search.db"
 RANGE_KEYS = {"low", "high", "log", "step"}
 SHARED, DROPPED = "shared", "dropped"  # attributes of a study: what its trials share, numbers of those that never count
 
@@ -44,11 +48,18 @@ def distribution(key: str, given: Any, where: str) -> BaseDistribution:
         return CategoricalDistribution([to_yaml(value) for value in given])
     if isinstance(given, dict) and {"low", "high"} <= given.keys() <= RANGE_KEYS:
         bounds = (given["low"], given["high"])
-        if not all(type(bound) in (int, float) for bound in bounds):
-            raise ConfigError(
-                f"{where}: space.{key}: low and high expect numbers such as 3, 0.001 or 1e-3, got {bounds}."
-            )
+        for name in ("low", "high", "step"):
+            if name in given and (type(given[name]) not in (int, float) or not abs(given[name]) < math.inf):
+                raise ConfigError(
+                    f"{where}: space.{key}.{name} expects a number such as 3, 0.001 or 1e-3, got {given[name]!r}. "
+                    "Write one."
+                )
         kind = IntDistribution if all(type(bound) is int for bound in bounds) else FloatDistribution
+        if kind is IntDistribution and type(given.get("step", 1)) is not int:
+            raise ConfigError(
+                f"{where}: space.{key}.step expects a whole number, as low and high are, got {given['step']!r}. "
+                "Write low and high with a point (1.0) for fractions."
+            )
         options = {name: value for name, value in given.items() if name in ("log", "step")}
         try:
             return kind(*bounds, **options)
@@ -80,13 +91,26 @@ def drop(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
     print(f"{study.study_name} trial {trial.number}: left out, {why}, {trial.params}", flush=True)
 
 
+@contextmanager
+def database(folder: Path) -> Iterator[None]:
+    """Raise InputError where the database of the studies, in ``folder``, cannot be read or written."""
+    try:
+        yield
+    except (OperationalError, StorageInternalError) as error:
+        reason = str(error.__cause__).partition("\n")[0]  # SQLite's words: below them are those of SQLAlchemy
+        raise InputError(
+            f"search: cannot read and write {folder / DATABASE} ({reason}). Free space there, or mend its rights; the "
+            "same command continues."
+        ) from error
+
+
 class Search:
     """The studies of one space file."""
 
     def __init__(self, space: Space, where: str, results: Path, folder: Path) -> None:
         self.space, self.where, self.results, self.folder = space, where, results, folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.storage = f"sqlite:///{folder / 'search.db'}"
+        self.storage = f"sqlite:///{folder / DATABASE}"
         self.index = RunIndex(FileStore(results / "sacred"))
         distributions = {key: distribution(key, given, where) for key, given in space.space.items()}
         self.distributions = {

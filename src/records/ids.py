@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from records.files import RecordError
+from utils.paths import existing
 
 LARGEST_ID = 2**31 - 1  # what Omniboard and MongoDB's int32 hold
+
+
+def check_writable(results_dir: Path) -> None:
+    """Raise RecordError when no run could be created in ``results_dir``, which need not exist yet."""
+    try:
+        tempfile.TemporaryFile(dir=existing(results_dir)).close()
+    except OSError as error:
+        raise RecordError(
+            f"results folder: cannot write in {results_dir} ({error.strerror}). "
+            "Correct --results (the key local_results_path), or make the folder writable."
+        ) from error
 
 
 def free(run_id: int) -> bool:

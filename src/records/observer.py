@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -26,22 +25,10 @@ from records.store import utc_now
 from utils.atomic import TEMPORARY, AppendFile, write_atomic
 from utils.lock import Lock, is_held
 from utils.outage import Outage
-from utils.paths import existing
 from utils.sacred import RunObserver
 from utils.version import VERSION
 
 logger = logging.getLogger(__name__)
-
-
-def check_writable(results_dir: Path) -> None:
-    """Raise RecordError when no run could be created in ``results_dir``, which need not exist yet."""
-    try:
-        tempfile.TemporaryFile(dir=existing(results_dir)).close()
-    except OSError as error:
-        raise RecordError(
-            f"results folder: cannot write in {results_dir} ({error.strerror}). "
-            "Correct --results (the key local_results_path), or make the folder writable."
-        ) from error
 
 
 def remove_leftovers(results_dir: Path) -> None:

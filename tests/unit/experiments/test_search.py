@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import optuna
 import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from tests.support import recorded
 
@@ -25,6 +27,7 @@ from experiments.sweep import Job
 from records.index import RunIndex
 from records.store import FileStore
 from search import main
+from utils.errors import InputError
 from utils.lock import Lock
 
 SPACE: dict[str, Any] = {
@@ -170,12 +173,15 @@ def test_nothing_completed_is_nothing_to_compare(
     [
         ({}, "x.yaml", "--compare: expected 'final: {seeds: "),
         ({"seeds": [7]}, "no/x.yaml", "--compare: expected an existing folder"),
+        ({"seeds": [7]}, "x", "--compare: expected a file's name that ends in .yaml, got "),
+        ({"seeds": [7]}, "folder.yaml", "--compare: expected a file's name that ends in .yaml, got "),
     ],
 )
 def test_a_comparison_that_cannot_be_written_is_refused_before_the_first_trial(
     final: dict[str, Any], place: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = space_file(tmp_path, final=final)
+    (tmp_path / "folder.yaml").mkdir()
     assert main([name, "--trials=1", f"--results={tmp_path}", f"--compare={tmp_path / place}"]) == 2
     assert message in capsys.readouterr().err
     assert main([name, "--trials=1", f"--results={tmp_path}", f"--table={tmp_path / 'no' / 'x'}"]) == 2
@@ -239,6 +245,29 @@ def test_a_failed_trial_counts_and_never_wins(
     assert "hmf: test_return_mean" in printed
 
 
+def test_results_that_are_no_folder_are_refused_before_the_first_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = space_file(tmp_path)
+    assert main([name, "--trials=1", f"--results={name}"]) == 2
+    assert f"error: results folder: cannot write in {name}/sacred (Not a directory)." in capsys.readouterr().err
+
+
+def test_a_database_that_cannot_be_opened_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "sweeps/space/search.db"
+    file.mkdir(parents=True)
+    assert main(command(tmp_path, 1)) == 2
+    said = f"error: search: cannot read and write {file} (unable to open database file). Free space there, or mend its"
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_disk_that_is_full_amid_the_trials_is_one_line(tmp_path: Path) -> None:
+    """Optuna puts an error of its own around what SQLite and SQLAlchemy say."""
+    expected = r"cannot read and write .*search\.db \(database or disk is full\)\. Free space there"
+    with pytest.raises(InputError, match=expected), searches.database(tmp_path):
+        raise StorageInternalError("while committing") from Exception("database or disk is full\n[SQL: ...]")
+
+
 def test_forms_of_a_space() -> None:
     assert distribution("lr", {"low": 1.0, "high": 2, "log": True}, "x") == FloatDistribution(1.0, 2.0, log=True)
     assert distribution("batch", {"low": 32, "high": 64, "step": 32}, "x") == IntDistribution(32, 64, step=32)
@@ -267,9 +296,18 @@ def test_without_optuna_one_line_names_the_cure(
         ({"space": {"lr": {"low": 2.0, "high": 1.0}}}, "space.lr: .*low"),
         (
             {"space": {"lr": {"low": "a", "high": 0.1}}},
-            r"space.lr: low and high expect numbers such as 3, 0.001 or 1e-3, got \('a', 0.1\).",
+            r"space.lr.low expects a number such as 3, 0.001 or 1e-3, got 'a'\. Write one\.",
         ),
-        ({"space": {"lr": {"low": "small", "high": 0.1}}}, "low and high expect numbers .* got \\('small', 0.1\\)."),
+        ({"space": {"lr": {"low": 0.01, "high": math.inf}}}, r"space\.lr\.high expects a number such as .* got inf\."),
+        ({"space": {"lr": {"low": math.nan, "high": 1.0}}}, r"space\.lr\.low expects a number such as .* got nan\."),
+        (
+            {"space": {"lr": {"low": 0.1, "high": 1.0, "step": math.inf}}},
+            r"space\.lr\.step expects a number such as .* got inf\.",
+        ),
+        (
+            {"space": {"train_interval": {"low": 1, "high": 8, "step": 0.5}}},
+            r"space\.train_interval\.step expects a whole number, as low and high are, got 0\.5\. Write low and high ",
+        ),
         ({"space": {"seed": [1, 2]}}, "space.seed: the seeds of a trial are those of 'seeds'. Remove it."),
         ({"overrides": {"seed": 3}}, "overrides.seed: the seeds of a trial are those of 'seeds'. Remove it."),
         (

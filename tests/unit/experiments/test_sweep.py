@@ -71,6 +71,17 @@ def test_every_experiment_of_the_project_plans_valid_runs(name: str) -> None:
     assert len({run.identity for run in runs}) == len(runs)
 
 
+@pytest.mark.parametrize("words", [[], ["--dry-run"]], ids=["run", "plan"])
+def test_results_that_are_no_folder_are_refused(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = experiment_file(tmp_path)
+    assert main([name, "--results", name, *words]) == BAD_INPUT
+    said = capsys.readouterr()
+    assert f"error: results folder: cannot write in {name}/sacred (Not a directory)." in said.err
+    assert not said.out
+
+
 OWN = {"name", "seed", "mac", "mixer", "learner", "grouping", "selector"}  # what makes an algorithm
 OWN |= {"mean_field_action", "top_level", "td_level", "group_reward", "attention_input"}  # what HMF's presets change
 OWN |= {"share_gmf", "kl_coef"}
