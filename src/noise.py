@@ -43,14 +43,16 @@ def noise(argv: Sequence[str]) -> None:
     store = FileStore(arguments.results / "sacred")
     records, names = completed_runs(store, arguments.filters, arguments.experiment, arguments.results)
     from analysis.comparison import noise_table  # these take seconds
-    from analysis.tables import make_folder
+    from analysis.tables import make_folder, writing
     from experiments.noise import measured
 
     make_folder(arguments.out)  # before anything is played
     found = measured(store, records, names, arguments.step, arguments.batches, arguments.trust)
     table = noise_table(found, arguments.batches)
-    table.write(arguments.out / "noise")
-    print(f"\n{table.markdown()}\nwritten: {arguments.out}")
+    print(f"\n{table.markdown()}\n")
+    with writing(arguments.out):
+        table.write(arguments.out / "noise")
+    print(f"written: {arguments.out}")
 
 
 def main(argv: Sequence[str]) -> int:

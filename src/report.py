@@ -86,12 +86,14 @@ def report(argv: Sequence[str]) -> None:
     records, names = belonging(store, found, bool(arguments.filters), arguments.experiment, arguments.results)
     from analysis.page import check, fill  # these take seconds
     from analysis.report import Scope, make
+    from analysis.tables import writing
 
     for page in arguments.page:
         check(page)
     asked = {field.name: getattr(arguments, field.name) for field in fields(Scope)}
     made = make(store, records, names, Scope(**asked))
-    made.write(arguments.out)
+    with writing(arguments.out):
+        made.write(arguments.out)
     for page in arguments.page:
         fill(page)
     if made.left_out:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,6 +138,17 @@ def column_types(rows: Sequence[Sequence[str]]) -> str:
     return "".join(
         "l" if found == width else wrapped % (found / LINE) for found, width in zip(widths(share), whole, strict=True)
     )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise RecordError, naming ``path``, where the disk refuses what is written there."""
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(
+            f"--out: cannot write in {path} ({error.strerror}). Free space there, or choose another place."
+        ) from error
 
 
 def make_folder(path: Path) -> None:

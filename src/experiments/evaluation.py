@@ -27,7 +27,7 @@ from config.trust import NOTHING, Trust
 from controllers.basic_controller import BasicMAC
 from envs.base import Env
 from records import checkpoint
-from records.files import read_json
+from records.files import RecordError, read_json
 from runners.episodes import EpisodeLog
 from runners.vector_runner import VectorRunner
 from utils import seeding
@@ -105,24 +105,34 @@ class Evaluation:
         sides = self.found() or self.play()
         return sum(side["return_mean"] for side in sides.values()) / len(sides)
 
-    def deviations(self) -> dict[str, dict[str, float]]:
-        """Read side -> standard deviation over episodes of each statistic, where `play` wrote them; else empty."""
-        sides: dict[str, dict[str, float]] = read_json(self.file).get("deviations", {})
-        return sides
-
     def play(self) -> dict[str, dict[str, float]]:
-        """Play, and return side -> statistics, also written to ``file``, with their `deviations`."""
+        """Play, and return side -> statistics, also written to ``file``. Raises RecordError when the disk refuses."""
+        found, deviations = self.measure()
+        self.keep(found, deviations)
+        return found
+
+    def measure(self) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+        """Play, and return side -> statistics and side -> their deviations over episodes."""
         logs = {
             side: play_episodes(config, self.mac, self.episodes, self.seed)
             for side, config in sides(self.config).items()
         }
         deviations = {side: log.deviations() for side, log in logs.items()}
-        found = {side: log.flush() for side, log in logs.items()}
+        return {side: log.flush() for side, log in logs.items()}, deviations
+
+    def keep(self, found: dict[str, dict[str, float]], deviations: dict[str, dict[str, float]]) -> Path:
+        """Write what `measure` returned to ``file``, and return it. Raises RecordError when the disk refuses."""
         file = self.file
-        file.parent.mkdir(parents=True, exist_ok=True)
         record = {**self.conditions, "sides": found, "deviations": deviations}
-        write_atomic(file, json.dumps(record, indent=2).encode())
-        return found
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(file, json.dumps(record, indent=2).encode())
+        except OSError as error:
+            raise RecordError(
+                f"evaluation: the statistics were not kept, cannot write {file} ({error.strerror}). Free space there, "
+                "or mend its rights, and play again."
+            ) from error
+        return file
 
 
 def run_config(run_dir: Path, overrides: list[str], trust: Trust = NOTHING) -> Config:

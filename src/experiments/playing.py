@@ -45,14 +45,14 @@ def playground(results: Path, entry: Entry) -> Path:
 
 
 def play(chosen: Evaluation, arguments: argparse.Namespace, title: str) -> None:
-    """Write the video, print and save statistics. Raises InputError for what cannot be played."""
+    """Write the video, print and save statistics. Raises InputError for what cannot be played or written."""
     from experiments.video import film
 
     if arguments.video is not None:  # first: what cannot be drawn is refused before all the episodes are played
         path = chosen.file.with_suffix(".gif") if arguments.video == Path() else arguments.video
         film(chosen, path, arguments.colour, arguments.fps, arguments.every)
         print(f"written: {path}")
-    found, deviations = chosen.play(), chosen.deviations()
+    found, deviations = chosen.measure()
     a_side = " a side" if len(found) > 1 else ""
     print(f"{title}, {arguments.episodes} greedy episodes{a_side}: mean ± standard deviation over episodes")
     names = list(next(iter(deviations.values())))
@@ -65,4 +65,4 @@ def play(chosen: Evaluation, arguments: argparse.Namespace, title: str) -> None:
     meanings = [f"{name}: {meaning}" for name, meaning in chosen.meanings.items() if name in names]
     if meanings:
         print("; ".join(meanings))
-    print(f"written: {chosen.file}")
+    print(f"written: {chosen.keep(found, deviations)}")  # last: a full disk takes nothing from what was printed

@@ -243,7 +243,7 @@ def write_video(frames: Iterable[np.ndarray], path: Path, fps: int = 12) -> None
                 for frame in _of_one_size(frames, path):
                     writer.append_data(frame)
     except OSError as error:
-        reason = error.strerror or error
+        reason = error.strerror or str(error).partition("\n")[0]  # imageio adds ffmpeg's whole command
         raise EnvError(
             f"{path}: expected a place for a video, cannot write it ({reason}). Give another one."
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import tarfile
 import tempfile
@@ -80,7 +81,12 @@ def unpack(path: Path, store: FileStore) -> dict[int, tuple[int, bool]]:
 
 
 def _extracted(path: Path, folder: Path) -> Path:
-    """Write what the archive holds into ``folder`` and return it. Raises RecordError for what `pack` did not write."""
+    """Write what the archive holds into ``folder`` and return it.
+
+    Raises RecordError for what `pack` did not write.
+
+    Raises OSError where the disk is full.
+    """
     expected = f"unpack: expected an archive of runs, as `runs pack` writes it, got {path}"
     try:
         with tarfile.open(path) as tar:
@@ -88,6 +94,8 @@ def _extracted(path: Path, folder: Path) -> Path:
     except FileNotFoundError as error:
         raise RecordError(f"{expected}, which does not exist.") from error
     except (tarfile.TarError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # of the folder: the archive may be whole
         raise RecordError(f"{expected} ({type(error).__name__}).") from error
     for run in folder.iterdir():
         lacking = [name for name in FILES if not (run / name).is_file()]

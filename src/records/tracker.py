@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from config.schema import Config
 from records.files import METRICS, Curve, read_curves
@@ -37,23 +37,28 @@ class TensorBoard:
         """Replace what an earlier copy wrote."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._event, self._summary = Event, Summary
+        self._event, self._summary, self._records = Event, Summary, RecordWriter
         events = folder / "tensorboard"
+        events.mkdir(exist_ok=True)
         for old in events.glob("events.out.tfevents.*"):
             old.unlink()
-        self._writer = EventFileWriter(str(events), flush_secs=10)
+        # Not TensorBoard's EventFileWriter, whose thread prints a traceback of its own where the disk is full.
+        self._file = events / f"events.out.tfevents.{time.time():.0f}.{os.getpid()}"
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def log(self, step: int, values: Mapping[str, float], time: float) -> None:
         """Write one event."""
         points = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._writer.add_event(self._event(step=step, wall_time=time, summary=self._summary(value=points)))
-        self._writer.flush()
+        self._write(self._event(step=step, wall_time=time, summary=self._summary(value=points)))
+
+    def _write(self, event: Any) -> None:
+        with self._file.open("ab") as file:
+            self._records(file).write(event.SerializeToString())
 
     def finish(self) -> None:
-        """Write the rest."""
-        self._writer.close()
+        """Leave everything as it is: it is written."""
 
 
 class WandbLike:

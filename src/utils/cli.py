@@ -6,6 +6,7 @@ Bad input and Ctrl-C are one line and an exit code; a mistake in the code keeps 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -24,6 +25,7 @@ COPY_INCOMPLETE = 5  # in the database or a tracker; the files are whole (4: swe
 INTERRUPTED = 130
 READER_GONE = 141  # what shells report for SIGPIPE
 
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR}  # what a person can mend
 REFUSAL = "error: "  # begins the line that says what a person can mend
 
 
@@ -181,6 +183,21 @@ def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted
         return refuse(missing(error))
     except InputError as error:
         return refuse(error)
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        code = refuse(refused_by_disk(error))
+        close_output()  # it may be what the disk refused
+        return code
+
+
+def refused_by_disk(error: OSError) -> InputError:
+    """Return what to say where a full disk, or a place that is another's, refuses a file."""
+    place = "one that cannot" if error.filename is None else f"'{error.filename}'"
+    return InputError(
+        f"disk: expected a place that can be read and written, got {place} ({error.strerror}). Free space there, mend "
+        "its rights, or name another one."
+    )
 
 
 def missing(error: ModuleNotFoundError) -> InputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from textwrap import dedent
 
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tests.support.paths import SRC
 from tests.support.small_runs import command, points, run
 
@@ -141,6 +143,22 @@ def test_a_run_is_sent_again(fake: Path, capsys: pytest.CaptureFixture[str], mon
         assert runs.main(["track", "1", "--to", "tensorboard", "--results", str(fake)]) == 0
     assert len(list((fake / "sacred/1/tensorboard").iterdir())) == 1
     assert runs.main(["track", "1", "--to", "wandb", "--mongo-url", "mongodb://x"]) == BAD_INPUT
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_full_disk_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert run(tmp_path, "iql", "bar") == 0
+    capsys.readouterr()
+    monkeypatch.setattr(RecordWriter, "write", full)
+    assert runs.main(["track", "1", "--to", "tensorboard", "--results", str(tmp_path)]) == BAD_INPUT
+    error = capsys.readouterr().err
+    assert error.startswith("error: disk: ")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

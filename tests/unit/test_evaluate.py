@@ -12,6 +12,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 import torch
+from tests.support import full_disk
 from tests.support.small_runs import run
 
 import crossplay
@@ -152,6 +153,24 @@ def test_a_step_that_is_not_there_is_refused_with_those_that_are(bar: Path, caps
         assert expected in capsys.readouterr().err
 
 
+def test_statistics_that_the_disk_refuses_are_printed_all_the_same(
+    bar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--run", str(bar), "--episodes", "2", "--seed", "77"]
+    assert evaluate.main(words) == 0
+    *printed, written = capsys.readouterr().out.splitlines()
+    file = Path(written.removeprefix("written: "))
+    file.unlink()
+    full_disk.refuse(monkeypatch, range(1))
+    assert evaluate.main(words) == 2
+    said = capsys.readouterr()
+    assert said.out.splitlines() == printed
+    assert said.err == (
+        f"error: evaluation: the statistics were not kept, cannot write {file} (No space left on device). Free space "
+        "there, or mend its rights, and play again.\n"
+    )
+
+
 def test_results_under_other_conditions_lie_beside_one_another(tmp_path: Path) -> None:
     run_dir = recorded(tmp_path, "iql", "bar")
     step = checkpoint.step_folder(run_dir / "checkpoints", 0).name
@@ -218,6 +237,7 @@ def test_a_number_is_an_id_also_where_a_folder_has_that_name(
     ("words", "message"),
     [
         (["--step", "last"], "--step: expected a number, best or newest, got 'last'."),
+        (["--step", "²"], "--step: expected a number, best or newest, got '²'."),
         (["with", "lr=1"], "command line: evaluation can change env_args only, not lr."),
         (["with", "env_args.capacty=2"], "unknown key 'env_args.capacty'. Did you mean 'env_args.capacity'?"),
         (["with", "env_args.capacity=big"], "env_args.capacity expects int, got 'big'"),

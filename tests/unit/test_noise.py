@@ -60,6 +60,12 @@ def test_a_table_of_methods(regime: str, tmp_path: Path, capsys: pytest.CaptureF
     again = list(csv.reader((tmp_path / "out" / "noise.csv").read_text().splitlines()))
     assert again == [head, *rows], "the same play, the same numbers"
     capsys.readouterr()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/noise.md").symlink_to("/dev/full")
+    assert noise.main([*words[:-1], str(tmp_path / "full")]) == 2
+    said = capsys.readouterr()
+    assert f"error: --out: cannot write in {tmp_path / 'full'} (No space left on device)." in said.err
+    assert "| iql |" in said.out, "what was measured is printed all the same"
     assert noise.main([*words, "--step", "3"]) == 2
     assert "noise: run 1 (iql): --step: expected best, newest or a step that" in capsys.readouterr().err
 

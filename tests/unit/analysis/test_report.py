@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import logging
 import re
@@ -621,6 +622,20 @@ def test_a_folder_that_cannot_be_made_is_one_line(
     assert main([f"--results={tmp_path}", f"--out={tmp_path / 'file' / 'out'}"]) == 2
     message = f"--out: expected a folder that can be made, got '{tmp_path / 'file' / 'out'}' (Not a directory)."
     assert message in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line(
+    tmp_path: Path, store: FileStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def full(path: Path, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert main([f"--results={tmp_path}", f"--out={out}"]) == 2
+    expected = f"error: --out: cannot write in {out} (No space left on device). Free space there, or choose another"
+    assert f"{expected} place.\n" in capsys.readouterr().err
 
 
 def test_a_run_without_the_metric_is_left_out_with_a_warning(

@@ -342,3 +342,13 @@ def two_sizes(folder: Path) -> None:
 def test_bad_films(write: Callable[[Path], None], message: str, tmp_path: Path) -> None:
     with pytest.raises(EnvError, match=message):
         write(tmp_path)
+
+
+def test_a_film_that_ffmpeg_cannot_write_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").symlink_to("/dev/full")
+    with pytest.raises(EnvError) as refused:
+        write_video([FRAMES[0]] * 40, tmp_path / "film.mp4")
+    said = str(refused.value)
+    assert said.startswith(f"{tmp_path / 'film.mp4'}: expected a place for a video, cannot write it (")
+    assert "\n" not in said
+    assert "FFMPEG" not in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tarfile
@@ -14,7 +15,7 @@ import pytest
 from tests.support.small_runs import run
 
 import runs
-from records.archive import pack, unpack
+from records.archive import FILES, pack, unpack
 from records.files import METRICS, Curve, RecordError
 from records.store import FileStore, RunRecord
 from utils.cli import BAD_INPUT
@@ -98,6 +99,7 @@ def archive(path: Path, **files: str) -> Path:
     [
         ({"notes__run": "{}"}, r"'notes' in it is no run \(config\.json, info\.json, metrics\.jsonl, run\.json\)"),
         ({"3__run": "{}"}, r"'3' in it is no run"),
+        ({f"²__{name}": "{}" for name in FILES}, r"'²' in it is no run \(its name\)"),
         ({"..__escaped": "x"}, r"OutsideDestinationError"),
     ],
 )
@@ -117,6 +119,18 @@ def test_a_file_that_is_no_archive_is_refused(content: bytes | None, why: str, t
         path.write_bytes(content)
     with pytest.raises(RecordError, match=why):
         unpack(path, FileStore(tmp_path / "sacred"))
+
+
+def test_a_full_disk_is_no_fault_of_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = store(tmp_path / "there", 1, [1])
+    pack(files, [1], tmp_path / "a.tar.xz")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "makefile", full)
+    with pytest.raises(RecordError, match=r"unpack: cannot write to .*here/sacred \(No space left on device\)\. Free"):
+        unpack(tmp_path / "a.tar.xz", FileStore(tmp_path / "here/sacred"))
 
 
 def test_an_archive_that_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -47,6 +48,35 @@ def test_the_traceback_is_there_on_request(monkeypatch: pytest.MonkeyPatch, caps
     assert error.startswith("Traceback")
     assert "in raising" in error
     assert error.endswith("error: bad\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "one that cannot (No space left on device)"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "'a/b' (Permission denied)"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"), "'a/b' (Not a directory)"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_the_disk_refuses_is_one_line(error: OSError, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: raising(error)) == 2
+    expected = f"error: disk: expected a place that can be read and written, got {place}. Free space there, mend "
+    assert capsys.readouterr().err == f"{expected}its rights, or name another one.\n"
+
+
+def test_a_full_disk_below_standard_output_is_one_line() -> None:
+    environ = os.environ | {"PYTHONPATH": str(SRC)}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", MANY_LINES], stdout=full, stderr=subprocess.PIPE, env=environ)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: disk: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_another_error_of_the_system_keeps_its_traceback() -> None:
+    with pytest.raises(FileNotFoundError):
+        exit_code(lambda: raising(FileNotFoundError(errno.ENOENT, "No such file or directory", "a")))
 
 
 MANY_LINES = "import sys\nfrom utils.cli import exit_code\nsys.exit(exit_code(lambda: print('line\\n' * 100_000)))"
