@@ -11,26 +11,33 @@ import sys
 from collections.abc import Sequence
 
 from performance.checks import examine
-from utils.cli import add_results, command_parser, exit_code
+from utils.cli import add_results, command_parser, divided, exit_code
+from utils.errors import InputError
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line. Raises InputError for keys of no configuration."""
+    options, overrides = divided(argv)
     parser = command_parser("doctor", __doc__, "", "--config=hmf --env-config=battle with use_cuda=true")
     parser.add_argument("--config", metavar="ALGORITHM", help="a file of src/config/algs")
     parser.add_argument("--env-config", metavar="ENVIRONMENT", help="a file of src/config/envs")
     add_results(parser)
     parser.add_argument("--mongo-url", metavar="URL", default=os.environ.get("MONGO_URL"), help="default: $MONGO_URL")
-    parser.add_argument("overrides", nargs="*", metavar="with key=value")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(options)
+    if overrides and not (arguments.config and arguments.env_config):
+        raise InputError(
+            f"command line: expected --config=ALGORITHM and --env-config=ENVIRONMENT before with {' '.join(overrides)}"
+            ", which changes their keys. Give both."
+        )
+    arguments.overrides = overrides
+    return arguments
 
 
 def check(argv: Sequence[str]) -> int:
-    """Print a line per check as it is done; 1 when one failed."""
+    """Print a line per check as it is done; 1 when one failed. Raises InputError."""
     arguments = parse(argv)
-    overrides = [word for word in arguments.overrides if word != "with"]
     failed = False
-    asked = (arguments.config, arguments.env_config, overrides, arguments.mongo_url, arguments.results)
+    asked = (arguments.config, arguments.env_config, arguments.overrides, arguments.mongo_url, arguments.results)
     for name, finding in examine(*asked):
         print(f"{finding.level:5}{name:14}{finding.text}", flush=True)
         failed |= finding.level == "fail"

@@ -11,9 +11,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
+import yaml
 
 from analysis.collect import arrange, curves_of
 from analysis.comparison import RETURN, results_table
@@ -37,7 +40,8 @@ from utils.processes import ALONE
 from utils.signals import Stopped
 from utils.words import word
 
-Overrides = Mapping[str, Any]  # configuration keys, nested or with dots: {"lr": 0.001, "env_args": {"n_agents": 40}}
+# Configuration keys, nested or with dots: {"lr": 0.001, "env_args": {"n_agents": 40}}. Values may be numpy's, or paths.
+Overrides = Mapping[str, Any]
 NONE: Overrides = MappingProxyType({})
 
 
@@ -86,6 +90,7 @@ class Run:
         ``colour``: ``side``, ``group`` or ``attention``. Returns the path. Raises InputError for what cannot be played
         or drawn.
         """
+        fps, every = _whole("fps", fps, 1), _whole("every", every, 1)
         film(self._evaluation(overrides, step, 1, seed), Path(path), colour, fps, every)
         return Path(path)
 
@@ -96,15 +101,17 @@ class Run:
         Raises InputError for a run that kept no state, and KeyboardInterrupt when asked to stop, after saving.
         """
         beside = {"local_results_path": str(self.folder.parent.parent)}
-        return _play(Request.further(str(self.folder), _given({**beside, **overrides}), self.trust))
+        given = Layer("overrides", {**beside, **_given(overrides)})
+        return _play(Request.further(str(self.folder), given, self.trust))
 
     def _evaluation(self, overrides: Overrides, step: int | str, episodes: int, seed: int) -> Evaluation:
+        episodes, seed = _whole("episodes", episodes, 1), _whole("seed", seed, 0)
         return Evaluation.of_run(self.folder, str(step), _words(overrides), episodes, seed, self.trust)
 
 
 def train(
-    config: str,
-    env: str | type[Env] | Callable[..., Any],
+    config: str | Path,
+    env: str | Path | type[Env] | Callable[..., Any],
     overrides: Overrides = NONE,
     *,
     results: Path | str | None = None,
@@ -119,17 +126,19 @@ def train(
     Raises InputError for what cannot be run, before anything is written, RecordError when a part of the record is not
     on disk at the end, and KeyboardInterrupt when asked to stop, after saving.
     """
-    given = {**overrides, **({} if results is None else {"local_results_path": str(results)})}
-    return _play(Request.fresh(stacked(env_layer(env), config, _given(given))))
+    place = {} if results is None else {"local_results_path": str(results)}
+    given = Layer("overrides", {**_given(overrides), **place})
+    return _play(Request.fresh(stacked(env_layer(env), str(config), given)))
 
 
-def load(run: int | str | Path, *, results: Path | str | None = None, trust: Sequence[str] = ()) -> Run:
+def load(run: int | str | Path, *, results: Path | str | None = None, trust: str | Sequence[str] = ()) -> Run:
     """Find a recorded run by its id in the folder ``results`` (main.py's if None), or by its own folder.
 
-    ``trust``: foreign modules and classes that its record may import. Raises CheckpointError for a run that is not
-    there.
+    ``trust``: foreign modules and classes that its record may import, or the only one. Raises CheckpointError for
+    a run that is not there.
     """
-    return Run(find_run(str(run), default_results() if results is None else Path(results)), Trust(frozenset(trust)))
+    folder = find_run(str(run), default_results() if results is None else Path(results))
+    return Run(folder.resolve(), Trust(frozenset([trust] if isinstance(trust, str) else trust)))
 
 
 def compare(runs: Sequence[Run], metric: str = RETURN) -> Table:
@@ -151,11 +160,11 @@ def compare(runs: Sequence[Run], metric: str = RETURN) -> Table:
     return results_table(arrange(records, curves, {}), metric)
 
 
-def env_layer(env: str | type[Env] | Callable[..., Any]) -> Layer:
+def env_layer(env: str | Path | type[Env] | Callable[..., Any]) -> Layer:
     """Make the layer of configuration that ``env``, as of `train`, stands for. Raises ConfigError."""
-    if isinstance(env, str):
-        return named_layer("envs", env)
-    made, arguments = (env.func, env.keywords) if isinstance(env, partial) else (env, {})
+    if isinstance(env, str | Path):
+        return named_layer("envs", str(env))
+    made, arguments = (env.func, _plain(env.keywords)) if isinstance(env, partial) else (env, {})
     if isinstance(env, partial) and env.args:
         raise ConfigError(f"env: expected arguments by keyword, got {env.args}. Write partial(CLASS, name=value).")
     if not callable(made):
@@ -189,11 +198,42 @@ def _importable(made: Callable[..., Any]) -> str:
 
 
 def _words(overrides: Overrides) -> list[str]:
-    return [word(key, value) for key, value in flatten(overrides).items()]
+    """Write overrides as words of a command line. Raises InputError for what it cannot say."""
+    if not isinstance(overrides, Mapping):
+        raise InputError(f"overrides: expected a dictionary such as {{'lr': 0.001}}, got {type(overrides).__name__}.")
+    return [_word(key, value) for key, value in flatten(overrides).items()]
 
 
-def _given(overrides: Overrides) -> Layer:
-    return Layer("overrides", parse_overrides(_words(overrides)).values)
+def _word(key: str, value: Any) -> str:
+    try:
+        return word(key, _plain(value))
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"overrides: {key} expects numbers, texts, or lists or dictionaries of them, got an object of "
+            f"{type(value).__name__}. Give what YAML can hold."
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers of numpy as Python's, and paths as text, within lists and mappings too."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _whole(name: str, value: Any, low: int) -> int:
+    """Return ``value`` as a Python int. Raises InputError for what is no whole number of at least ``low``."""
+    if not isinstance(value, int | np.integer) or value < low:
+        raise InputError(f"{name}: expected a whole number of at least {low}, got {value!r}.")
+    return int(value)
+
+
+def _given(overrides: Overrides) -> dict[str, Any]:
+    return parse_overrides(_words(overrides)).values
 
 
 def _play(request: Request) -> Run:
@@ -212,4 +252,4 @@ def _play(request: Request) -> Run:
         job.close()
     if job.observer.failed:
         raise RecordError(job.observer.summary())
-    return Run(job.observer.run_dir, request.config.trust)
+    return Run(job.observer.run_dir.resolve(), request.config.trust)

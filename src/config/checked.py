@@ -122,7 +122,7 @@ def check_layers(layers: Sequence[Layer], registries: Registries, trust: Trust) 
             )
     if not re.fullmatch(NAME, config.name):
         raise ConfigError(f"{origin['name']}: name expects letters, digits and _ - + . or spaces, got {config.name!r}.")
-    check_values(config)
+    check_values(config, origin)
     idle = sorted(key for key in layers[-1].values if key not in {*own, *read, *NESTED})
     idle += sorted(key for key in layers[-2].values if key not in {*own, *read, *NESTED} and key not in idle)
     return config, [f"note: {origin[key]} sets {key}, which {config.name} never reads." for key in idle]
@@ -152,8 +152,8 @@ def check_env_args(env: Schema, given: Any, where: str, key: str) -> dict[str, A
     return {name: check_value(f"{key}.{name}", value, keys[name], where) for name, value in given.items()}
 
 
-def check_values(config: Config) -> None:
-    """Check the ranges of values, and that they go together. Raises ConfigError."""
-    check_ranges(config.to_dict())
+def check_values(config: Config, origin: Mapping[str, str]) -> None:
+    """Check the ranges of values, and that they go together; ``origin``: key -> its place. Raises ConfigError."""
+    check_ranges(config.to_dict(), origin)
     if config.evaluate and not config.checkpoint_path:
         raise ConfigError("configuration: evaluate=true plays loaded networks. Set checkpoint_path as well.")

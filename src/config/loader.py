@@ -49,16 +49,19 @@ def named_layer(folder: str, name: str, above: tuple[str, ...] = ()) -> Layer:
     """Read ``src/config/<folder>/<name>.yaml`` (or a path ending in .yaml), laid over the file its ``base`` key names.
 
     What it says itself also counts before what its base says for one regime. An algorithm's file without a ``name``
-    gives its own, not that of its base. ``above``: the names of the files that lie over this one.
+    gives its own, not that of its base. ``above``: the names of the files that lie over this one. A path of a base is
+    looked up beside the file that names it, then from the current folder. Raises ConfigError.
     """
+    asked = f"{above[-1]}: base: " if above else ""
     names, own = available(folder), name.endswith((".yaml", ".yml"))
     path = Path(name) if own else CONFIG_DIR / folder / f"{name}.yaml"
     if own and not path.exists():
-        raise ConfigError(f"expected a file {name}, there is none in {Path.cwd()}.")
+        beside = "beside this one, nor " if above else ""
+        raise ConfigError(f"{asked}expected a file {name}, there is none {beside}in {Path.cwd()}.")
     if not own and name not in names:
         raise ConfigError(
-            f"no {folder} configuration '{name}'.{nearest(name, names)} Known: {', '.join(names)}; or a path to a "
-            ".yaml file of your own."
+            f"{asked}no {folder} configuration '{name}'.{nearest(name, names)} Known: {', '.join(names)}; or a path to "
+            "a .yaml file of your own."
         )
     place = path.resolve().parent
     if place.is_relative_to(CONFIG_DIR.resolve()) and place != (CONFIG_DIR / folder).resolve():
@@ -70,7 +73,9 @@ def named_layer(folder: str, name: str, above: tuple[str, ...] = ()) -> Layer:
         values.setdefault("name", path.stem)
     base = values.pop("base", None)
     if base is not None:
-        if not isinstance(base, str) or base in (*above, name):
+        if isinstance(base, str) and base.endswith((".yaml", ".yml")) and (path.parent / base).is_file():
+            base = str((path.parent / base).resolve())
+        if not isinstance(base, str) or base in (*above, name, str(path.resolve())):
             raise ConfigError(f"{path}: base expects the name of another file of src/config/{folder}, got {base!r}.")
         lower = named_layer(folder, base, (*above, name)).values
         if isinstance(parts := lower.get("regimes"), Mapping):

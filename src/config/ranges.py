@@ -30,7 +30,8 @@ class Range(NamedTuple):
 COUNT, SIZE, SHARE, POSITIVE = Range(0), Range(1), Range(0, 1), Range(0, above=True)
 RANGES: dict[str, Range] = {
     "seed": Range(0, 2**32 - 1),
-    **dict.fromkeys(("t_max", "batch_size_run", "batch_size", "buffer_size", "train_interval", "threads"), SIZE),
+    **dict.fromkeys(("t_max", "batch_size_run", "batch_size", "buffer_size", "train_interval"), SIZE),
+    "threads": Range(1, 1024),  # torch asks the system for as many as it is told, and crashes where it gets fewer
     **dict.fromkeys(
         ("test_interval", "test_nepisode", "log_interval", "save_model_interval", "keep_checkpoints"), SIZE
     ),
@@ -49,17 +50,20 @@ RANGES: dict[str, Range] = {
 NOT_EMPTY = ("hidden_dims", "critic_hidden_dims")
 
 
-def check_ranges(values: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a number, or one of a list, outside the range of its key, or two that do not fit."""
+def check_ranges(values: Mapping[str, Any], origin: Mapping[str, str]) -> None:
+    """Raise ConfigError for a number, or one of a list, outside the range of its key, or two that do not fit.
+
+    ``origin``: the places that keys came from, as far as they are known.
+    """
     for key, allowed in RANGES.items():
         if key not in values:
             continue
-        given = values[key]
+        given, where = values[key], origin.get(key, "configuration")
         for number in given if isinstance(given, list) else [given]:
             if number not in allowed:
-                raise ConfigError(f"configuration: {key} expects {_what(given)}{allowed}, got {given}.")
+                raise ConfigError(f"{where}: {key} expects {_what(given)}{allowed}, got {given}.")
         if key in NOT_EMPTY and given == []:
-            raise ConfigError(f"configuration: {key} expects at least one number, got [].")
+            raise ConfigError(f"{where}: {key} expects at least one number, got [].")
     if values.get("learning_starts", math.inf) < values.get("batch_size", 0):
         raise ConfigError(
             f"configuration: learning_starts = {values['learning_starts']} is less than batch_size = "

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
+from config.schema import is_supported, type_name
 from config.trust import NOTHING, Trust
 from utils.errors import InputError
 from utils.words import nearest
@@ -73,7 +74,7 @@ def config_keys(cls: type) -> dict[str, Any]:
     """Map the keyword-only constructor parameters of ``cls``: configuration key -> type annotation.
 
     A constructor that takes ``**keys`` passes them on to the next one along its base classes, whose keys are then its
-    own too. Raises RegistryError for a key without an annotation.
+    own too. Raises RegistryError for a key without an annotation, or with one whose values YAML cannot hold.
     """
     keys: dict[str, Any] = {}
     for parameters, hints in _constructors(cls):
@@ -84,6 +85,12 @@ def config_keys(cls: type) -> dict[str, Any]:
                 raise RegistryError(
                     f"{cls.__name__}: the keyword-only parameter {name} is a configuration key, whose type is its "
                     "annotation, but it has none. Annotate it."
+                )
+            if not is_supported(hints[name]):
+                raise RegistryError(
+                    f"{cls.__name__}: expected a type that YAML has as annotation of the configuration key {name}, got "
+                    f"{type_name(hints[name])}. Write bool, int, float, str, list[...], tuple[...], dict[str, ...] or "
+                    "Literal[...] (docs/new_algorithm.md)."
                 )
             keys.setdefault(name, hints[name])
     return keys

@@ -103,7 +103,7 @@ def with_run_keys(config: Config, overrides: Mapping[str, Any]) -> tuple[Config,
                 "For a different experiment, start a new run with checkpoint_path=..."
             )
         config = replace(config, **{key: check_value(key, value, hints[key], "command line")})
-    check_values(config)
+    check_values(config, dict.fromkeys(overrides, "command line"))
     theirs = {"the enemies'": config.opponent_args}
     if teams_of(config) != [""]:
         theirs = {f"{team}'s": args for team, args in config.opponent_args.items()}

@@ -84,6 +84,7 @@ RECORDING = ("local_results_path", "tensorboard", "tracker", "test_online")
 PLACE = (*RECORDING, "use_cuda")  # and where it is computed, which changes its rounding, as another machine does
 # Keys that make no other method: the place of a run, how often and how much of it is recorded.
 BOOKKEEPING = (*PLACE, "log_interval", "save_model", "save_model_interval", "save_replay", "keep_checkpoints")
+PLAIN = (bool, int, float, str, list, dict, type(None), Any)  # annotations without parts
 NESTED = ("env_args", "test_env_args", "opponent_args", "args")
 
 
@@ -104,11 +105,24 @@ def type_name(annotation: Any) -> str:
     return getattr(annotation, "__name__", str(annotation)) if not get_args(annotation) else str(annotation)
 
 
+def is_supported(annotation: Any) -> bool:
+    """Return whether YAML and JSON, which keep a run's configuration, have values of this type for `check_value`."""
+    origin, options = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return True
+    if origin in (dict, Mapping):
+        return options[:1] == (str,) and is_supported(options[1])
+    if origin in (list, tuple, types.UnionType, typing.Union):
+        return bool(options) and all(is_supported(option) for option in options if option is not ...)
+    return any(annotation is plain for plain in PLAIN)
+
+
 def check_value(key: str, value: Any, annotation: Any, where: str) -> Any:
     """Return ``value`` if it has the annotated type; whole numbers are converted.
 
-    1 becomes 1.0 where a float belongs, 1e6 becomes 1000000 where an int does. Raises ConfigError naming the key, the
-    place it came from, both types and how to write the value.
+    1 becomes 1.0 where a float belongs, 1e6 becomes 1000000 where an int does; a tuple comes as a list, as which it is
+    recorded. ``annotation`` is one that `is_supported`. Raises ConfigError naming the key, the place it came from, both
+    types and how to write the value.
     """
     origin, options = get_origin(annotation), get_args(annotation)
     if annotation is Any:
@@ -128,8 +142,18 @@ def check_value(key: str, value: Any, annotation: Any, where: str) -> Any:
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
             raise _wrong_type(key, value, annotation, where)
-        return [check_value(f"{key}[{index}]", item, options[0], where) for index, item in enumerate(value)]
-    if origin is dict or annotation is dict or origin is Mapping:
+        each = options if origin is tuple and options[-1] is not ... else options[:1] * len(value)
+        if len(each) != len(value):
+            raise _wrong_type(key, value, annotation, where)
+        return [
+            check_value(f"{key}[{index}]", item, option, where)
+            for index, (item, option) in enumerate(zip(value, each, strict=True))
+        ]
+    if origin in (dict, Mapping):
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+            raise _wrong_type(key, value, annotation, where)
+        return {name: check_value(f"{key}.{name}", item, options[1], where) for name, item in value.items()}
+    if annotation is dict:
         if not isinstance(value, Mapping):
             raise _wrong_type(key, value, annotation, where)
         return dict(value)

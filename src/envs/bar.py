@@ -39,7 +39,10 @@ class Bar(TorchEnv):
         )
         super().__init__(n_envs, device, info)
         if not 1 <= capacity <= n_agents:
-            raise EnvError(f"env_args.capacity: expected 1 to n_agents = {n_agents}, got {capacity}.")
+            raise EnvError(
+                f"env_args.capacity: expected 1 to n_agents = {n_agents}, got {capacity}. Set env_args.capacity "
+                "together with env_args.n_agents."
+            )
         self.capacity = capacity
         self._seen: dict[int, list[int]] = {}  # copy -> attendance of the nights that scenes showed
 

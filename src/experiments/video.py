@@ -20,6 +20,7 @@ from controllers.policy import FULLY_ANNEALED
 from envs.base import Env
 from experiments.evaluation import Evaluation, make_game
 from learners.hmf_learner import HMFLearner
+from pictures import COLOURS
 from pictures.render import render, write_video
 from records import checkpoint
 from utils import seeding
@@ -30,6 +31,8 @@ class Painter:
 
     def __init__(self, config: Config, mac: BasicMAC, folder: Path, colour: str) -> None:
         self.mac, self.colour = mac, colour
+        if colour not in COLOURS:
+            raise ConfigError(f"--colour: expected one of {', '.join(COLOURS)}, got {colour!r}.")
         if colour != "side" and not hasattr(mac, "grouping"):
             raise ConfigError(f"--colour={colour}: {config.name} has no groups. Use --colour=side.")
         self.learner: HMFLearner | None = None

@@ -317,8 +317,8 @@ def test_teams_by_one_algorithm_and_as_printed(capsys: pytest.CaptureFixture[str
             r"opponent_args expects the names of .*, got 'lr'\. Write \S+\.alice\.KEY=",
         ),
         ({"opponent_args.bob": 3}, r"opponent_args\.bob expects dict, got 3"),
-        ({"opponent_config.bob": 3}, r"opponent_config\.bob expects str, got 3"),
-        ({"opponent_args.bob.lr": -1}, r"opponent_args\.bob: configuration: lr expects above 0, got -1"),
+        ({"opponent_config.bob": 3}, r"opponent_config expects str \| dict\[str, str\], got \{'bob': 3\}"),
+        ({"opponent_args.bob.lr": -1}, r"opponent_args\.bob: lr expects above 0, got -1"),
         ({"opponent_args.bob.lrr": 3}, r"opponent_args\.bob: unknown key 'lrr'"),
         (
             {"opponent_args.bob.t_max": 3},

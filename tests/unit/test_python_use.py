@@ -7,11 +7,13 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.support import small_runs
 from tests.support.guard import Guard
@@ -120,6 +122,74 @@ def test_an_environment_that_cannot_be_made_again_is_refused(env: Any, message: 
 def test_a_wrong_key_names_overrides(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^overrides: unknown key 'lrr'\. Did you mean 'lr'\?"):
         hmf.train("iql", "bar", {"lrr": 1}, results=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> hmf.Run:
+    """Give a run of a file, with NumPy's numbers and paths, recorded in a folder named from where it was made."""
+    folder = tmp_path_factory.mktemp("python")
+    (folder / "own.yaml").write_text("base: iql\nname: own\n")
+    keys = {**SMALL, "lr": np.float64(0.25), "seed": np.int64(3), "hidden_dims": np.array([8, 4]), "t_max": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return hmf.train(Path("own.yaml"), Path(f"{ROOT}/src/config/envs/bar.yaml"), keys, results="there")
+
+
+def test_numbers_of_numpy_and_paths_are_values(trained: hmf.Run) -> None:
+    config = trained.record.config  # found, though the folder is another by now
+    assert [config[key] for key in ("name", "lr", "seed", "hidden_dims")] == ["own", 0.25, 3, [8, 4]]
+    assert trained.folder.is_absolute()
+    two: Any = np.int64(2)
+    found = trained.evaluate({"env_args.capacity": two}, episodes=two, seed=two)
+    assert found["all"]["n_episodes"] == 2
+
+
+def test_a_path_is_a_value(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"checkpoint_path: .* found none in '{tmp_path}'"):
+        hmf.train("iql", "bar", {**SMALL, "checkpoint_path": tmp_path}, results=tmp_path)
+
+
+def test_a_run_loaded_from_a_relative_folder_stays_where_it_is(
+    trained: hmf.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained.folder.parents[2])
+    found = hmf.load(1, results="there")
+    monkeypatch.chdir("/")
+    assert found == trained
+
+
+def test_trust_in_a_single_name(trained: hmf.Run) -> None:
+    results = trained.folder.parents[1]
+    assert hmf.load(1, results=results, trust="a:b") == hmf.load(1, results=results, trust=["a:b"])
+
+
+def test_arguments_of_numpy_for_a_class_of_ones_own() -> None:
+    arguments: dict[str, Any] = {"episode_limit": np.int64(4)}
+    env = hmf.env_layer(partial(Guard, **arguments))
+    assert type(env.values["env_args"]["episode_limit"]) is int
+
+
+REFUSED: list[tuple[Callable[[hmf.Run], Any], str]] = [
+    (lambda run: run.evaluate(seed=-1), "seed: expected a whole number of at least 0, got -1."),
+    (lambda run: run.evaluate(episodes=1.5), "episodes: expected a whole number of at least 1, got 1.5."),  # type: ignore[arg-type]
+    (lambda run: run.video("a.gif", fps=0), "fps: expected a whole number of at least 1, got 0."),
+    (lambda run: run.video("a.gif", every=0), "every: expected a whole number of at least 1, got 0."),
+    (lambda run: run.video("a.gif", colour="sid"), "--colour: expected one of side, group, attention, got 'sid'."),
+    (lambda run: run.evaluate(["lr"]), "overrides: expected a dictionary such as {'lr': 0.001}, got list."),  # type: ignore[arg-type]
+    (lambda run: hmf.train("iql", "bar", None), "overrides: expected a dictionary such as"),  # type: ignore[arg-type]
+    (lambda run: run.resume([1]), "overrides: expected a dictionary such as"),  # type: ignore[arg-type]
+    (
+        lambda run: hmf.train("iql", "bar", {"lr": object()}),
+        "overrides: lr expects numbers, texts, or lists",
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "message"), REFUSED)
+def test_what_cannot_be_run_is_refused(command: Callable[[hmf.Run], Any], message: str, trained: hmf.Run) -> None:
+    with pytest.raises(InputError) as refused:
+        command(trained)
+    assert str(refused.value).startswith(message)
 
 
 def test_runs_of_two_folders_and_metrics_nobody_logged_are_not_compared(tmp_path: Path) -> None:

@@ -460,7 +460,7 @@ def test_resuming_another_experiment(word: str, finished: Path, capsys: pytest.C
 
 def test_resuming_with_a_value_of_the_wrong_kind(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "t_max expects int, got 'soon'" in refused(capsys, finished, "t_max=soon")
-    assert "t_max expects at least 1, got 0" in refused(capsys, finished, "t_max=0")
+    assert "command line: t_max expects at least 1, got 0" in refused(capsys, finished, "t_max=0")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,12 +97,14 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
         ("lr=" + "9" * 5000, r"cannot read the value of 'lr=9+' as YAML"),
         ("lr=2001-99-99", r"cannot read the value of 'lr=2001-99-99' as YAML"),
         ("lr=" + "{a: " * 3000, r"cannot read the value of 'lr=\{a: .*' as YAML"),
-        ("lr=-1", r"lr expects above 0, got -1\.0"),
+        ("lr=-1", r"^command line: lr expects above 0, got -1\.0"),
+        ("threads=0", r"threads expects at least 1 and at most 1024, got 0"),
+        ("threads=1025", r"threads expects at least 1 and at most 1024, got 1025"),
         ("gamma=1.5", r"gamma expects at least 0 and at most 1, got 1\.5"),
         ("target_update_tau=0", r"target_update_tau expects above 0 and at most 1, got 0"),
         ("gmf_coef=.nan", r"gmf_coef expects at least 0, got nan"),
         ("hidden_dims=[64,0]", r"hidden_dims expects numbers of at least 1, got \[64, 0\]"),
-        ("hidden_dims=[]", r"hidden_dims expects at least one number, got \[\]"),
+        ("hidden_dims=[]", r"^command line: hidden_dims expects at least one number, got \[\]"),
     ],
 )
 def test_bad_overrides_are_explained(word: str, message: str) -> None:
@@ -292,6 +296,45 @@ def test_a_base_is_another_file(base: str, tmp_path: Path) -> None:
         loader.named_layer("algs", str(path))
 
 
+def test_a_path_of_a_base_is_looked_up_beside_its_file_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "low.yaml").write_text("base: iql\nlr: 0.125\n")
+    (tmp_path / "low.yaml").write_text("base: iql\nlr: 0.25\n")
+    (tmp_path / "here.yaml").write_text("base: iql\nlr: 0.5\n")
+    monkeypatch.chdir(tmp_path)
+    for base, lr in (("low.yaml", 0.125), ("here.yaml", 0.5)):
+        (tmp_path / "there" / "up.yaml").write_text(f"base: {base}\n")
+        assert loader.named_layer("algs", "there/up.yaml").values["lr"] == lr
+
+
+def test_a_base_beside_its_file_is_another_file_however_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(f"base: ../{tmp_path.name}/two.yaml")
+    (tmp_path / "two.yaml").write_text(f"base: ../{tmp_path.name}/one.yaml")
+    with pytest.raises(ConfigError, match="base expects the name of another file of src/config/algs, got"):
+        loader.named_layer("algs", str(tmp_path / "one.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "base", "message"),
+    [
+        ("experiments", "vdn", r"own\.yaml: base: no experiments configuration 'vdn'\."),
+        ("algs", "no.yaml", r"own\.yaml: base: expected a file no\.yaml, there is none beside this one, nor in /"),
+    ],
+)
+def test_a_base_that_is_missing_names_the_file_that_asks(folder: str, base: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"base: {base}")
+    with pytest.raises(ConfigError, match=message):
+        loader.named_layer(folder, str(path))
+
+
+def test_a_value_out_of_range_names_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("base: iql\nseed: -1\n")
+    with pytest.raises(ConfigError, match=rf"^{path}: seed expects at least 0 .*, got -1\.$"):
+        make(str(path), "bar")
+
+
 def test_an_int_is_a_float_but_never_the_other_way() -> None:
     assert check_value("k", 1, float, "here") == 1.0
     assert isinstance(check_value("k", 1, float, "here"), float)
@@ -300,6 +343,48 @@ def test_an_int_is_a_float_but_never_the_other_way() -> None:
         check_value("k", True, int, "here")
     with pytest.raises(ConfigError, match=r"is not one of a \| b"):
         check_value("k", "c", Literal["a", "b"], "here")
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "checked"),
+    [
+        ([1, "a"], tuple[int, str], [1, "a"]),
+        ([1, 2.0, 3], tuple[int, ...], [1, 2, 3]),
+        ([], tuple[int, ...], []),
+        ({"a": 1, "b": 2e3}, dict[str, int], {"a": 1, "b": 2000}),
+        ({"a": [1]}, dict[str, list[float]], {"a": [1.0]}),
+    ],
+)
+def test_parts_of_a_value_have_types_of_their_own(value: Any, annotation: Any, checked: Any) -> None:
+    assert repr(check_value("k", value, annotation, "here")) == repr(checked)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "message"),
+    [
+        ([1, 2], tuple[int, str], r"^here: k\[1\] expects str, got 2 \(int\)\.$"),
+        ([1], tuple[int, str], r"^here: k expects tuple\[int, str\], got \[1\] \(list\)\.$"),
+        ([1, "a"], tuple[int, ...], r"^here: k\[1\] expects int, got 'a'"),
+        ({"a": "b"}, dict[str, int], r"^here: k\.a expects int, got 'b' \(str\)\.$"),
+        ({1: 2}, dict[str, int], r"^here: k expects dict\[str, int\], got \{1: 2\}"),
+    ],
+)
+def test_a_wrong_part_of_a_value_is_named(value: Any, annotation: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_value("k", value, annotation, "here")
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [Sequence[int], tuple, Path, dict[int, str], list[Path], int | Path, typing.List, typing.Dict],  # noqa: UP006
+)
+def test_annotations_that_no_value_can_meet_are_refused(annotation: Any) -> None:
+    class Own:
+        def __init__(self, *, size: annotation) -> None: ...
+
+    Own.__init__.__annotations__["size"] = annotation  # not the text that it is in this file
+    with pytest.raises(RegistryError, match=r"^Own: expected a type that YAML .* of the configuration key size, got "):
+        config_keys(Own)
 
 
 @pytest.mark.parametrize("algorithm", loader.available("algs"))

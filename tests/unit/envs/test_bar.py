@@ -120,7 +120,10 @@ def test_one_agent() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"capacity": 101}, r"env_args.capacity: expected 1 to n_agents = 100, got 101"),
+        (
+            {"capacity": 101},
+            r"env_args.capacity: expected 1 to n_agents = 100, got 101. Set .* with env_args.n_agents",
+        ),
         ({"capacity": 0}, r"env_args.capacity: expected 1 to n_agents = 100, got 0"),
         ({"n_agents": 0}, r"env_args.n_agents: expected at least 1, got 0"),
         ({"episode_limit": 0}, r"env_args.episode_limit: expected at least 1, got 0"),

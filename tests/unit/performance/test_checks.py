@@ -71,6 +71,21 @@ def test_a_failed_check_is_one_line_and_exit_code_1(
     assert found.startswith(line)
 
 
+@pytest.mark.parametrize("options", [[], ["--config=iql"], ["--env-config=bar"]])
+def test_keys_of_no_configuration_are_refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main([*options, "with", "lr=3"]) == 2
+    assert capsys.readouterr().err == (
+        "error: command line: expected --config=ALGORITHM and --env-config=ENVIRONMENT before with lr=3, which changes "
+        "their keys. Give both.\n"
+    )
+
+
+def test_a_word_that_says_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        doctor.main(["lr=3"])
+    assert "unrecognized arguments: lr=3" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("fast")
 def test_a_tracker_whose_package_is_missing_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.main(["--config=iql", "--env-config=bar", "with", "tracker=trackio"]) == 1
