@@ -6,6 +6,7 @@ A trial is one or more recorded runs of main.py. The study lives beside them and
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def search(argv: Sequence[str]) -> None:
         if arguments.compare:
             head = f"# The best of {studies.given()} of {arguments.space}: written by src/search.py."
             arguments.compare.write_text(f"{head}\n{yaml.safe_dump(studies.comparison(), sort_keys=False)}")
-            print(f"written: {arguments.compare}. Next: python src/sweep.py {arguments.compare}")
+            print(f"written: {arguments.compare}. Next: python src/sweep.py {shlex.quote(str(arguments.compare))}")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -83,9 +83,7 @@ def unpack(path: Path, store: FileStore) -> dict[int, tuple[int, bool]]:
 def _extracted(path: Path, folder: Path) -> Path:
     """Write what the archive holds into ``folder`` and return it.
 
-    Raises RecordError for what `pack` did not write.
-
-    Raises OSError where the disk is full.
+    Raises RecordError for what `pack` did not write, and OSError where the disk is full.
     """
     expected = f"unpack: expected an archive of runs, as `runs pack` writes it, got {path}"
     try:
