@@ -276,7 +276,8 @@ def test_imported_environments_draw_themselves(monkeypatch: pytest.MonkeyPatch) 
     picture = render(imported({"render_mode": "rgb_array"}), 0)
     assert picture.dtype == np.uint8
     assert picture.std() > 0
-    with pytest.raises(EnvError, match=r"expected render\(\) to return an array, got NoneType.*kwargs.render_mode"):
+    message = r"expected render\(\) to return an array of shape \(H, W, 3\), got NoneType.*kwargs.render_mode"
+    with pytest.raises(EnvError, match=message):
         render(imported({}), 0)
 
 
