@@ -100,7 +100,7 @@ class ExportedEnv(ParallelEnv):
         terminated = (~alive | row.terminated).tolist()
         truncated = (alive & row.truncated).tolist()
         self.agents = [] if bool(row.done[0]) else self._living(row)
-        seeing = [*acting, *(agent for agent in self.agents if agent not in acting)]
+        seeing = list(dict.fromkeys([*acting, *self.agents]))
         return (
             self._observations(row, seeing),
             dict(zip(acting, row.reward[0, slots].tolist(), strict=True)),

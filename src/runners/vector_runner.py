@@ -67,9 +67,7 @@ class VectorRunner:
         self.reset(seed)
         self.memory = self.mac.bare_memory(self.env.n_envs, self.env.info.n_agents)  # nobody learns from these
         self.log = EpisodeLog()
-        self.generator.manual_seed(
-            seeding.derive_seed(seed, "evaluation actions")
-        )  # not the stream that starts episodes
+        self.generator.manual_seed(seeding.derive_seed(seed, "evaluation actions"))  # not that of first states
         quota = math.ceil(n_episodes / self.env.n_envs)
         played = torch.zeros(self.env.n_envs, dtype=torch.int64)
         while int(played.min()) < quota:

@@ -255,9 +255,7 @@ class BattleEnv(TwoSidedEnv):
         )
         self._rewards = self._no_rewards()  # of the step that led here
         self._swap_sides = swap_sides
-        self._streams = [
-            torch.Generator() for _ in range(n_envs)
-        ]  # of how each copy's episodes start, whoever plays them
+        self._streams = [torch.Generator() for _ in range(n_envs)]  # how each copy's episodes start
 
     @property
     def even(self) -> bool:
