@@ -239,6 +239,20 @@ MUTANTS = (
         EARNED.replace("acting, ", "True, "),
         PETTINGZOO,
     ),
+    Mutant(
+        "how a battle begins depends on when others ended",
+        "envs/battle/env.py",
+        "self._start(int(env), self._streams[env])",
+        "self._start(int(env), self._streams[0])",
+        OPPONENT,
+    ),
+    Mutant(
+        "evaluations act by the stream of first states",
+        "runners/vector_runner.py",
+        'self.generator.manual_seed(seeding.derive_seed(seed, "evaluation actions"))',
+        "self.generator.manual_seed(seed)",
+        RUNNER,
+    ),
     # Rows.
     *(
         Mutant(
