@@ -129,14 +129,16 @@ class ExportedEnv(ParallelEnv):
             raise EnvError(f"step: expected an action of every agent in env.agents, there is none of {missing[0]}.")
         joint = torch.zeros(1, len(self.possible_agents), dtype=torch.int64)
         slots = [self._slot[agent] for agent in self.agents]
-        for slot, agent in zip(slots, self.agents, strict=True):
+        chosen = list[int]()
+        for agent in self.agents:
             try:
-                joint[0, slot] = index(actions[agent])
+                chosen.append(index(actions[agent]))
             except TypeError as error:
                 raise EnvError(
                     f"step: expected a whole number below {self.env.info.n_actions} as the action of {agent}, got "
                     f"{actions[agent]!r}."
                 ) from error
+        joint[0, slots] = torch.tensor(chosen)
         return joint
 
     def _observations(self, row: Step, agents: list[str]) -> dict[str, np.ndarray]:

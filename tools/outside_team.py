@@ -114,7 +114,7 @@ def main() -> None:
         "MlpPolicy",
         agents,
         learning_rate=3e-4,
-        buffer_size=400_000,  # transitions of single agents: the last 2,500 steps, or more where many are dead
+        buffer_size=400_000,  # transitions of single agents, of the dead too: some 2,500 steps
         learning_starts=20_000,
         batch_size=512,
         gamma=0.95,

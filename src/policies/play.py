@@ -64,7 +64,6 @@ class Policy:
     def __init__(self, card: Mapping[str, Any], values: Values) -> None:
         self.card = card
         self._values = values
-        self._args = card.get("env_args", {})  # older cards have none
         self._inputs = [given["name"] for given in card["inputs"]]
         self.reset()
 
@@ -123,11 +122,12 @@ class Policy:
         with ``observation`` and ``action_mask``, as in training; pictures of whole numbers are decoded as there.
         Raises PolicyError for a policy that learned from padded or shrunk observations, which only `act` plays.
         """
-        changed = [key for key, plain in (("pad", False), ("downscale", 1)) if self._args.get(key, plain) != plain]
+        args = self.card["env_args"]
+        changed = [key for key, plain in (("pad", False), ("downscale", 1)) if args.get(key, plain) != plain]
         if changed:
             raise PolicyError(
                 f"act_named: expected a policy that sees observations as its game gives them, this one learned with "
-                f"{', '.join(f'env_args.{key}={self._args[key]}' for key in changed)}. Make its observations as "
+                f"{', '.join(f'env_args.{key}={args[key]}' for key in changed)}. Make its observations as "
                 "docs/pettingzoo.md says, and give them to act()."
             )
         lives = {agent for agent in (agents if living is None else living) if agent in observations}

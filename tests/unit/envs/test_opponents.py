@@ -132,6 +132,23 @@ def test_how_a_copy_starts_does_not_depend_on_how_others_end(name: str) -> None:
     assert len({*itertools.chain(*begun[0])}) == 12, "every episode of every copy is another one"
 
 
+def test_a_state_of_one_stream_for_all_copies_is_continued() -> None:
+    """Runs of before saved it so; copies must not begin the same episodes from there on, nor others in two resumes."""
+    env, begun = build(), list[list[list[int]]]()
+    env.reset(3)
+    state = env.state_dict()
+    state["episode_stream"] = state.pop("episode_streams")[0]
+    for _ in range(2):
+        resumed = build()
+        resumed.load_state_dict(state)
+        for _ in range(6):  # to the second episodes
+            resumed.step(STAY)
+        assert resumed._battles.t.tolist() == [0, 0]
+        begun.append(resumed._battles._begin.tolist())
+    assert begun[0] == begun[1]
+    assert begun[0][0] != begun[0][1]
+
+
 def test_a_policy_that_does_not_fit_is_refused() -> None:
     message = (
         r"it learned with n_actions = 9, obs_shape = \(7, 7, 5\); this environment's enemies have n_actions = 21, "
