@@ -34,6 +34,7 @@ def search(argv: Sequence[str]) -> None:
     """Run every trial, then print the best ones. Raises ConfigError with one clear message."""
     arguments = parse(argv)
     require("optuna", "./install_dependencies.sh")
+    from analysis.tables import FILES
     from experiments.space import load_space
     from records.ids import check_writable
 
@@ -44,6 +45,11 @@ def search(argv: Sequence[str]) -> None:
     for option, path in (("--compare", arguments.compare), ("--table", arguments.table)):
         if path and not path.parent.is_dir():
             raise InputError(f"{option}: expected an existing folder, got {path.parent}. Make it first.")
+    if arguments.table and arguments.table.suffix in FILES:
+        raise InputError(
+            f"--table: expected a file's name without its ending, got {arguments.table}. Leave "
+            f"{arguments.table.suffix} off: {', '.join(FILES)} are added."
+        )
     if arguments.compare and (arguments.compare.suffix not in (".yaml", ".yml") or arguments.compare.is_dir()):
         raise InputError(f"--compare: expected a file's name that ends in .yaml, got {arguments.compare}. Give one.")
     check_writable(arguments.results / "sacred")

@@ -244,6 +244,8 @@ def write_video(frames: Iterable[np.ndarray], path: Path, fps: int = 12) -> None
                     writer.append_data(frame)
     except OSError as error:
         reason = error.strerror or str(error).partition("\n")[0]  # imageio adds ffmpeg's whole command
+        if isinstance(error, BrokenPipeError):
+            reason = "ffmpeg has ended, as it does where the disk is full"
         raise EnvError(
             f"{path}: expected a place for a video, cannot write it ({reason}). Give another one."
         ) from error

@@ -25,7 +25,10 @@ COPY_INCOMPLETE = 5  # in the database or a tracker; the files are whole (4: swe
 INTERRUPTED = 130
 READER_GONE = 141  # what shells report for SIGPIPE
 
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR}  # what a person can mend
+DISK = {  # what a person can mend
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+}
 REFUSAL = "error: "  # begins the line that says what a person can mend
 
 

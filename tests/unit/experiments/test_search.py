@@ -186,6 +186,8 @@ def test_a_comparison_that_cannot_be_written_is_refused_before_the_first_trial(
     assert message in capsys.readouterr().err
     assert main([name, "--trials=1", f"--results={tmp_path}", f"--table={tmp_path / 'no' / 'x'}"]) == 2
     assert "--table: expected an existing folder" in capsys.readouterr().err
+    assert main([name, "--trials=1", f"--results={tmp_path}", f"--table={tmp_path / 'x.md'}"]) == 2
+    assert "x.md. Leave .md off: .md, .csv, .tex are added." in capsys.readouterr().err
     assert not (tmp_path / "sweeps").exists()
 
 

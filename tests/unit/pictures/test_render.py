@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -353,3 +354,12 @@ def test_a_film_that_ffmpeg_cannot_write_is_one_line(tmp_path: Path) -> None:
     assert said.startswith(f"{tmp_path / 'film.mp4'}: expected a place for a video, cannot write it (")
     assert "\n" not in said
     assert "FFMPEG" not in said
+
+
+def test_a_pipe_that_ffmpeg_has_closed_is_said_to_be_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(*_: object, **__: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("imageio.v2.get_writer", ended)
+    with pytest.raises(EnvError, match=r"\(ffmpeg has ended, as it does where the disk is full\)"):
+        write_video([FRAMES[0]], tmp_path / "film.mp4")

@@ -56,6 +56,8 @@ def test_the_traceback_is_there_on_request(monkeypatch: pytest.MonkeyPatch, caps
         (OSError(errno.ENOSPC, "No space left on device"), "one that cannot (No space left on device)"),
         (PermissionError(errno.EACCES, "Permission denied", "a/b"), "'a/b' (Permission denied)"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"), "'a/b' (Not a directory)"),
+        (FileExistsError(errno.EEXIST, "File exists", "a/b"), "'a/b' (File exists)"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "a/b"), "'a/b' (File name too long)"),
     ],
     ids=lambda value: type(value).__name__,
 )
