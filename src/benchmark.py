@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config.loader import named_layer
-from utils.cli import command_parser, count, divided, exit_code
+from utils.cli import command_parser, count, divided, exit_code, positive
 from utils.paths import default_results
 
 
@@ -28,14 +28,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--config", nargs="+", default=["iql", "hmf"], metavar="ALGORITHM")
     parser.add_argument("--env-config", default="battle", metavar="ENVIRONMENT")
     parser.add_argument("--agents", nargs="+", type=count, default=[20, 64, 200, 500, 1000, 2000], metavar="N")
-    parser.add_argument("--seconds", type=float, default=10.0, help="about half as long as one table row takes")
+    parser.add_argument("--seconds", type=positive, default=10.0, help="about half as long as one table row takes")
     parser.add_argument(
         "--targets",
         action="store_true",
         help="also what is asked: both regimes, rollouts, batched tasks beside mpe2, two processes beside one",
     )
     parser.add_argument("--page", type=Path, action="append", default=[], help="bring its tables up to date")
-    parser.add_argument("--out", type=Path, default=default_results() / "tmp/benchmark", metavar="DIR")
+    parser.add_argument(
+        "--out", type=Path, default=default_results() / "tmp/benchmark", metavar="DIR", help="default: %(default)s"
+    )
     parser.add_argument(
         "--compare",
         type=Path,

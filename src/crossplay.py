@@ -19,9 +19,8 @@ from pathlib import Path
 from config import trust
 from experiments.entrants import Entrant
 from experiments.workers import n_cores
-from utils.cli import add_experiments, add_results, add_zoo, command_parser, count, exit_code, say, seed
+from utils.cli import add_experiments, add_out, add_results, add_zoo, command_parser, count, exit_code, say, seed
 from utils.errors import InputError
-from utils.paths import default_results
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -63,9 +62,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=seed, default=0)
     add_results(parser)
     add_zoo(parser)
-    parser.add_argument("--out", default=default_results() / "tmp/crossplay", type=Path, metavar="DIR")
+    add_out(parser, "crossplay")
     trust.add_option(parser)
     arguments = parser.parse_intermixed_args(argv)
+    arguments.out = arguments.out or arguments.results / "tmp/crossplay"
     modes = [arguments.players or arguments.experiment or arguments.outside, arguments.league, arguments.sides]
     if sum(map(bool, modes)) != 1:
         parser.error("expected either players, --league RUN or --sides RUN")
@@ -94,6 +94,10 @@ def crossplay(argv: Sequence[str]) -> None:
             "--step: expected a run, whose checkpoint it chooses; a file and a policy of the zoo are of one."
         )
     entrants = named(arguments)
+    for entrant in entrants if arguments.step else ():
+        at = entrant.path.parent.name
+        if at.isdecimal() and arguments.step.isdecimal() and int(at) != int(arguments.step):
+            say(f"{entrant.given}: there is no step {arguments.step}; the nearest, {at}, plays")
     from analysis.crossplay import write  # these take seconds
     from analysis.tables import make_folder
     from experiments.crossplay import meetings, play

@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from config import trust
-from utils.cli import add_experiments, add_results, command_parser, count, exit_code
-from utils.paths import default_results
+from utils.cli import add_experiments, add_out, add_results, command_parser, count, exit_code
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -26,9 +24,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--step", default="newest", help="step of a checkpoint, best or newest (default: %(default)s)")
     parser.add_argument("--batches", type=count, default=16, help="of every run (default: %(default)s)")
     add_results(parser)
-    parser.add_argument("--out", default=default_results() / "tmp/noise", type=Path, metavar="DIR")
+    add_out(parser, "noise")
     trust.add_option(parser)
     arguments = parser.parse_intermixed_args(argv)
+    arguments.out = arguments.out or arguments.results / "tmp/noise"
     if arguments.batches < 2:
         parser.error(f"--batches: expected at least 2, which can differ, got {arguments.batches}")
     return arguments

@@ -7,14 +7,14 @@ and, for a paper, PDF, and every point of them as CSV and in the JSON format of 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from analysis import REFERENCE
-from utils.cli import add_experiments, add_results, command_parser, exit_code
-from utils.paths import default_results
+from utils.cli import add_experiments, add_out, add_results, command_parser, exit_code
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -55,8 +55,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--metric", default="test_return_mean", help="default: %(default)s")
     parser.add_argument("--mongo-url", metavar="URL", help="read this MongoDB instead of files")
     add_results(parser)
-    parser.add_argument("--out", default=default_results() / "tmp/report", type=Path, metavar="DIR")
+    add_out(parser, "report")
     arguments = parser.parse_intermixed_args(argv)
+    arguments.out = arguments.out or arguments.results / "tmp/report"
     if arguments.reach is not None and arguments.reference is None:
         parser.error("--reach: expected --reference METHOD as well, whose CPU seconds the others are compared with")
     return arguments
@@ -65,9 +66,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def _level(text: str) -> str:
     if text != REFERENCE:
         try:
-            float(text)
+            level = float(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"expected a number or the word {REFERENCE}, got '{text}'") from None
+            level = math.nan
+        if not math.isfinite(level):
+            raise argparse.ArgumentTypeError(f"expected a number or the word {REFERENCE}, got '{text}'")
     return text
 
 

@@ -54,7 +54,7 @@ class Request:
 
         Raises InputError.
         """
-        run_dir = checkpoint.resumable_run(run, Path(given.values.get("local_results_path", default_results())))
+        run_dir = checkpoint.resumable_run(run, Path(str(given.values.get("local_results_path", default_results()))))
         from assembly.saved import recorded_config  # this takes seconds
 
         before = recorded_config(run_dir, trust)

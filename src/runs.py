@@ -27,13 +27,11 @@ from records.store import STATUSES, FileStore, RunStore
 from records.tracker import TRACKERS
 from records.tracker import track as copy_to_tracker
 from utils.cli import add_command, add_experiments, add_results, command_parser, count, exit_code, intermixed
-from utils.paths import default_results
 from utils.words import amount, columns_within, table
 
 if TYPE_CHECKING:
     from records.mongo import MongoStore
 
-DEFAULT_PICTURE = default_results() / "tmp/runs.png"
 ARCHIVE = ".tar.xz"
 
 
@@ -79,17 +77,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     plotting.add_argument("--metric", action="append", help="default: test_return_mean; may be repeated")
     plotting.add_argument("--smooth", type=count, default=1, metavar="N", help="moving mean of a run's last N points")
     plotting.add_argument("--each", action="store_true", help="one line per run, also where only the seed differs")
-    plotting.add_argument("--output", default=DEFAULT_PICTURE, type=Path, metavar="FILE", help="default: %(default)s")
+    plotting.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: tmp/runs.png in the folder of --results"
+    )
     taking = add(export, None)
     taking.add_argument("id", type=count, metavar="ID")
     taking.add_argument("--to", required=True, choices=KINDS, help="the format")
     taking.add_argument("--step", default="newest", help="step of a checkpoint, best or newest (default)")
     taking.add_argument(
         "--out",
-        default=default_results() / "policies",
         type=Path,
         metavar="DIR",
-        help="default: %(default)s; a file and its card",
+        help="of a file and its card; default: policies in the folder of --results",
     )
     trust.add_option(taking)
     add(track, "+").add_argument("--to", required=True, choices=TRACKERS, help="where to")
@@ -234,18 +233,17 @@ def plot(arguments: argparse.Namespace) -> None:
     curves = [store.metrics(record.id, names) for record in records]
     figure = picture(records, curves, names, arguments.each, arguments.smooth)
     known = figure.canvas.get_supported_filetypes()
-    if arguments.output.suffix.lower().removeprefix(".") not in known:  # without one matplotlib adds its own
+    output = arguments.output or arguments.results / "tmp/runs.png"
+    if output.suffix.lower().removeprefix(".") not in known:  # without one matplotlib adds its own
         suffixes = ", ".join(f".{name}" for name in sorted(known))
-        raise RecordError(
-            f"--output: expected a file's name that ends in one of {suffixes}, got '{arguments.output}'. Add one."
-        )
+        raise RecordError(f"--output: expected a file's name that ends in one of {suffixes}, got '{output}'. Add one.")
     try:
-        if arguments.output == DEFAULT_PICTURE:
-            arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(arguments.output, dpi=150)
+        if arguments.output is None:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(output, dpi=150)
     except (OSError, ValueError) as error:
-        raise RecordError(f"--output: cannot write {arguments.output} ({error}).") from error
-    print(arguments.output)
+        raise RecordError(f"--output: cannot write {output} ({error}).") from error
+    print(output)
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -257,7 +255,8 @@ def export(arguments: argparse.Namespace) -> None:
     exact_folder(files.folder(arguments.id), arguments.step)
     from policies.take import take_away  # this takes seconds
 
-    print(take_away(files, arguments.id, arguments.step, arguments.to, arguments.out, arguments.trust))
+    folder = arguments.out or arguments.results / "policies"
+    print(take_away(files, arguments.id, arguments.step, arguments.to, folder, arguments.trust))
 
 
 def track(arguments: argparse.Namespace) -> None:
@@ -296,7 +295,7 @@ def pull(arguments: argparse.Namespace) -> None:
 def pack(arguments: argparse.Namespace) -> None:
     """write the records of completed runs, and of those that they continue, into one file to publish; no checkpoints"""
     if arguments.mongo_url:
-        raise RecordError("pack: expected runs recorded as files; get those of MongoDB with `runs pull` first.")
+        raise RecordError("pack: expected runs recorded as files; get those of MongoDB with `src/runs.py pull` first.")
     if not arguments.file.name.endswith(ARCHIVE):
         raise RecordError(f"pack: expected a file's name that ends in {ARCHIVE}, got {arguments.file}.")
     from experiments.plan import completed_runs

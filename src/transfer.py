@@ -10,12 +10,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from config import trust
 from config.loader import named_layer
-from utils.cli import add_experiments, add_results, add_zoo, command_parser, count, exit_code, seed
-from utils.paths import default_results
+from utils.cli import add_experiments, add_out, add_results, add_zoo, command_parser, count, exit_code, seed
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -36,9 +34,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=seed, default=0)
     add_results(parser)
     add_zoo(parser)
-    parser.add_argument("--out", default=default_results() / "tmp/transfer", type=Path, metavar="DIR")
+    add_out(parser, "transfer")
     trust.add_option(parser)
-    return parser.parse_intermixed_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
+    arguments.out = arguments.out or arguments.results / "tmp/transfer"
+    return arguments
 
 
 def transfer(argv: Sequence[str]) -> None:

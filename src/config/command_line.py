@@ -12,7 +12,7 @@ from config import trust
 from config.loader import available, named_layer
 from config.schema import ConfigError
 from utils.cli import divided
-from utils.words import nearest
+from utils.words import nearest, to_yaml
 
 PRINT_CONFIG = "print_config"  # a word that users of Sacred know
 
@@ -65,7 +65,13 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
             cure = f"{'Or write' if hint else 'Write'}: with {option.lstrip('-')}={value}"
             raise ConfigError(f"command line: '{word}' is not an option.{hint} {cure}")
         raise ConfigError(f"command line: do not know '{word}'. Overrides follow the word with: with key=value.{hint}")
-    place = [] if arguments.results is None else [f"local_results_path={arguments.results}"]
+    both = [word for word in overrides if word.startswith("local_results_path=")]
+    if arguments.results is not None and both:
+        raise ConfigError(
+            f"command line: --results is the key local_results_path, expected one of the two, got "
+            f"--results={arguments.results} and {both[-1]}. Leave one out."
+        )
+    place = [] if arguments.results is None else [f"local_results_path={to_yaml(arguments.results)}"]
     arguments.overrides = [*overrides, *place]
     beside = [option for option in ("--config", "--env-config") if option in given]
     if arguments.resume is not None and beside:

@@ -107,7 +107,7 @@ def parse_overrides(words: list[str]) -> Layer:
                 raise ConfigError(
                     f"command line: '{word}' sets a part of {parent}, which has a value already. Set one."
                 )
-        node[leaf] = value
+        node[leaf] = merge({leaf: node.get(leaf)}, {leaf: value})[leaf]
     return Layer("command line", values)
 
 

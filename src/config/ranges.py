@@ -10,21 +10,23 @@ from config.schema import ConfigError
 
 
 class Range(NamedTuple):
-    """From ``low`` to ``high``, both included; ``low`` excluded where ``above``."""
+    """From ``low`` to ``high``, both included; ``low`` excluded where ``above``, ``high`` where ``below``."""
 
     low: float
     high: float = math.inf
     above: bool = False
+    below: bool = False
 
     def __contains__(self, value: object) -> bool:
         if not isinstance(value, int | float):
             return False
-        in_order = (value > self.low if self.above else value >= self.low) and value <= self.high
-        return in_order and abs(value) != math.inf
+        high_enough = value > self.low if self.above else value >= self.low
+        low_enough = value < self.high if self.below else value <= self.high
+        return high_enough and low_enough and abs(value) != math.inf
 
     def __str__(self) -> str:
         start = f"{'above' if self.above else 'at least'} {self.low}"
-        return start if self.high == math.inf else f"{start} and at most {self.high}"
+        return start if self.high == math.inf else f"{start} and {'below' if self.below else 'at most'} {self.high}"
 
 
 COUNT, SIZE, SHARE, POSITIVE = Range(0), Range(1), Range(0, 1), Range(0, above=True)
@@ -41,10 +43,14 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(("regroup_interval", "mf_neighbours", "epsilon_anneal_time", "temperature_anneal_time"), COUNT),
     **dict.fromkeys(("gmf_coef", "top_coef", "reg_coef", "kl_coef", "logit_reg_coef"), COUNT),
     **dict.fromkeys(("rollout_length", "epochs", "minibatches"), SIZE),
-    **dict.fromkeys(("gamma", "epsilon_start", "epsilon_finish", "mean_policy_decay", "average_decay"), SHARE),
+    **dict.fromkeys(("gamma", "epsilon_start", "epsilon_finish", "mean_policy_decay"), SHARE),
+    "average_decay": Range(0, 1, below=True),  # 1: what is evaluated and exported would never learn
     **dict.fromkeys(("td_lambda", "lr_finish", "reward_sharing"), SHARE),
-    **dict.fromkeys(("lr", "grad_norm_clip", "gumbel_temperature", "policy_temperature"), POSITIVE),
-    **dict.fromkeys(("temperature_start", "temperature_finish"), POSITIVE),
+    **dict.fromkeys(("lr", "grad_norm_clip"), POSITIVE),
+    **dict.fromkeys(
+        ("gumbel_temperature", "policy_temperature", "temperature_start", "temperature_finish"),
+        Range(1e-6),  # values are divided by it, in float32
+    ),
     "target_update_tau": Range(0, 1, above=True),
 }
 NOT_EMPTY = ("hidden_dims", "critic_hidden_dims")

@@ -9,6 +9,7 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +29,48 @@ def require_at_least(key: str, value: float, minimum: float) -> None:
         raise EnvError(f"env_args.{key}: expected at least {minimum}, got {value}.")
     if not math.isfinite(value):
         raise EnvError(f"env_args.{key}: expected a finite number, got {value}.")
+
+
+def announced(info: EnvInfo, n_envs: int) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Return what the tensors of a `Step` of ``n_envs`` copies are: name -> shape, dtype.
+
+    Those of Step.info are called ``info[KEY]``.
+    """
+    several, joint = (n_envs,), (n_envs, info.n_agents)
+    return {
+        "obs": ((*joint, *info.obs_shape), info.obs_dtype),
+        "alive": (joint, torch.bool),
+        "reward": (joint, torch.float32),
+        "terminated": (several, torch.bool),
+        "truncated": (several, torch.bool),
+        **({"avail": ((*joint, info.n_actions), torch.bool)} if info.has_avail else {}),
+        **({"position": ((*joint, 2), torch.float32)} if info.has_position else {}),
+        **({"compact": ((n_envs, info.compact_dim), torch.int16)} if info.compact_dim else {}),
+        **{f"info[{key}]": (several, torch.float32) for key in info.stats},
+    }
+
+
+def tensors_of(row: Step) -> dict[str, Tensor]:
+    """Return the tensors of a row by the names of `announced`."""
+    own = {field.name: getattr(row, field.name) for field in fields(row)}
+    tensors = {name: value for name, value in own.items() if isinstance(value, Tensor)}
+    return tensors | {f"info[{key}]": value for key, value in row.info.items()}
+
+
+def require_announced(row: Step, info: EnvInfo, n_envs: int) -> None:
+    """Raise EnvError where a tensor of ``row`` is missing, or of another shape or dtype than `announced`.
+
+    Memory would stretch or round it without a word.
+    """
+    tensors = tensors_of(row)
+    for name, (shape, dtype) in announced(info, n_envs).items():
+        value = tensors.get(name)
+        if value is None or value.shape != shape or value.dtype != dtype:
+            came = "none" if value is None else f"{value.dtype} of shape {tuple(value.shape)}"
+            raise EnvError(
+                f"Step.{name}: expected {dtype} of shape {shape}, as EnvInfo of {info.name} announces, got {came}. "
+                "Correct the environment, or what it announces."
+            )
 
 
 class Env(ABC):

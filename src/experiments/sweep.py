@@ -45,8 +45,7 @@ class Job:
         arguments = self.run.arguments
         if folder is not None:
             config = self.run.config
-            words = ("with", f"local_results_path={config.local_results_path}")
-            arguments = (f"--resume={folder}", *config.trust.words(), *words)
+            arguments = (f"--resume={folder}", *config.trust.words(), f"--results={config.local_results_path}")
         return [sys.executable, str(MAIN), *arguments]
 
     def release(self) -> None:
@@ -140,9 +139,10 @@ class Sweep:
 
     def _end(self, job: Job) -> None:
         job.release()
-        if job.exit_code == COPY_INCOMPLETE and self.index.finished(job.run.identity) is not None:
+        finished = self.index.finished(job.run.identity) is not None
+        if job.exit_code == COPY_INCOMPLETE and finished:
             self.uncopied.append(job)
-        elif job.exit_code:
+        elif job.exit_code or not finished:
             self.failed.append(job)
         else:
             job.log.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from policies.card import METRIC, card_of, markdown
 from policies.network import ActingNetwork, values_of
 from policies.play import READERS, greedy
 from records import checkpoint
-from records.files import Curve
+from records.files import Curve, read_json
 from records.store import FileStore
 from utils.atomic import write_atomic
 from utils.cli import require
@@ -36,6 +36,8 @@ from utils.errors import InputError
 CPU = torch.device("cpu")
 N_CHECKED = 10_000  # observations on which a file must choose what the run's network chooses
 ROUNDING = 1e-4  # of values: sums in another order differ by less; actions closer than that are equally good
+
+OF_A_RUN = ("algorithm", "seed", "commit", "env_args", "evaluation")  # of a card: what tells runs of one number apart
 
 Description = Mapping[str, Any]  # what `mac_of_policy` rebuilds a network from
 
@@ -92,6 +94,7 @@ def take_away(store: FileStore, run_id: int, step: str, kind: str, folder: Path,
     path = folder / f"{config.name}_{policy.card['task']}_run{run_id}_step{policy.source.name}.{kind}"
     card = {**policy.card, "format": kind, "file": path.name, "bytes": len(data)}
     card["sha256"] = hashlib.sha256(data).hexdigest()
+    _require_own(path, policy.card)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(path, data)
@@ -105,6 +108,19 @@ def take_away(store: FileStore, run_id: int, step: str, kind: str, folder: Path,
     except OSError as error:
         raise PolicyError(f"--out: cannot write {path} ({error.strerror}). Choose another folder.") from error
     return path
+
+
+def _require_own(path: Path, card: Mapping[str, Any]) -> None:
+    """Raise PolicyError where ``path`` is an exported policy of another run: runs of two folders may share a number."""
+    if not path.exists():
+        return
+    own = json.loads(json.dumps({key: card[key] for key in OF_A_RUN}))
+    there = read_json(path.with_name(f"{path.name}.json"))
+    if {key: there.get(key) for key in OF_A_RUN} != own:
+        raise PolicyError(
+            f"--out: expected no file of another policy, '{path}' is one (its card says seed {there.get('seed')}, "
+            f"commit {there.get('commit')}). Choose another folder, or move it."
+        )
 
 
 def encoded(kind: str, network: ActingNetwork, description: Description) -> bytes:

@@ -85,7 +85,7 @@ def _extracted(path: Path, folder: Path) -> Path:
 
     Raises RecordError for what `pack` did not write, and OSError where the disk is full.
     """
-    expected = f"unpack: expected an archive of runs, as `runs pack` writes it, got {path}"
+    expected = f"unpack: expected an archive of runs, as `src/runs.py pack` writes it, got {path}"
     try:
         with tarfile.open(path) as tar:
             tar.extractall(folder, filter="data")

@@ -80,9 +80,12 @@ def read_curves(path: Path, start: int = 0) -> tuple[dict[str, Curve], int]:
             complete, newline, _ = file.read().rpartition(b"\n")
         points = json.loads(b"[" + complete.replace(b"\n", b",") + b"]")
         for point in points:
+            step, value = point["step"], point["value"]
+            if not isinstance(step, int) or not isinstance(value, int | float):
+                raise TypeError(f"step {step!r}, value {value!r}")
             curve = curves.setdefault(point["name"], Curve())
-            curve.steps.append(point["step"])
-            curve.values.append(point["value"])
+            curve.steps.append(step)
+            curve.values.append(value)
             curve.times.append(point["time"])
     except FileNotFoundError:
         return {}, 0

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from records.files import RecordError
+from utils.cli import LARGEST
 from utils.paths import existing
-
-LARGEST_ID = 2**31 - 1  # what Omniboard and MongoDB's int32 hold
 
 
 def check_writable(results_dir: Path) -> None:
@@ -38,7 +37,7 @@ def create_run_folder(results_dir: Path, first_id: int = 1, claim: Callable[[int
         results_dir.mkdir(parents=True, exist_ok=True)
         taken = [int(path.name) for path in results_dir.iterdir() if path.name.isdecimal()]
         run_id = max([first_id - 1, *taken]) + 1
-        while run_id <= LARGEST_ID:
+        while run_id <= LARGEST:
             folder = results_dir / str(run_id)
             try:
                 folder.mkdir()
@@ -54,4 +53,4 @@ def create_run_folder(results_dir: Path, first_id: int = 1, claim: Callable[[int
             f"results folder: cannot create a run in {results_dir} ({error.strerror}). "
             "Free space there, or choose another folder."
         ) from error
-    raise RecordError(f"results folder: {results_dir} holds the largest id, {LARGEST_ID}. Choose another folder.")
+    raise RecordError(f"results folder: {results_dir} holds the largest id, {LARGEST}. Choose another folder.")

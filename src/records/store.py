@@ -30,6 +30,7 @@ from utils.words import nearest
 
 logger = logging.getLogger(__name__)
 
+DESCRIBED = {"name": str, "env": str, "env_args": dict, "seed": int}  # what tables ask of every configuration
 STALE = timedelta(minutes=2)  # without a heartbeat a running run counts as dead
 STATUSES = ("RUNNING", "COMPLETED", "INTERRUPTED", "FAILED", "DEAD")
 
@@ -260,7 +261,7 @@ class RunStore(ABC):
     def _unknown(self, run_id: int) -> RecordError:
         ids = self.ids()
         found = f"the nearest is {min(ids, key=lambda known: abs(known - run_id))}" if ids else "there is none yet"
-        return RecordError(f"run {run_id}: not in {self.name}, {found}. `runs ls` shows all.")
+        return RecordError(f"run {run_id}: not in {self.name}, {found}. `src/runs.py ls` shows all.")
 
 
 def known_names(curves: Mapping[str, Curve]) -> str:
@@ -326,7 +327,7 @@ class FileStore(RunStore):
         except FileExistsError:
             raise RecordError(
                 f"run {record.id}: {folder} exists already. "
-                f"Remove it (`runs rm {record.id}`) or rename it to a free number."
+                f"Remove it (`src/runs.py rm {record.id}`) or rename it to a free number."
             ) from None
         write_atomic(folder / "config.json", dumps(record.config))
         write_atomic(folder / "info.json", dumps(record.info))
@@ -343,9 +344,18 @@ class FileStore(RunStore):
 
 
 def completed(store: RunStore, filters: Sequence[str]) -> Sequence[RunRecord]:
-    """List completed runs that meet ``filters``. Raises RecordError when there is none."""
+    """List completed runs that meet ``filters``, whose configuration says what they are.
+
+    The others are left out with a warning. Raises RecordError when there is none.
+    """
     where = [parse_condition(text) for text in filters]
-    records = store.list(where, "COMPLETED")
+    records = []
+    for record in store.list(where, "COMPLETED"):
+        lacking = [key for key, kind in DESCRIBED.items() if not isinstance(record.config.get(key), kind)]
+        if lacking:
+            logger.warning("run %d is left out: its configuration lacks %s", record.id, ", ".join(lacking))
+        else:
+            records.append(record)
     if not records:
         near = nearest_value(where, [record.flat_config for record in store.list()])
         raise RecordError(

@@ -12,7 +12,7 @@ from torch import Tensor
 from components.batch import Step, to_device
 from components.rows import Rows
 from controllers.basic_controller import BasicMAC
-from envs.base import Env
+from envs.base import Env, require_announced
 from runners.episodes import EpisodeLog, EpisodeStats
 from utils import seeding
 
@@ -31,6 +31,7 @@ class VectorRunner:
     def reset(self, seed: int) -> None:
         """Start E new episodes."""
         self.row: Step = self.env.reset(seed)
+        require_announced(self.row, self.env.info, self.env.n_envs)
         self.memory = self.mac.init_memory(self.env.n_envs)
         self.stats = EpisodeStats(self.env.info, self.env.n_envs)
 
@@ -44,6 +45,7 @@ class VectorRunner:
         if rows is not None:
             rows.insert(self.row, action, memory.group)
         after = self.env.step(action.to(self.env.device))
+        require_announced(after, self.env.info, self.env.n_envs)
         ended = self.stats.update(self.row, action, after)
         made = self.env.n_envs - int(self.row.done.count_nonzero())
         self.row, self.memory = after, memory

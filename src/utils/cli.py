@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
+import math
 import os
 import sys
 import traceback
@@ -25,6 +27,7 @@ COPY_INCOMPLETE = 5  # in the database or a tracker; the files are whole (4: swe
 INTERRUPTED = 130
 READER_GONE = 141  # what shells report for SIGPIPE
 
+LARGEST = 2**31 - 1  # number that options take: of ids, the largest that Omniboard and MongoDB's int32 hold
 DISK = {  # what a person can mend
     *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
@@ -128,6 +131,11 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
 
 
+def add_out(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the option --out, a folder; None means that of ``name`` beside the runs."""
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: tmp/{name} in the folder of --results")
+
+
 def add_zoo(parser: argparse.ArgumentParser) -> None:
     """Add the option --zoo, the folder of kept policies, to a parser."""
     parser.add_argument("--zoo", type=Path, default=default_zoo(), metavar="DIR", help="default: %(default)s")
@@ -145,16 +153,27 @@ def add_experiments(parser: argparse.ArgumentParser) -> None:
 
 
 def count(text: str) -> int:
-    """Read a number of 1 or more, for ``type=`` of an option. Raises ArgumentTypeError."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of 1 or more, got '{text}'")
+    """Read a whole number of 1 or more, for ``type=`` of an option. Raises ArgumentTypeError."""
+    if not text.isdecimal() or not 1 <= int(text) <= LARGEST:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {LARGEST}, got '{text}'")
     return int(text)
 
 
+def positive(text: str) -> float:
+    """Read a finite number above 0, for ``type=`` of an option. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got '{text}'")
+    return value
+
+
 def seed(text: str) -> int:
-    """Read a seed, a number of 0 or more, for ``type=`` of an option. Raises ArgumentTypeError."""
+    """Read a seed, a whole number of 0 or more, for ``type=`` of an option. Raises ArgumentTypeError."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number of 0 or more, got '{text}'")
+        raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more, got '{text}'")
     return int(text)
 
 
@@ -172,6 +191,9 @@ def require(package: str, cure: str) -> None:
 
 def exit_code(command: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Run ``command`` and return its exit code (0 for None), or BAD_INPUT, INTERRUPTED or READER_GONE."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # of a terminal that knows ASCII alone, for example
     try:
         code = command() or 0
         sys.stdout.flush()

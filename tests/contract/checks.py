@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from components.batch import Step, decode_obs
-from envs.base import Env, EnvError
+from envs.base import Env, EnvError, announced, tensors_of
 
 N_ENVS = 3
 
@@ -93,17 +93,11 @@ def _clone(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def _tensors(row: Step) -> dict[str, Tensor]:
-    """Field -> tensor, statistics as info[key], without the fields that are None."""
-    tensors = {name: value for name, value in _parts(row).items() if isinstance(value, Tensor)}
-    return tensors | {f"info[{key}]": value for key, value in row.info.items()}
-
-
 def difference(a: list[Step], b: list[Step]) -> str:
     """Where two records first differ; empty where they are equal."""
     for t, (row_a, row_b) in enumerate(zip(a, b, strict=True)):
-        tensors_b = _tensors(row_b)
-        for name, tensor in _tensors(row_a).items():
+        tensors_b = tensors_of(row_b)
+        for name, tensor in tensors_of(row_a).items():
             if not torch.equal(tensor, tensors_b[name]):
                 return f"Step.{name} of row {t}"
     return ""
@@ -131,20 +125,9 @@ def shapes_and_dtypes(case: Case) -> None:
     """Every tensor of every row has the shape and dtype that EnvInfo announces, and is where Env.device says."""
     env = case.make()
     info = env.info
-    several, joint = (N_ENVS,), (N_ENVS, info.n_agents)
-    expected = {
-        "obs": ((*joint, *info.obs_shape), info.obs_dtype),
-        "alive": (joint, torch.bool),
-        "reward": (joint, torch.float32),
-        "terminated": (several, torch.bool),
-        "truncated": (several, torch.bool),
-        **({"avail": ((*joint, info.n_actions), torch.bool)} if info.has_avail else {}),
-        **({"position": ((*joint, 2), torch.float32)} if info.has_position else {}),
-        **({"compact": ((N_ENVS, info.compact_dim), torch.int16)} if info.compact_dim else {}),
-        **{f"info[{key}]": (several, torch.float32) for key in info.stats},
-    }
+    expected = announced(info, N_ENVS)
     for t, row in enumerate(case.reference.record):
-        tensors = _tensors(row)
+        tensors = tensors_of(row)
         assert tensors.keys() == expected.keys(), (
             f"row {t}: EnvInfo announces the tensors {sorted(expected)}, Step holds {sorted(tensors)}. "
             "Make EnvInfo.stats, has_avail, has_position and compact_dim agree with what step() and reset() return."
@@ -163,7 +146,7 @@ def shapes_and_dtypes(case: Case) -> None:
 def numbers_are_finite(case: Case) -> None:
     """No NaN and no infinity, in any row."""
     for t, row in enumerate(case.reference.record):
-        for name, tensor in _tensors(row).items():
+        for name, tensor in tensors_of(row).items():
             assert torch.isfinite(tensor).all(), (
                 f"row {t}: Step.{name} is not finite. Look for 0/0 where everybody is dead, alone or in one place."
             )
@@ -291,7 +274,7 @@ def copies_differ(case: Case) -> None:
     alike = all(
         torch.equal(tensor[0], tensor[copy_index])
         for row in play.record
-        for tensor in _tensors(row).values()
+        for tensor in tensors_of(row).values()
         for copy_index in range(1, N_ENVS)
     )
     assert not alike, (

@@ -282,9 +282,9 @@ def test_an_environment_without_a_picture_is_refused_before_episodes_are_played(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--episodes", "0"], "--episodes: expected a number of 1 or more, got '0'"),
-        (["--seed", "-1"], "--seed: expected a number of 0 or more, got '-1'"),
-        (["--seed", "1.5"], "--seed: expected a number of 0 or more, got '1.5'"),
+        (["--episodes", "0"], "--episodes: expected a whole number from 1 to 2147483647, got '0'"),
+        (["--seed", "-1"], "--seed: expected a whole number of 0 or more, got '-1'"),
+        (["--seed", "1.5"], "--seed: expected a whole number of 0 or more, got '1.5'"),
     ],
 )
 def test_refused_before_anything_is_played(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -472,7 +472,7 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], argv: list[st
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--last", "0"], "expected a number of 1 or more, got '0'"),
+        (["--last", "0"], "expected a whole number from 1 to 2147483647, got '0'"),
         (["--columns", "lr,,seed"], "expected names such as seed,lr, got 'lr,,seed'"),
     ],
 )

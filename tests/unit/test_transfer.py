@@ -106,8 +106,8 @@ def test_enemies_that_cannot_play_a_setting_are_left_out_with_their_run(
             "--at: expected files of different names, which head",
         ),
         (["--at", "battle", "name=none"], "no completed run in"),
-        (["--at", "battle", "--episodes", "0"], "--episodes: expected a number of 1 or more, got '0'"),
-        (["--at", "battle", "--seed", "-1"], "--seed: expected a number of 0 or more, got '-1'"),
+        (["--at", "battle", "--episodes", "0"], "--episodes: expected a whole number from 1 to 2147483647, got '0'"),
+        (["--at", "battle", "--seed", "-1"], "--seed: expected a whole number of 0 or more, got '-1'"),
     ],
 )
 def test_refusals(words: list[str], message: str, results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -343,7 +343,8 @@ class Game:
     def _close(self, timed_out: np.ndarray) -> None:
         """Decide whether the step ended the episode, and how; ``timed_out`` (P,) bool: truncated in it."""
         expired = timed_out & self._learns
-        if self.left[self._learns].all() or not self.env.agents:
+        gone = self._came & ~self.alive  # ended, or no longer among the agents
+        if gone[self._learns].all() or not self.env.agents:
             self.truncated = bool(expired.any())
             self.terminated = not self.truncated
             self.alive |= expired  # a time limit is no death

@@ -79,12 +79,13 @@ class View:
 
     @cached_property
     def dtype(self) -> np.dtype:
-        """The observations' own dtype, but float32 for float64, and uint8 for zeros and ones that were flattened."""
+        """The observations' own dtype, but float32 for wider ones, and uint8 for zeros and ones that were flattened."""
         box = self.box
         binary = bool((box.low >= 0).all() and (box.high <= 1).all())
         if box is not self.space and np.issubdtype(box.dtype, np.integer) and binary:
             return np.dtype(np.uint8)
-        return np.dtype(np.float32) if box.dtype == np.float64 else np.dtype(box.dtype)
+        wide = np.issubdtype(box.dtype, np.floating) and box.dtype.itemsize > np.dtype(np.float32).itemsize
+        return np.dtype(np.float32) if wide else np.dtype(box.dtype)
 
     @cached_property
     def scale(self) -> float:
@@ -96,15 +97,18 @@ class View:
     def read(self, seen: Any) -> np.ndarray:
         """Make the array of what the environment hands out; pixels beyond the last whole square are left out.
 
-        Raises EnvError for what is not of the observation space's shape, or holds NaN or infinite numbers.
+        Raises EnvError for what is not of the observation space's shape, or holds numbers that ``dtype`` cannot: NaN,
+        infinite ones, fractions where it is of integers.
         """
         try:
             own = seen["observation"] if self.masked else seen
-            array = np.asarray(own if self.box is self.space else flatten(self.space, own))
-            finite = np.isfinite(array).all()
+            given = np.asarray(own if self.box is self.space else flatten(self.space, own))
+            with np.errstate(over="ignore", invalid="ignore"):
+                array = given.astype(self.dtype, copy=False)
+            kept = np.isfinite(array) if np.issubdtype(self.dtype, np.floating) else array == given
         except (TypeError, ValueError, KeyError, IndexError, AttributeError):
-            array, finite = np.empty(0), False
-        if array.shape != self.box.shape or not finite:
+            array, kept = np.empty(0), np.zeros(1)
+        if array.shape != self.box.shape or not kept.all():
             raise EnvError(
                 f"{self.agent}: expected observations of finite numbers in its space {self.space}, got {seen!r:.80}. "
                 "Correct the environment, or wrap it."

@@ -90,6 +90,7 @@ def test_a_report_writes_speed_where_it_is_asked_to(tmp_path: Path, store: FileS
     [
         (["--reach=1.5"], "--reach: expected --reference METHOD as well"),
         (["--reach=soon", "--reference=iql"], "argument --reach: expected a number or the word reference, got 'soon'"),
+        (["--reach=nan", "--reference=iql"], "argument --reach: expected a number or the word reference, got 'nan'"),
     ],
 )
 def test_what_cannot_be_reached_is_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,6 +102,7 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
         ("threads=1025", r"threads expects at least 1 and at most 1024, got 1025"),
         ("gamma=1.5", r"gamma expects at least 0 and at most 1, got 1\.5"),
         ("target_update_tau=0", r"target_update_tau expects above 0 and at most 1, got 0"),
+        ("average_decay=1", r"average_decay expects at least 0 and below 1, got 1"),
         ("gmf_coef=.nan", r"gmf_coef expects at least 0, got nan"),
         ("hidden_dims=[64,0]", r"hidden_dims expects numbers of at least 1, got \[64, 0\]"),
         ("hidden_dims=[]", r"^command line: hidden_dims expects at least one number, got \[\]"),
@@ -417,6 +418,29 @@ def test_overrides_are_yaml() -> None:
     assert parse_overrides(["a=true", "b.c=[1, 2]", "d=null", "e=text"]) == Layer(
         "command line", {"a": True, "b": {"c": [1, 2]}, "d": None, "e": "text"}
     )
+
+
+def test_parts_of_a_mapping_are_laid_beside_one_another_in_either_order() -> None:
+    both = {"env_args": {"n_agents": 40, "n_enemies": 20}}
+    words = ["env_args.n_agents=40", "env_args={n_enemies: 20}"]
+    assert parse_overrides(words).values == both
+    assert parse_overrides(words[::-1]).values == both
+
+
+@pytest.mark.parametrize("name", ["study #2", "2026", "no"])
+def test_a_folder_is_called_what_the_command_line_calls_it(name: str, tmp_path: Path) -> None:
+    """Whatever YAML would make of it."""
+    words = ["--config=iql", "--env-config=bar", f"--results={tmp_path / name}"]
+    given = parse_command_line(words)
+    assert parse_overrides(given.overrides).values == {"local_results_path": str(tmp_path / name)}
+    bare = parse_command_line([*words[:2], f"--results={name}"])
+    assert parse_overrides(bare.overrides).values == {"local_results_path": name}
+
+
+def test_the_folder_of_results_is_given_once() -> None:
+    words = ["--config=iql", "--env-config=bar", "--results=a", "with", "local_results_path=b"]
+    with pytest.raises(ConfigError, match="expected one of the two, got --results=a and local_results_path=b"):
+        parse_command_line(words)
 
 
 def test_a_regime_that_is_no_name_is_explained() -> None:

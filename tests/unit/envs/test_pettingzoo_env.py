@@ -609,6 +609,22 @@ def test_an_agent_that_comes_back_is_refused() -> None:
         env.step(actions(env, 1))
 
 
+class Gone(Roster):
+    """Both learners leave in step 1, and nobody says so; the others play on."""
+
+    def step(self, actions: dict[str, int]) -> tuple[dict, dict, dict, dict, dict]:
+        found = super().step(actions)
+        self.agents = [agent for agent in self.possible_agents if agent not in ("a_0", "a_1")]
+        return self._see(self.agents), *found[1:]
+
+
+def test_an_episode_ends_when_all_learners_have_left_without_a_word() -> None:
+    env = imported(f"{__name__}:Gone", {"end": [9, 9, 9], "names": ["a_0", "a_1", "b_0"]}, team="a")
+    env.reset(seed=0)
+    row = env.step(actions(env, 0))
+    assert (row.terminated.tolist(), row.truncated.tolist()) == ([True], [False])
+
+
 def test_a_scalar_is_a_vector_of_one() -> None:
     env = roster(end=[2], spaces=[Box(0, 10**6, (), np.float32)])
     env._games[0].env._see = lambda agents: dict.fromkeys(agents, np.float32(7))
@@ -733,6 +749,29 @@ def test_what_an_environment_leaves_out_is_named() -> None:
         EnvError, match="a_0: expected an observation of every agent in agents, there was none after st"
     ):
         careless(seen="nothing").reset(0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "seen"),
+    [(np.uint8, [0.5]), (np.uint8, [300]), (np.int8, [200]), (np.int64, [0.5]), (np.float32, [1e300])],
+)
+def test_an_observation_that_its_dtype_cannot_hold_is_refused(dtype: type[np.generic], seen: list[float]) -> None:
+    env = roster(end=[2], spaces=[Box(0, 100, (1,), dtype)])
+    env._games[0].env._see = lambda agents: dict.fromkeys(agents, np.array(seen))
+    with pytest.raises(EnvError, match="a_0: expected observations of finite numbers in its space Box"):
+        env.reset(seed=0)
+
+
+def test_whole_numbers_are_integers_whatever_their_dtype() -> None:
+    env = roster(end=[2], spaces=[Box(0, 100, (2,), np.uint8)])
+    env._games[0].env._see = lambda agents: dict.fromkeys(agents, np.array([7.0, 100.0]))
+    row = env.reset(seed=0)
+    assert (row.obs.dtype, row.obs.tolist()) == (torch.uint8, [[[7, 100]]])
+
+
+def test_wide_floats_are_float32() -> None:
+    env = roster(end=[2], spaces=[Box(0, 1, (1,), np.longdouble)])
+    assert env.reset(seed=0).obs.dtype is torch.float32
 
 
 @pytest.mark.parametrize("named", [("a_0", "a_0"), (0, 1), (), None])

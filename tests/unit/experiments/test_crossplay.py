@@ -245,6 +245,22 @@ def test_what_was_played_is_not_played_again(
     assert (tmp_path / "elo.md").read_text() == ratings, "in whatever order they came"
 
 
+def test_a_step_that_a_run_has_not_is_told_beside_the_one_that_plays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs of one experiment end at steps of their own, so that the nearest plays; nobody mistakes it for another."""
+    run_dir = tmp_path / "sacred/1"
+    policy_file(config("iql", "battle_symmetric"), run_dir / "checkpoints/24/policy.pt")
+    (run_dir / "checkpoints/24/learner.pt").touch()
+    (run_dir / "config.json").touch()
+    words = ["1", "--episodes=2", "--workers=1", f"--results={tmp_path}"]
+    assert main([*words, "--step=7"]) == 0
+    assert "1: there is no step 7; the nearest, 24, plays\n" in capsys.readouterr().out
+    assert (tmp_path / "tmp/crossplay/elo.md").is_file()  # beside the runs
+    assert main([*words, "--step=24"]) == 0
+    assert "there is no step" not in capsys.readouterr().out
+
+
 def test_a_policy_under_several_names_is_one_player(tmp_path: Path) -> None:
     run_dir = tmp_path / "sacred/1"
     file = policy_file(config("iql", "battle_symmetric"), run_dir / "checkpoints/24/policy.pt")
@@ -318,7 +334,7 @@ def test_long_labels_lose_their_middle() -> None:
 def test_a_seed_below_0_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["1", "--seed", "-1"])
-    assert "--seed: expected a number of 0 or more, got '-1'" in capsys.readouterr().err
+    assert "--seed: expected a whole number of 0 or more, got '-1'" in capsys.readouterr().err
 
 
 def test_missing_runs_and_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

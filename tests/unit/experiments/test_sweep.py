@@ -278,10 +278,11 @@ def test_index_measures_costs_of_uninterrupted_runs(tmp_path: Path) -> None:
 
 
 class FakeWorkers:
-    """Ends every child at the next look with what ``outcome`` says of its command."""
+    """Ends every child at the next look with what ``outcome`` says of its command; 0 is recorded in ``store``."""
 
-    def __init__(self, n_slots: int, outcome: Callable[[Sequence[str]], int]) -> None:
-        self.n_slots, self.outcome = n_slots, outcome
+    def __init__(self, n_slots: int, outcome: Callable[[Sequence[str]], int], store: FileStore | None = None) -> None:
+        self.n_slots, self.outcome, self.store = n_slots, outcome, store
+        self.configs: list[Config] = []
         self.said = "Traceback\nthe reason\n"
         self.started: list[list[str]] = []
         self.stopped: list[int] = []
@@ -290,6 +291,7 @@ class FakeWorkers:
     def start(self, command: Sequence[str], log: Path, config: Config, claim: Lock) -> int:
         log.write_text(self.said)
         self.started.append(list(command))
+        self.configs.append(config)
         self.alive += 1
         self.most_alive = max(self.alive, self.most_alive)
         return len(self.started) - 1
@@ -298,7 +300,10 @@ class FakeWorkers:
         if handle in self.stopped:
             return 130
         self.alive -= 1
-        return self.outcome(self.started[handle])
+        code = self.outcome(self.started[handle])
+        if code == 0 and self.store is not None:
+            recorded.put(self.store, max(self.store.ids(), default=0) + 1, self.configs[handle])
+        return code
 
     def stop(self, handle: int) -> None:
         self.stopped.append(handle)
@@ -323,11 +328,11 @@ def test_sweep_skips_finished_resumes_interrupted_and_fills_its_slots(tmp_path: 
     store = FileStore(tmp_path / "results" / "sacred")
     recorded.put(store, 1, runs[0].config)
     recorded.put(store, 2, runs[1].config, "INTERRUPTED", resumable=True)
-    workers = FakeWorkers(2, lambda command: 0)
+    workers = FakeWorkers(2, lambda command: 0, store)
     jobs = Sweep(runs, RunIndex(store), workers, tmp_path / "logs")
     jobs.execute()
     assert [command[2:] for command in workers.started] == [
-        [f"--resume={store.folder(2)}", "with", f"local_results_path={tmp_path / 'results'}"],
+        [f"--resume={store.folder(2)}", f"--results={tmp_path / 'results'}"],
         list(runs[2].arguments),
     ]
     assert workers.most_alive == 2
@@ -350,13 +355,22 @@ def test_a_log_that_is_gone_stops_nobody(tmp_path: Path, runs: list[PlannedRun])
 
 def test_failed_runs_are_tried_once_more_and_reported(tmp_path: Path, runs: list[PlannedRun]) -> None:
     codes = iter([1, 0, 1, 0, 7])  # seed 1 fails twice, seed 2 never, seed 3 once... in order of the slot
-    workers = FakeWorkers(1, lambda command: next(codes))
-    jobs = Sweep(runs, RunIndex(FileStore(tmp_path / "sacred")), workers, tmp_path / "logs")
+    store = FileStore(tmp_path / "sacred")
+    workers = FakeWorkers(1, lambda command: next(codes), store)
+    jobs = Sweep(runs, RunIndex(store), workers, tmp_path / "logs")
     jobs.execute()
     assert [command[-2] for command in workers.started] == ["seed=1", "seed=2", "seed=3", "seed=1", "seed=3"]
     assert [job.run.label for job in jobs.failed] == ["iql bar seed=3"]
     assert jobs.failed[0].failure() == f"iql bar seed=3: exit code 7: the reason (all of it: {jobs.failed[0].log})"
     assert "1 failed" in jobs.line()
+
+
+def test_a_run_that_is_nowhere_has_failed_whatever_its_process_said(tmp_path: Path, runs: list[PlannedRun]) -> None:
+    workers = FakeWorkers(1, lambda command: 0)
+    jobs = Sweep(runs[:1], RunIndex(FileStore(tmp_path / "sacred")), workers, tmp_path / "logs")
+    jobs.execute()
+    assert [job.exit_code for job in jobs.failed] == [0]
+    assert len(workers.started) == 1
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,22 @@ def battle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_policy_of_another_run_of_the_same_number_is_kept(
+    battle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs of two folders of results share numbers, and an export their folder."""
+    kept = taken(battle, "safetensors")
+    weights = kept.read_bytes()
+    assert run(tmp_path, "hmf", "battle", seed=2) == 0
+    words = ["export", "1", "--to", "safetensors", f"--step={kept.stem.partition('_step')[2]}"]
+    assert runs.main([*words, f"--results={tmp_path}", f"--out={kept.parent}"]) == 2
+    assert f"error: --out: expected no file of another policy, '{kept}' is one (" in capsys.readouterr().err
+    assert kept.read_bytes() == weights
+    assert runs.main([*words, f"--results={battle}", f"--out={kept.parent}"]) == 0  # its own it may renew
+    assert runs.main([*words, f"--results={tmp_path}"]) == 0
+    assert list((tmp_path / "policies").glob("*.safetensors"))  # beside its run
+
+
 def rows(run_dir: Path, n_games: int, n_rows: int) -> list[Step]:
     """What happens in a run's evaluation environments under random actions."""
     env = make_env(recorded_config(run_dir, NOTHING), n_games, test=True)

@@ -279,9 +279,9 @@ def test_refused_runs(results: Path, filled: Path, tmp_path: Path, capsys: pytes
     [
         (["with", "env_args.capacity=2"], "with: expected after play NAME or film alone"),
         (["add"], "expected ids of runs, filters or --experiment NAME"),
-        (["play", "a/b", "--episodes", "0"], "--episodes: expected a number of 1 or more, got '0'"),
-        (["play", "a/b", "--seed", "-1"], "--seed: expected a number of 0 or more, got '-1'"),
-        (["film", "a/b", "--seed=-1"], "--seed: expected a number of 0 or more, got '-1'"),
+        (["play", "a/b", "--episodes", "0"], "--episodes: expected a whole number from 1 to 2147483647, got '0'"),
+        (["play", "a/b", "--seed", "-1"], "--seed: expected a whole number of 0 or more, got '-1'"),
+        (["film", "a/b", "--seed=-1"], "--seed: expected a whole number of 0 or more, got '-1'"),
     ],
 )
 def test_refused_words(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,9 @@ def archive(path: Path, **files: str) -> Path:
 )
 def test_what_is_no_archive_of_runs_is_refused(files: dict[str, str], why: str, tmp_path: Path) -> None:
     here = store(tmp_path / "here", 1, [1])
-    with pytest.raises(RecordError, match=rf"expected an archive of runs, as `runs pack` writes it, got .*{why}"):
+    with pytest.raises(
+        RecordError, match=rf"expected an archive of runs, as `src/runs\.py pack` writes it, got .*{why}"
+    ):
         unpack(archive(tmp_path / "x.tar.xz", **files), here)
     assert [path.name for path in here.results_dir.iterdir()] == ["1"]
 

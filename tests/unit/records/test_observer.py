@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from records.files import Curve, RecordError, read_curves, read_json
-from records.ids import LARGEST_ID, create_run_folder
+from records.ids import create_run_folder
 from records.machine import git_state
 from records.observer import FileObserver
 from utils.atomic import AppendFile, write_atomic
@@ -277,7 +277,7 @@ def test_24_runs_started_at_one_instant_get_24_ids(tmp_path: Path) -> None:
 
 
 def test_ids_stay_below_2_to_the_31(tmp_path: Path) -> None:
-    (tmp_path / str(LARGEST_ID - 1)).mkdir()
+    (tmp_path / str(2**31 - 2)).mkdir()
     assert create_run_folder(tmp_path) == 2**31 - 1
     with pytest.raises(RecordError, match=r"holds the largest id, 2147483647\. Choose another folder"):
         create_run_folder(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 from records.files import Curve, RecordError, read_json
 from records.listing import Listing, overview
 from records.query import Condition, differing_keys, env_name, flatten, parse_condition, telling_keys
-from records.store import FileStore, RunRecord, RunStore, join_curves, utc_now
+from records.store import FileStore, RunRecord, RunStore, completed, join_curves, utc_now
 
 if TYPE_CHECKING:
     from tests.support.mongo_server import Server
@@ -85,7 +86,7 @@ def test_an_unknown_id_names_the_nearest(store: RunStore, method: str) -> None:
         getattr(store, method)(7)
     for run_id in (1, 9):
         store.put(record(run_id), {}, "")
-    with pytest.raises(RecordError, match=r"run 7: not in .*, the nearest is 9\. `runs ls` shows all"):
+    with pytest.raises(RecordError, match=r"run 7: not in .*, the nearest is 9\. `src/runs\.py ls` shows all"):
         getattr(store, method)(7)
 
 
@@ -194,7 +195,7 @@ def test_the_step_of_the_checkpoint_is_kept_once_whoever_logged_it() -> None:
 def test_files_put_over_an_existing_folder_is_refused(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     store.put(record(1), {}, "")
-    with pytest.raises(RecordError, match=r"run 1: .* exists already\. Remove it \(`runs rm 1`\)"):
+    with pytest.raises(RecordError, match=r"run 1: .* exists already\. Remove it \(`src/runs\.py rm 1`\)"):
         store.put(record(1), {}, "")
 
 
@@ -232,6 +233,19 @@ def test_a_run_whose_record_lacks_a_part_is_named_and_the_others_are_listed(
     assert f"run 1 is left out: {expected}" in caplog.text
     with pytest.raises(RecordError, match=f"it lacks {lacks}"):
         store.get(1)
+
+
+def test_a_run_that_does_not_say_what_it_is_costs_itself_and_not_the_report(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FileStore(tmp_path)
+    what: dict[str, Any] = {"name": "hmf", "env_args": {}, "seed": 1}
+    described: list[dict[str, Any]] = [what, {}, {**what, "env": 3, "seed": math.inf}]
+    for run_id, config in enumerate(described, start=1):
+        store.put(record(run_id, **config), {}, "")
+    assert [found.id for found in completed(store, [])] == [1]
+    assert "run 2 is left out: its configuration lacks name, env_args, seed" in caplog.text
+    assert "run 3 is left out: its configuration lacks env, seed" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -302,13 +316,21 @@ def test_what_is_no_json_object_is_refused(text: str, tmp_path: Path) -> None:
         read_json(tmp_path / "config.json")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense\n",
+        '{"name": "loss", "step": "a", "value": 1.0, "time": ""}\n',
+        '{"name": "loss", "step": 1, "value": "x", "time": ""}\n',
+    ],
+)
 def test_metrics_that_cannot_be_read_cost_one_run_and_not_the_listing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = FileStore(tmp_path)
     for run_id in (1, 2):
         store.put(record(run_id), {"loss": curve([10])}, "")
-    (tmp_path / "1" / "metrics.jsonl").write_text("nonsense\n")
+    (tmp_path / "1" / "metrics.jsonl").write_text(text)
     assert listed(store, "loss>0") == [2]
     assert "run 1: its metrics are left out: " in caplog.text
     assert [row[2] for row in overview(store, Listing(metrics=["loss"]))[1:]] == ["", 1.25]

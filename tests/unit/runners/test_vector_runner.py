@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 from components.batch import EnvInfo, Memory, Step
 from components.rows import Rows
 from controllers.basic_controller import BasicMAC
-from envs.base import Env
+from envs.base import Env, EnvError
 from runners.vector_runner import VectorRunner
 
 
@@ -52,6 +53,25 @@ class Scripted(Env):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"obs_dtype": torch.uint8},
+            r"Step\.obs: expected torch\.uint8 of shape .*, got torch\.float32 of",
+        ),
+        ({"n_agents": 2}, r"Step\.obs: expected torch\.float32 of shape \(1, 2, 1\), .* of shape \(1, 1, 1\)"),
+        ({"has_avail": True}, r"Step\.avail: expected torch\.bool of shape \(1, 1, 2\), .*, got none"),
+        ({"stats": ("score",)}, r"Step\.info\[score\]: expected torch\.float32 of shape \(1,\), .*, got none"),
+    ],
+)
+def test_rows_are_what_the_environment_announces(changes: dict[str, Any], said: str) -> None:
+    env = Scripted([3])
+    env.info = replace(env.info, **changes)
+    with pytest.raises(EnvError, match=said):
+        VectorRunner(env, cast(BasicMAC, Told()), torch.Generator(), 0)
 
 
 class Told:

@@ -6,7 +6,7 @@ import errno
 import os
 import subprocess
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -19,7 +19,7 @@ import report
 import runs
 import transfer
 import zoo
-from utils.cli import exit_code
+from utils.cli import exit_code, positive
 from utils.errors import InputError
 
 
@@ -74,6 +74,19 @@ def test_a_full_disk_below_standard_output_is_one_line() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith(b"error: disk: ")
     assert done.stderr.count(b"\n") == 1
+
+
+def test_what_a_terminal_cannot_write_is_replaced() -> None:
+    words = "from utils.cli import exit_code; exit_code(lambda: print('1 \\xb1 2'))"
+    environ = os.environ | {"PYTHONPATH": str(SRC), "PYTHONIOENCODING": "ascii"}
+    assert subprocess.check_output([sys.executable, "-c", words], env=environ) == b"1 ? 2\n"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x"])
+def test_positive_numbers_are_finite_and_above_0(text: str) -> None:
+    assert positive("0.5") == 0.5
+    with pytest.raises(ArgumentTypeError, match=f"expected a number above 0, got '{text}'"):
+        positive(text)
 
 
 def test_another_error_of_the_system_keeps_its_traceback() -> None:
@@ -131,7 +144,9 @@ def test_words_may_follow_options(
 
 
 def test_a_refusal_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    expected = "argument ID: expected a number of 1 or more, got 'a'. Help: python src/runs.py diff --help"
+    expected = (
+        "argument ID: expected a whole number from 1 to 2147483647, got 'a'. Help: python src/runs.py diff --help"
+    )
     for words, said in (
         (["diff", "a", "2"], f"runs.py diff: {expected}"),
         (["fold"], "runs.py: argument ls|show|diff|"),
