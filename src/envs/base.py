@@ -9,7 +9,6 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +16,8 @@ from torch import Tensor
 
 from components.batch import EnvInfo, Step
 from utils.errors import InputError
+
+Form = Mapping[str, tuple[tuple[int, ...], torch.dtype]]  # tensor -> shape, dtype
 
 
 class EnvError(InputError):
@@ -31,7 +32,7 @@ def require_at_least(key: str, value: float, minimum: float) -> None:
         raise EnvError(f"env_args.{key}: expected a finite number, got {value}.")
 
 
-def announced(info: EnvInfo, n_envs: int) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+def announced(info: EnvInfo, n_envs: int) -> Form:
     """Return what the tensors of a `Step` of ``n_envs`` copies are: name -> shape, dtype.
 
     Those of Step.info are called ``info[KEY]``.
@@ -50,25 +51,18 @@ def announced(info: EnvInfo, n_envs: int) -> dict[str, tuple[tuple[int, ...], to
     }
 
 
-def tensors_of(row: Step) -> dict[str, Tensor]:
-    """Return the tensors of a row by the names of `announced`."""
-    own = {field.name: getattr(row, field.name) for field in fields(row)}
-    tensors = {name: value for name, value in own.items() if isinstance(value, Tensor)}
-    return tensors | {f"info[{key}]": value for key, value in row.info.items()}
+def require_announced(row: Step, form: Form, name: str) -> None:
+    """Raise EnvError where a tensor of ``row`` is missing, or of another shape or dtype than the `announced` ``form``.
 
-
-def require_announced(row: Step, info: EnvInfo, n_envs: int) -> None:
-    """Raise EnvError where a tensor of ``row`` is missing, or of another shape or dtype than `announced`.
-
-    Memory would stretch or round it without a word.
+    Memory would stretch or round it without a word. ``name``: of the environment, for the message.
     """
-    tensors = tensors_of(row)
-    for name, (shape, dtype) in announced(info, n_envs).items():
-        value = tensors.get(name)
+    tensors = vars(row) | {f"info[{key}]": value for key, value in row.info.items()}
+    for part, (shape, dtype) in form.items():
+        value = tensors.get(part)
         if value is None or value.shape != shape or value.dtype != dtype:
             came = "none" if value is None else f"{value.dtype} of shape {tuple(value.shape)}"
             raise EnvError(
-                f"Step.{name}: expected {dtype} of shape {shape}, as EnvInfo of {info.name} announces, got {came}. "
+                f"Step.{part}: expected {dtype} of shape {shape}, as EnvInfo of {name} announces, got {came}. "
                 "Correct the environment, or what it announces."
             )
 

@@ -245,7 +245,7 @@ def write_video(frames: Iterable[np.ndarray], path: Path, fps: int = 12) -> None
     except OSError as error:
         reason = error.strerror or str(error).partition("\n")[0]  # imageio adds ffmpeg's whole command
         if isinstance(error, BrokenPipeError):
-            reason = "ffmpeg has ended, as it does where the disk is full"
+            reason = "ffmpeg has ended, as it does where the disk is full or fps too large"
         raise EnvError(
             f"{path}: expected a place for a video, cannot write it ({reason}). Give another one."
         ) from error

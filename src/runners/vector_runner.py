@@ -12,7 +12,7 @@ from torch import Tensor
 from components.batch import Step, to_device
 from components.rows import Rows
 from controllers.basic_controller import BasicMAC
-from envs.base import Env, require_announced
+from envs.base import Env, announced, require_announced
 from runners.episodes import EpisodeLog, EpisodeStats
 from utils import seeding
 
@@ -23,6 +23,7 @@ class VectorRunner:
     def __init__(self, env: Env, mac: BasicMAC, generator: torch.Generator, seed: int) -> None:
         """Start E episodes, whose random stream depends on ``seed`` alone."""
         self.env = env
+        self.form = announced(env.info, env.n_envs)
         self.mac = mac
         self.generator = generator
         self.log = EpisodeLog()
@@ -31,7 +32,7 @@ class VectorRunner:
     def reset(self, seed: int) -> None:
         """Start E new episodes."""
         self.row: Step = self.env.reset(seed)
-        require_announced(self.row, self.env.info, self.env.n_envs)
+        require_announced(self.row, self.form, self.env.info.name)
         self.memory = self.mac.init_memory(self.env.n_envs)
         self.stats = EpisodeStats(self.env.info, self.env.n_envs)
 
@@ -45,7 +46,7 @@ class VectorRunner:
         if rows is not None:
             rows.insert(self.row, action, memory.group)
         after = self.env.step(action.to(self.env.device))
-        require_announced(after, self.env.info, self.env.n_envs)
+        require_announced(after, self.form, self.env.info.name)
         ended = self.stats.update(self.row, action, after)
         made = self.env.n_envs - int(self.row.done.count_nonzero())
         self.row, self.memory = after, memory

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from components.batch import Step, decode_obs
-from envs.base import Env, EnvError, announced, tensors_of
+from envs.base import Env, EnvError, announced
 
 N_ENVS = 3
 
@@ -93,11 +93,17 @@ def _clone(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
 
 
+def _tensors(row: Step) -> dict[str, Tensor]:
+    """Field -> tensor, statistics as info[key], without the fields that are None."""
+    tensors = {name: value for name, value in _parts(row).items() if isinstance(value, Tensor)}
+    return tensors | {f"info[{key}]": value for key, value in row.info.items()}
+
+
 def difference(a: list[Step], b: list[Step]) -> str:
     """Where two records first differ; empty where they are equal."""
     for t, (row_a, row_b) in enumerate(zip(a, b, strict=True)):
-        tensors_b = tensors_of(row_b)
-        for name, tensor in tensors_of(row_a).items():
+        tensors_b = _tensors(row_b)
+        for name, tensor in _tensors(row_a).items():
             if not torch.equal(tensor, tensors_b[name]):
                 return f"Step.{name} of row {t}"
     return ""
@@ -127,7 +133,7 @@ def shapes_and_dtypes(case: Case) -> None:
     info = env.info
     expected = announced(info, N_ENVS)
     for t, row in enumerate(case.reference.record):
-        tensors = tensors_of(row)
+        tensors = _tensors(row)
         assert tensors.keys() == expected.keys(), (
             f"row {t}: EnvInfo announces the tensors {sorted(expected)}, Step holds {sorted(tensors)}. "
             "Make EnvInfo.stats, has_avail, has_position and compact_dim agree with what step() and reset() return."
@@ -146,7 +152,7 @@ def shapes_and_dtypes(case: Case) -> None:
 def numbers_are_finite(case: Case) -> None:
     """No NaN and no infinity, in any row."""
     for t, row in enumerate(case.reference.record):
-        for name, tensor in tensors_of(row).items():
+        for name, tensor in _tensors(row).items():
             assert torch.isfinite(tensor).all(), (
                 f"row {t}: Step.{name} is not finite. Look for 0/0 where everybody is dead, alone or in one place."
             )
@@ -274,7 +280,7 @@ def copies_differ(case: Case) -> None:
     alike = all(
         torch.equal(tensor[0], tensor[copy_index])
         for row in play.record
-        for tensor in tensors_of(row).values()
+        for tensor in _tensors(row).values()
         for copy_index in range(1, N_ENVS)
     )
     assert not alike, (

@@ -361,5 +361,5 @@ def test_a_pipe_that_ffmpeg_has_closed_is_said_to_be_its_end(tmp_path: Path, mon
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
     monkeypatch.setattr("imageio.v2.get_writer", ended)
-    with pytest.raises(EnvError, match=r"\(ffmpeg has ended, as it does where the disk is full\)"):
+    with pytest.raises(EnvError, match=r"\(ffmpeg has ended, as it does where the disk is full or fps too large\)"):
         write_video([FRAMES[0]], tmp_path / "film.mp4")
