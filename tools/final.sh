@@ -35,6 +35,13 @@ for task in "${tasks[@]}"; do
         done
         "$python" src/zoo.py play "$task/hmf_ipc_s1" --episodes 1 --video "$out/$task/groups.png" --colour group --every "${every[$task]}"
     fi
+    if [ "$task" = battle ]; then # its runs were made twice (docs/protocol.md)
+        "$python" src/runs.py unpack "$out/battle/earlier_records.tar.xz"
+        report twice "results.md=$out/battle/twice.md" "swing.md=$out/battle/earlier_swing.md" \
+            -- --experiment final_battle --experiment earlier_battle --score tail
+        report earlier "verdicts.md=$out/battle/earlier_verdicts.md" \
+            -- --experiment earlier_battle --score tail --reference hmf --claims "$out/claims_battle.yaml"
+    fi
     pages=()
     [ ! -f "results/paper/$task.md" ] || pages+=(--page "results/paper/$task.md")
     "$python" src/report.py --experiment "final_$task" --score tail --reference hmf --claims "$out/claims_$task.yaml" \

@@ -19,7 +19,7 @@ EXPERIMENTS = re.findall(
 )
 
 
-FIGURES = {  # archive -> the experiments of the paper's Figures 4 and 5 and its appendix in it
+FIGURES = {  # archive -> the experiments in it: the paper's Figures 4 and 5, its appendix, Battle's first final runs
     **{
         Path("docs/credit") / task / "records.tar.xz": [f"groups_{task}", f"appendix_{task}", f"appendix_ipc_{task}"]
         for task in ("bar", "battle", "pursuit", "spread")
@@ -28,6 +28,7 @@ FIGURES = {  # archive -> the experiments of the paper's Figures 4 and 5 and its
         Path("results/paper") / task / "scale_records.tar.xz": [f"scale_{task}"]
         for task in ("battle", "pursuit", "spread")
     },
+    Path("results/paper/battle/earlier_records.tar.xz"): ["earlier_battle"],
 }
 FINAL = sorted(path.parent.name for path in ROOT.glob("results/paper/*/records.tar.xz"))
 
