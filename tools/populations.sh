@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Battle's final policies, from the zoo, with other numbers of agents, what one agent of each population gains by leaving its policy,
+# Battle's policies of the first set of final runs, from the zoo, with other numbers of agents, what one agent of each population gains by leaving its policy,
 # and policies trained with other numbers (docs/protocol.md): tables in results/paper/battle, and in results/paper/bar those of Bar with
 # one network for all. The same command continues; what is finished is not repeated.
 #   tools/populations.sh [--workers N]

@@ -403,9 +403,8 @@ def test_resuming_with_another_configuration(
     """One line; the state says only when it is loaded that it does not fit."""
     run_dir = copied(finished, tmp_path)
     config = json.loads((run_dir / "config.json").read_text())
-    changed = {**config, "hidden_dims": [12], "local_results_path": str(tmp_path / "results")}
-    (run_dir / "config.json").write_text(json.dumps(changed))
-    assert main.main([f"--resume={run_dir}", "with", "t_max=48"]) == FAILED
+    (run_dir / "config.json").write_text(json.dumps({**config, "hidden_dims": [12]}))
+    assert main.main([f"--resume={run_dir}", f"--results={tmp_path / 'results'}", "with", "t_max=48"]) == FAILED
     assert (
         f"error: --resume: {run_dir}/checkpoints/resume.pt does not fit the run's config.json ("
         in capsys.readouterr().err
@@ -416,9 +415,9 @@ def test_resuming_needs_no_networks_but_its_own(finished: Path, tmp_path: Path) 
     """The folder that the first run started from may be gone."""
     run_dir = copied(finished, tmp_path)
     config = json.loads((run_dir / "config.json").read_text())
-    changed = {**config, "checkpoint_path": str(tmp_path / "gone"), "local_results_path": str(tmp_path / "results")}
-    (run_dir / "config.json").write_text(json.dumps(changed))
-    assert main.main([f"--resume={run_dir}", "with", f"t_max={config['t_max'] + 8}"]) == 0
+    (run_dir / "config.json").write_text(json.dumps({**config, "checkpoint_path": str(tmp_path / "gone")}))
+    words = [f"--results={tmp_path / 'results'}", "with", f"t_max={config['t_max'] + 8}"]
+    assert main.main([f"--resume={run_dir}", *words]) == 0
 
 
 def test_learning_that_diverged_fails_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -214,7 +214,7 @@ def test_what_is_removed_is_gone_from_the_page(filled: Path, tmp_path: Path) -> 
     page = (copy / PAGE).read_text()
     assert "bar/hmf_s2" in page
     assert "hmf_s1" not in page
-    assert "battle" not in page
+    assert "battle/iql" not in page
 
 
 def test_refused_names_and_files(filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
