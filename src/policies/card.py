@@ -12,7 +12,7 @@ from records.files import Curve
 from records.query import env_name, flatten
 from records.store import RunRecord
 
-METRIC = "test_return_mean"
+METRIC, PLAYED = "test_return_mean", "test_n_episodes"
 USE = {
     "onnx": 'import onnxruntime\n\nq, *hidden = onnxruntime.InferenceSession("{file}").run(None, {{{arrays}}})',
     "torchscript": 'import torch\n\nq, *hidden = torch.jit.load("{file}")({tensors})',
@@ -26,13 +26,13 @@ def card_of(
     config: Config,
     about: str,
     network: ActingNetwork,
-    curve: Curve,
+    curves: Mapping[str, Curve],
     last: int,
     made_by: str,
 ) -> dict[str, Any]:
     """Describe the policy of a run at ``step``.
 
-    ``about``: what its task says of itself; ``curve``: its evaluations, whose ``last`` ones say how good it is;
+    ``about``: what its task says of itself; ``curves``: its metrics, whose ``last`` evaluations say how good it is;
     ``made_by``: the version that saved it.
     """
     info = network.info
@@ -47,7 +47,7 @@ def card_of(
         "seed": config.seed,
         "version": made_by,
         "commit": (record.entry.get("git") or {}).get("commit"),
-        "evaluation": evaluation(curve, step, last, config),
+        "evaluation": evaluation(curves, step, last, config),
         "weights": "averaged" if config.args.get("average_decay", 0.0) > 0.0 else "online",
         "observation": {
             "shape": list(info.obs_shape),
@@ -63,8 +63,12 @@ def card_of(
     }
 
 
-def evaluation(curve: Curve, step: int, last: int, config: Config) -> dict[str, Any] | None:
-    """Average the ``last`` evaluations up to ``step``; None where there was none."""
+def evaluation(curves: Mapping[str, Curve], step: int, last: int, config: Config) -> dict[str, Any] | None:
+    """Average the ``last`` evaluations up to ``step``; None where there was none.
+
+    Episodes are those that were played: copies of the game play as many each, which may be more than were asked for.
+    """
+    curve, played = curves.get(METRIC, Curve()), curves.get(PLAYED)
     until = [index for index, at in enumerate(curve.steps) if at <= step][-last:]
     if not until:
         return None
@@ -73,7 +77,7 @@ def evaluation(curve: Curve, step: int, last: int, config: Config) -> dict[str, 
         "value": fmean(curve.part(until).values),
         "step": curve.steps[until[-1]],
         "evaluations": len(until),
-        "episodes": config.test_nepisode,
+        "episodes": config.test_nepisode if played is None else int(played.values[-1]),
     }
 
 

@@ -73,11 +73,11 @@ def recorded_policy(store: FileStore, run_id: int, step: str, last: int, trust: 
     source = checkpoint.exact_folder(run_dir, step)
     state, mac = read_policy(source / checkpoint.POLICY, CPU, trust)
     network = ActingNetwork(mac).eval()
-    curve = store.metrics(run_id).get(METRIC, Curve())
+    curves = store.metrics(run_id)
     version = state.get("version", "before 0.2.0")
     env_class: type[Env] = resolve(REGISTRIES["env"], config.env, "env", trust)
-    card = card_of(record, int(source.name), config, env_class.about(config.env_args), network, curve, last, version)
-    return RecordedPolicy(source, config, state, network, curve, card)
+    card = card_of(record, int(source.name), config, env_class.about(config.env_args), network, curves, last, version)
+    return RecordedPolicy(source, config, state, network, curves.get(METRIC, Curve()), card)
 
 
 def take_away(store: FileStore, run_id: int, step: str, kind: str, folder: Path, trust: Trust) -> Path:

@@ -56,6 +56,13 @@ def battle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_card_counts_the_episodes_that_were_played(tmp_path: Path) -> None:
+    """Two copies of the game play as many each, so that three are four."""
+    assert run(tmp_path, "iql", "battle", batch_size_run=2, test_nepisode=3) == 0
+    card = json.loads(taken(tmp_path, "safetensors").with_suffix(".safetensors.json").read_text())
+    assert card["evaluation"]["episodes"] == 4
+
+
 def test_a_policy_of_another_run_of_the_same_number_is_kept(
     battle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
