@@ -68,16 +68,18 @@ def evaluation(curves: Mapping[str, Curve], step: int, last: int, config: Config
 
     Episodes are those that were played: copies of the game play as many each, which may be more than were asked for.
     """
-    curve, played = curves.get(METRIC, Curve()), curves.get(PLAYED)
+    curve, played = curves.get(METRIC, Curve()), curves.get(PLAYED, Curve())
     until = [index for index, at in enumerate(curve.steps) if at <= step][-last:]
     if not until:
         return None
+    newest = curve.steps[until[-1]]
+    counts = dict(zip(played.steps, played.values, strict=True))
     return {
         "metric": METRIC,
         "value": fmean(curve.part(until).values),
-        "step": curve.steps[until[-1]],
+        "step": newest,
         "evaluations": len(until),
-        "episodes": config.test_nepisode if played is None else int(played.values[-1]),
+        "episodes": int(counts.get(newest, config.test_nepisode)),
     }
 
 

@@ -36,7 +36,6 @@ from utils.errors import InputError
 CPU = torch.device("cpu")
 N_CHECKED = 10_000  # observations on which a file must choose what the run's network chooses
 ROUNDING = 1e-4  # of values: sums in another order differ by less; actions closer than that are equally good
-
 OF_A_RUN = ("algorithm", "seed", "commit", "env_args", "evaluation")  # of a card: what tells runs of one number apart
 
 Description = Mapping[str, Any]  # what `mac_of_policy` rebuilds a network from

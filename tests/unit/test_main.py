@@ -158,6 +158,10 @@ def test_a_dry_run_builds_everything_and_writes_nothing(tmp_path: Path, capsys: 
     refusal = capsys.readouterr().err
     assert "run 1 is complete, and its state to go on from was removed. --resume: expected" in refusal
     assert "needs save_replay=always from its start to be trained further" in refusal
+    assert main.main(["--dry-run", "--resume=1", "with", "local_results_path=2026"]) == 2  # a number, says YAML
+    refusal = capsys.readouterr().err
+    assert refusal.startswith("error: ")
+    assert "2026" in refusal
     assert len(list((tmp_path / "sacred").glob("*/run.json"))) == 1
 
 

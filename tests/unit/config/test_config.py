@@ -103,6 +103,7 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
         ("gamma=1.5", r"gamma expects at least 0 and at most 1, got 1\.5"),
         ("target_update_tau=0", r"target_update_tau expects above 0 and at most 1, got 0"),
         ("average_decay=1", r"average_decay expects at least 0 and below 1, got 1"),
+        ("policy_temperature=1e-9", r"policy_temperature expects at least 1e-06, got 1e-09"),
         ("gmf_coef=.nan", r"gmf_coef expects at least 0, got nan"),
         ("hidden_dims=[64,0]", r"hidden_dims expects numbers of at least 1, got \[64, 0\]"),
         ("hidden_dims=[]", r"^command line: hidden_dims expects at least one number, got \[\]"),

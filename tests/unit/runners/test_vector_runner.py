@@ -74,6 +74,19 @@ def test_rows_are_what_the_environment_announces(changes: dict[str, Any], said: 
         VectorRunner(env, cast(BasicMAC, Told()), torch.Generator(), 0)
 
 
+def test_every_row_is_looked_at() -> None:
+    """A reward for each game instead of each agent would be everybody's, in memory alone."""
+
+    class Careless(Scripted):
+        def step(self, action: Tensor) -> Step:
+            row = super().step(action)
+            return replace(row, reward=row.reward.squeeze(1))
+
+    runner = VectorRunner(Careless([3]), cast(BasicMAC, Told()), torch.Generator(), 0)
+    with pytest.raises(EnvError, match=r"Step\.reward: expected torch\.float32 of shape \(1, 1\), .* of shape \(1,\)"):
+        runner.advance(0, test_mode=True)
+
+
 class Told:
     """A controller that always plays action 0, and keeps what it is told: (t_env, test_mode)."""
 
