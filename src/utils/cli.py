@@ -73,7 +73,14 @@ class CommandParser(argparse.ArgumentParser):
     """A parser that refuses in one line, as commands do everywhere."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the line and end the process with BAD_INPUT."""
+        """Print the line and end the process with BAD_INPUT.
+
+        Commands whose examples have a ``with`` say that ``key=value`` words which are no options belong behind it.
+        """
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        keys = [word for word in unknown if "=" in word and not word.startswith("-")]
+        if keys and " with " in (self.epilog or ""):
+            message = f"{message}. Write: with {' '.join(keys)}"
         self.exit(
             BAD_INPUT, f"{REFUSAL}{self.prog}: {message.removesuffix('.')}. Help: python src/{self.prog} --help\n"
         )

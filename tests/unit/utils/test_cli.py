@@ -13,6 +13,7 @@ import pytest
 from tests.support.paths import SRC
 
 import crossplay
+import evaluate
 import exploit
 import noise
 import report
@@ -163,6 +164,10 @@ def test_a_refusal_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         (runs.parse, ["ls", "env=bar", "--lats", "3"], "--lats 3"),
         (runs.parse, ["rm", "3", "--yes", "4"], "4"),
         (zoo.parse, ["ls", "a/b"], "a/b"),
+        (zoo.parse, ["play", "a/b", "seed=3"], "seed=3. Write: with seed=3. Help"),
+        (evaluate.parse, ["--run", "3", "lr=1", "seed=3"], "lr=1 seed=3. Write: with lr=1 seed=3. Help"),
+        (evaluate.parse, ["--run", "3", "--lr=1"], "--lr=1. Help"),
+        (runs.parse, ["rm", "3", "--yes", "lr=1"], "lr=1. Help"),
         (report.parse, ["env=bar", "--refrence", "hmf"], "--refrence"),
     ],
 )
