@@ -24,6 +24,7 @@ class Panel:
     label: str
     lines: Mapping[str, Line]  # method -> its scores
     costs: Mapping[str, Line]  # method -> CPU seconds of its runs without a GPU, where recorded
+    methods: Mapping[str, Method]  # label -> its scores, where methods differ in the number and not tasks
 
     def cost(self, name: str, number: float) -> Estimate | None:
         """Estimate the CPU seconds of a method's whole runs; None where they were not recorded."""
@@ -39,18 +40,25 @@ def panels(tasks: Sequence[Task], costs: Sequence[Task], key: str) -> list[Panel
     """
     scores, seconds = _lines(tasks, key), _lines(costs, key)
     if not scores:
-        raise RecordError(f"--across {key}: expected runs that differ in it, these do not. Choose another key.")
-    return [Panel(label, lines, seconds.get(label, {})) for label, lines in scores.items()]
+        raise RecordError(
+            f"--across {key}: expected runs that differ in it and are called by it, these are not (variants of an "
+            "experiment have names of their own). Choose another key."
+        )
+    methods = {task.label: {method.label: method for method in task.methods} for task in tasks}
+    return [Panel(label, lines, seconds.get(label, {}), methods.get(label, {})) for label, lines in scores.items()]
 
 
 def across_table(found: Sequence[Panel], key: str, metric: str, reference: str | None) -> Table:
-    """Tabulate scores and CPU seconds of every method at every number, and how far ``reference`` is above it there."""
+    """Tabulate scores and CPU seconds of every method at every number, and how far ``reference`` is above it there.
+
+    A reference with one number, or without any, is the same at every number.
+    """
     rows: list[list[Cell]] = []
     for panel in found:
-        base = panel.lines.get(reference or "", {})
+        base, alone = panel.lines.get(reference or "", {}), panel.methods.get(reference or "")
         for name, line in panel.lines.items():
             for number, method in line.items():
-                score, other = estimate([method.array(SCORE)]), base.get(number)
+                score, other = estimate([method.array(SCORE)]), base.get(number, alone)
                 row: list[Cell] = [panel.label, name, f"{number:g}", score, panel.cost(name, number)]
                 if other is not None and other is not method:
                     row.append(paired_difference(other.scores(SCORE), method.scores(SCORE)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import yaml
 
 from analysis.collect import Method, Task
@@ -90,6 +91,8 @@ def verdict(gain: Estimate | None, p: float | None = None) -> str:
     """Return what the interval of a claimed gain says, in words; with ``p``, what both say."""
     if gain is None:
         return "not decided: no seed has runs of both"
+    if np.isnan(gain.value):
+        return "not decided: a score is no number"
     if gain.low is None or gain.high is None or gain.n < MIN_SEEDS:
         return f"not decided: fewer than {MIN_SEEDS} seeds"
     if p is not None:

@@ -39,7 +39,7 @@ def score(curve: Curve, kind: str) -> float:
     if kind == "tail":
         return float(np.mean(curve.values[-TAIL:]))
     if kind == "best":
-        return max(curve.values)
+        return float(np.max(curve.values))
     return area_under_curve(curve.steps, curve.values)
 
 
@@ -81,6 +81,17 @@ class Task:
             key in self.config and value in (str(self.config[key]), to_yaml(self.config[key]))
             for key, value in wanted.items()
         )
+
+
+def newest(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the records without those whose method, task and seed a later start has again.
+
+    So a repeated seed counts once, by the same run for every metric: what stands side by side is of one run.
+    """
+    repeated = grouped(records, lambda key: key in ("seed", "name") or key not in NOT_COMPARED)
+    # the zoo's have no start
+    last = {max(group, key=lambda record: (record.entry.get("start_time", ""), record.id)).id for group in repeated}
+    return [record for record in records if record.id in last]
 
 
 def is_task_key(key: str) -> bool:
@@ -138,25 +149,30 @@ def _enemies(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def collect(
     store: RunStore, records: Sequence[RunRecord], metric: str, names: Mapping[str, str] = MappingProxyType({})
-) -> list[Task]:
-    """Arrange the curves of ``metric``; runs without it are left out, with one warning. ``names``: see `arrange`."""
+) -> tuple[list[RunRecord], list[Task]]:
+    """Return the `newest` runs that logged ``metric``, and its curves arranged; ``names``: see `arrange`.
+
+    Runs without it are left out, with one warning.
+    """
+    records = newest(records)
     curves, errors = curves_of(store, records, metric)
     if errors:
         logger.warning("left out: %d of %d runs; the first is %s", len(errors), len(records), errors[0])
-    return arrange(records, curves, names)
+    records = [record for record in records if record.id in curves]
+    return records, arrange(records, curves, names)
 
 
 def arrange(records: Sequence[RunRecord], curves: Mapping[int, Curve], names: Mapping[str, str]) -> list[Task]:
     """Sort records that have a curve into tasks with their methods, by label; ``curves``: run id -> curve.
 
-    ``names``: identity -> label, for methods that have a name of their own.
+    ``names``: identity -> label, for methods that have a name of their own. Of repeated runs see `newest`.
     """
-    tasks = grouped(records, is_task_key)
-    configs = [group[0].flat_config for group in tasks]
+    tasks = grouped(newest(records), is_task_key)
+    configs = [{**group[0].flat_config, **_later(group[0].flat_config)} for group in tasks]
     titles = labels(configs, [env_name(config) for config in configs], is_task_key)
     found = [
-        Task(env_name(group[0].flat_config), title, methods(group, curves, names), group[0].flat_config, agents(group))
-        for group, title in zip(tasks, titles, strict=True)
+        Task(env_name(config), title, methods(group, curves, names), config, agents(group))
+        for group, config, title in zip(tasks, configs, titles, strict=True)
     ]
     return sorted((task for task in found if task.methods), key=lambda task: by_numbers(task.label))
 
@@ -185,7 +201,7 @@ def curves_of(store: RunStore, records: Sequence[RunRecord], metric: str) -> tup
 
 def cpu_curves(store: RunStore, records: Sequence[RunRecord]) -> dict[int, Curve]:
     """Read run id -> curve of CPU seconds of training, for the runs on a CPU that recorded them."""
-    found = {record.id: store.cpu_seconds(record) for record in records if not record.config["use_cuda"]}
+    found = {record.id: store.cpu_seconds(record) for record in records if not record.config.get("use_cuda")}
     return {run_id: Curve.of([*cpu.values()], [*cpu]) for run_id, cpu in found.items() if cpu}
 
 
@@ -219,9 +235,7 @@ def methods(records: Sequence[RunRecord], curves: Mapping[int, Curve], names: Ma
     given = [names.get(identity(group[0].config), name) for group, name in zip(groups, described, strict=True)]
     found = []
     for group, label in zip(groups, told_apart(given, configs, compared), strict=True):
-        # By their start: a repeated seed counts once, and the newest run is the one that counts.
-        ordered = sorted(group, key=lambda record: (record.entry.get("start_time", ""), record.id))  # the zoo's: none
-        seeds = {int(record.config["seed"]): curves[record.id] for record in ordered if record.id in curves}
+        seeds = {int(record.config["seed"]): curves[record.id] for record in group if record.id in curves}
         if seeds:
             found.append(Method(label, seeds))
     order = {name: place for place, name in enumerate(names.values())}

@@ -39,11 +39,8 @@ def described(metric: str) -> str:
 
 
 def results_table(tasks: Sequence[Task], metric: str) -> Table:
-    """Tabulate the final and highest evaluation and the mean height of the curve of every method on every task.
-
-    The highest return is the best; of another metric, such as collisions, it may be the worst.
-    """
-    best = "best" if is_return(metric) else "highest"
+    """Tabulate the final and highest evaluation and the mean height of the curve of every method on every task."""
+    best = called(metric)[SCORES.index("best")]
     caption = (
         f"{described(metric)}. t_env: step of the last evaluation; final: that evaluation; {best}: highest evaluation "
         f"of a run{', optimistic' if best == 'best' else ''}; auc: area under the curve over its span of steps. "
@@ -54,8 +51,12 @@ def results_table(tasks: Sequence[Task], metric: str) -> Table:
         for task in tasks
         for method in task.methods
     ]
-    scores = [best if kind == "best" else kind for kind in SCORES]
-    return Table(caption, ["task", "method", "t_env", *scores], rows)
+    return Table(caption, ["task", "method", "t_env", *called(metric)], rows)
+
+
+def called(metric: str) -> list[str]:
+    """Return what tables call SCORES of a metric: the highest return is the best; of collisions it may be the worst."""
+    return ["highest" if kind == "best" and not is_return(metric) else kind for kind in SCORES]
 
 
 def is_return(metric: str) -> bool:
@@ -277,7 +278,7 @@ def over_tasks_table(tasks: Sequence[Task], metric: str) -> Table:
         f"{described(metric)} over {len(tasks)} tasks, scaled on each to {SCALED}. {IQM}, runs of all tasks pooled, "
         f"with {INTERVAL} in all tasks; seeds are resampled within tasks."
     )
-    return Table(caption, ["method", *SCORES], rows)
+    return Table(caption, ["method", *called(metric)], rows)
 
 
 def over_tasks_ablation_table(tasks: Sequence[Task], reference: str, metric: str, score: str) -> Table:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -36,21 +37,26 @@ class Result:
         return self.values["score"]
 
 
-def score_matrix(results: Sequence[Result]) -> tuple[Array, list[str], list[str]]:
+def score_matrix(
+    results: Sequence[Result], methods: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Array, list[str], list[str]]:
     """Compute mean scores over both sides, (rows, columns); return them with the labels of either axis.
 
     A pair that met in one order only, as where both sides are alike, stands in both places. NaN: these did not meet.
+    ``methods``: label -> method, by which the policies of one method are counted together.
     """
-    rows = list(dict.fromkeys(result.row for result in results))
-    columns = list(dict.fromkeys(result.column for result in results))
+    who = {label: methods.get(label, label) for result in results for label in (result.row, result.column)}
+    rows = list(dict.fromkeys(who[result.row] for result in results))
+    columns = list(dict.fromkeys(who[result.column] for result in results))
     if not set(rows).isdisjoint(columns):  # whoever plays one side plays the other
         columns = list(dict.fromkeys([*rows, *columns]))
+    met = {(result.row, result.column) for result in results}
     cells: dict[tuple[str, str], list[Array]] = defaultdict(list)
     for result in results:
-        cells[result.row, result.column].append(result.scores)
-    for row, column in list(cells):
-        if (column, row) not in cells:
-            cells[column, row] = [1 - scores for scores in cells[row, column]]
+        row, column = who[result.row], who[result.column]
+        cells[row, column].append(result.scores)
+        if (result.column, result.row) not in met:
+            cells[column, row].append(1 - result.scores)
     matrix = np.full((len(rows), len(columns)), np.nan)
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
@@ -148,7 +154,7 @@ def write(results: Sequence[Result], methods: Mapping[str, str], out: Path) -> l
         tables["methods"] = method_table(results, methods)
         alone = alone_table(results, methods)
         tables |= {"alone": alone} if alone.rows else {}
-        _draw([_of_methods(result, methods) for result in results], "methods", out / "methods")
+        _draw(results, "methods", out / "methods", methods)
     for name, table in tables.items():
         table.write(out / name)
     return list(tables.values())
@@ -166,13 +172,8 @@ def _rated(caption: str, head: str, labels: Sequence[str], rated: Sequence[Estim
     return Table(caption, [head, "elo"], [[label, rating] for label, rating in best_first])
 
 
-def _of_methods(result: Result, methods: Mapping[str, str]) -> Result:
-    row, column = (methods.get(label, label) for label in (result.row, result.column))
-    return Result(row, column, result.side, result.values)
-
-
-def _draw(results: Sequence[Result], who: str, stem: Path) -> None:
-    matrix, rows, columns = score_matrix(results)
+def _draw(results: Sequence[Result], who: str, stem: Path, methods: Mapping[str, str] = MappingProxyType({})) -> None:
+    matrix, rows, columns = score_matrix(results, methods)
     caption = (
         "Mean score of the row against the column: 1 more kills than deaths, 0.5 as many; greedy episodes, half of "
         "them with the row on the left, half on the right."

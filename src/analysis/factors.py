@@ -44,10 +44,10 @@ class Grid:
         return found
 
     def share(self, axes: Sequence[int]) -> float:
-        """Return the share of the scores' variance that `effect` makes; 0 where all scores are equal."""
+        """Return the share of the scores' variance that `effect` makes; NaN where they have none, or are no numbers."""
         total = ((self.scores - self.scores.mean()) ** 2).sum()
         made = (np.broadcast_to(self.effect(axes), self.scores.shape) ** 2).sum()
-        return float(made / total) if total > 0 else 0.0
+        return float(made / total) if total > 0 else np.nan
 
 
 def split(label: str) -> dict[str, str]:
@@ -121,5 +121,5 @@ def factors_table(found: Mapping[str, Grid], metric: str, score: str) -> Table:
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage; what rounding left of nothing, of either sign, is 0."""
-    return f"{100 * max(share, 0.0):.1f} %"
+    """Write a share as a percentage; what rounding left of nothing, of either sign, is 0, and NaN a dash."""
+    return "–" if np.isnan(share) else f"{100 * max(share, 0.0):.1f} %"

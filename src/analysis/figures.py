@@ -17,7 +17,7 @@ from matplotlib.ticker import EngFormatter
 
 from analysis.across import SCORE, Panel
 from analysis.collect import Task
-from analysis.factors import Grid
+from analysis.factors import Grid, percent
 from analysis.speed import Speed
 from analysis.statistics import Array, Estimate, curve_band, estimate, on_common_steps
 from utils.words import by_numbers
@@ -161,8 +161,8 @@ def factor_lines(grid: Grid, label: str, metric: str, caption: str) -> Figure:
             error_bars(axis, points, "black" if alone else DISTINCT[index % len(DISTINCT)]).set_label(names[index])
         levels = [textwrap.fill(level, 12) for level in grid.levels[factors[column]]]
         axis.set_xticks(range(len(levels)), levels, fontsize="x-small")
-        share = 100 * grid.share([row] if alone else sorted([row, column]))
-        axis.set_title(f"{factors[column]}{'' if alone else f' x {factors[row]}'}: {share:.1f} %", fontsize="small")
+        share = percent(grid.share([row] if alone else sorted([row, column])))
+        axis.set_title(f"{factors[column]}{'' if alone else f' x {factors[row]}'}: {share}", fontsize="small")
     for row in range(n):
         lines = panels[row][0 if row > 0 else 1].get_legend_handles_labels()  # not of the diagonal
         panels[row][-1].legend(*lines, title=factors[row], loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")

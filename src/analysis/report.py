@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 
 from analysis import across, figures
 from analysis.claims import load_claims, verdicts
-from analysis.collect import Task, arrange, collect, cpu_curves, curves_of, wall_minutes
+from analysis.collect import Task, arrange, collect, cpu_curves, curves_of, score, wall_minutes
 from analysis.comparison import (
     CURVE,
     EXPLOITABILITY,
@@ -46,6 +47,7 @@ from records.query import env_name
 from records.store import RunRecord, RunStore
 
 RAW = "marl_eval.json"
+LONGEST = 100  # letters of a task in the name of a file, of which disks take 255
 # What only some reports write: names, and the suffixes of their files. It would stay of earlier reports.
 SOME = (
     (re.compile(r"over_tasks(_ablation)?|ablation|verdicts|speed|across|swing|factors"), TABLE_FILES),
@@ -121,7 +123,7 @@ def make(store: RunStore, records: Sequence[RunRecord], names: Mapping[str, str]
     Raises RecordError or ConfigError for what does not fit.
     """
     metric, reference, score = scope.metric, scope.reference, scope.score
-    tasks = collect(store, records, metric, names)
+    records, tasks = collect(store, records, metric, names)
     if not tasks:
         raise RecordError(f"--metric '{metric}': none of these runs logged it.")
     claimed = [claim for path in scope.claims for claim in load_claims(path)]
@@ -189,8 +191,9 @@ def curves(tasks: Sequence[Task], metric: str) -> dict[str, Figure]:
 
 
 def slug(label: str) -> str:
-    """Turn a label into a file name."""
-    return re.sub(r"[^\w.=-]+", "_", label)
+    """Turn a label into a file name: a long one into its beginning and a digest of all of it."""
+    name = re.sub(r"[^\w.=-]+", "_", label)
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}_{sha256(label.encode()).hexdigest()[:8]}"
 
 
 def points(tasks: Sequence[Task]) -> str:
@@ -256,7 +259,7 @@ def marl_eval(tasks: Sequence[Task], metric: str) -> dict[str, Any]:
                         f"step_{number}": {"step_count": step, metric: [value]}
                         for number, (step, value) in enumerate(zip(curve.steps, curve.values, strict=True), start=1)
                     },
-                    "absolute_metrics": {metric: [max(curve.values)]},
+                    "absolute_metrics": {metric: [score(curve, "best")]},
                 }
                 for seed, curve in sorted(method.curves.items())
             }

@@ -33,7 +33,8 @@ class Table:
 
     def markdown(self) -> str:
         """Return a pipe table under its caption."""
-        lines = [self.head, ["---"] * len(self.head), *([cell_of_a_page(cell) for cell in row] for row in self.rows)]
+        head, *rows = ([cell_of_a_page(cell) for cell in row] for row in (self.head, *self.rows))
+        lines = [head, ["---"] * len(head), *rows]
         return f"{self.caption}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
     def csv(self) -> str:

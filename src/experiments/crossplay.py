@@ -117,6 +117,11 @@ def line_up(players: Sequence[Player]) -> tuple[list[Player], list[Player], bool
                 f"{players[0].label}'s game are {_described(own)}, and {_described(enemy)}. Give policies of one game."
             )
     rows, columns = ([player for player in players if player.fits(side)] for side in (own, enemy))
+    if not rows:
+        raise ConfigError(
+            f"crossplay: expected policies of the learners' side ({_described(own)}), all of these are of the enemies' "
+            "side. Add one of the learners'."
+        )
     return rows, columns, even and rows == columns
 
 

@@ -156,17 +156,31 @@ def completed_runs(
     return belonging(store, completed(store, filters), bool(filters), experiments, results)
 
 
+def _but_for_longer(store: RunStore, records: Sequence[RunRecord]) -> list[RunRecord]:
+    longer = {record.id for record in records if store.extended(record)}
+    meant = {identity(record.config): record for record in records if record.id not in longer}
+    found = []
+    for record in records:
+        other = meant.get(identity(record.config))
+        if record.id in longer and other is not None:
+            say(f"left out: run {record.id}, made longer, beside run {other.id}, which was as long from the start")
+        else:
+            found.append(record)
+    return found
+
+
 def belonging(
     store: RunStore, records: Sequence[RunRecord], filtered: bool, experiments: Sequence[str], results: Path
 ) -> tuple[Sequence[RunRecord], dict[str, str]]:
     """Pick those of the completed ``records`` of ``store`` that belong to one of the ``experiments`` (none: to any).
 
-    Says which runs of these are missing. The second part is identity -> method, for runs of experiments that name their
-    variants. ``filtered``: some may be missing from ``records``; ``results``: where the experiments were recorded.
-    Raises RecordError when no run is left.
+    Says which runs of these are missing. Runs made longer (`RunStore.extended`) belong to no experiment, and with none
+    they give way to runs that were meant to be as long from the start. The second part is identity -> method, for runs
+    of experiments that name their variants. ``filtered``: some may be missing from ``records``; ``results``: where the
+    experiments were recorded. Raises RecordError when no run is left.
     """
     if not experiments:
-        return records, {}
+        return _but_for_longer(store, records), {}
     names: dict[str, str] = {}
     records = [record for record in records if not store.extended(record)]
     recorded = {identity(record.config) for record in records}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from records.files import RecordError
+from utils.words import by_numbers
 
 SPEEDS = ("env_steps/s", "updates/s")  # more is better
 COSTS = ("rollout_us", "train_us", "update_ms", "peak_MB")  # less is better
@@ -53,6 +54,8 @@ def ratios(folders: Sequence[Path]) -> dict[tuple[Case, str], list[float]]:
 def comparison(folders: Sequence[Path]) -> Iterator[str]:
     """Write in lines the median, least and most over the rounds of every ratio."""
     yield f"{'case':32s} {'column':12s} median  least   most   (new over old, above 1 is better)"
-    for (case, column), values in sorted(ratios(folders).items()):
-        found = (statistics.median(values), min(values), max(values))
-        yield f"{' '.join(case):32s} {column:12s} " + " ".join(f"{value:6.3f}" for value in found)
+    found = ratios(folders)
+    for case, column in sorted(found, key=lambda key: (by_numbers(" ".join(key[0])), key[1])):
+        values = found[case, column]
+        spread = (statistics.median(values), min(values), max(values))
+        yield f"{' '.join(case):32s} {column:12s} " + " ".join(f"{value:6.3f}" for value in spread)

@@ -63,4 +63,4 @@ def config(algorithm: str, environment: str, seed: int, *overrides: str) -> Conf
 
 def tasks_of(store: FileStore) -> list[Task]:
     """The tasks of completed runs, compared by METRIC."""
-    return collect(store, store.list(status="COMPLETED"), METRIC)
+    return collect(store, store.list(status="COMPLETED"), METRIC)[1]

@@ -72,6 +72,11 @@ def test_numbers_of_methods_are_lines_on_their_task(tmp_path: Path) -> None:
     rows = across_table([panel], "n_groups", METRIC, None).rows
     assert rows[0][1:4] == ["hmf", "2", Estimate(0, None, None, 1)]
     assert rows[0][4] is None
+    for reference, gains in (("iql", [4, 3, 2, 1]), ("hmf n_groups=10", [1, None, -1, -2]), ("hmf", [None] * 4)):
+        rows = across_table([panel], "n_groups", METRIC, reference).rows
+        found = [row[5].value if isinstance(row[5], Estimate) else row[5] for row in rows]
+        assert found[:2] + (found[2:] if reference != "hmf" else [None] * 2) == gains, reference
+    assert rows[2][5] == Estimate(-2, None, None, 1)  # two groups of either
 
 
 def test_the_report_writes_table_and_figure(tmp_path: Path, store: FileStore) -> None:
@@ -87,7 +92,7 @@ def test_the_report_writes_table_and_figure(tmp_path: Path, store: FileStore) ->
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("gamma", "--across gamma: expected runs that differ in it, these do not"),
+        ("gamma", "--across gamma: expected runs that differ in it and are called by it, these are not"),
         ("td_level", "--across td_level: expected numbers, got td_level=agent"),
         ("env_args.n_agents", "expected runs that differ in nothing else, two sets of hmf on bar have"),
     ],

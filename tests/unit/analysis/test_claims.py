@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from tests.support import recorded
@@ -122,6 +123,8 @@ def test_a_gain_beyond_that_on_another_task_is_what_is_more(store: FileStore) ->
 
 def test_an_interval_that_touches_0_decides_nothing() -> None:
     assert verdict(Estimate(1, 0, 2, 4)) == verdict(Estimate(-1, -2, 0, 4)) == "not reproduced"
+    nan = Estimate(np.nan, np.nan, np.nan, 4)
+    assert verdict(nan) == verdict(nan, np.nan) == "not decided: a score is no number"
 
 
 def test_a_task_without_runs_is_not_decided(store: FileStore) -> None:
@@ -174,6 +177,19 @@ def test_a_task_is_found_by_the_label_that_tables_print(tmp_path: Path) -> None:
         assert [other.label for other in tasks if other.fits(task.label)] == [task.label]
     assert tasks[1].fits("bar env_args.pad=True env_args.x=1e-05")
     assert not tasks[1].fits("bar env_args.no_such=null")
+
+
+def test_a_task_is_found_by_its_label_where_a_key_of_it_came_later(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    for run_id, size in enumerate((100.0, 200.0), start=1):
+        values = config("iql", "pursuit", 1, f"env_args.world_size={size}").to_dict()
+        if run_id == 1:
+            del values["env_args"]["world_size"]
+        recorded.put(store, run_id, values)
+    tasks = tasks_of(store)
+    for task in tasks:
+        assert "world_size" in task.label
+        assert [other.label for other in tasks if other.fits(task.label)] == [task.label]
 
 
 def test_a_misspelt_task_is_said_with_the_nearest() -> None:

@@ -113,7 +113,13 @@ def test_effects_of_all_sets_of_axes_add_up() -> None:
 
 def test_equal_scores_have_no_shares() -> None:
     task = Task("bar", "bar", [method(f"hmf a={a} b={b}", {1: 1.0}) for a in (1, 2) for b in (1, 2)])
-    assert {row[-1] for row in factors_table(grids([task], "final"), METRIC, "final").rows} == {"0.0 %", "", "100.0 %"}
+    assert {row[-1] for row in factors_table(grids([task], "final"), METRIC, "final").rows} == {"–", ""}
+
+
+def test_what_is_no_number_has_no_shares() -> None:
+    scores = {(1, 1): 1.0, (1, 2): 2.0, (2, 1): np.nan, (2, 2): 4.0}
+    task = Task("bar", "bar", [method(f"hmf a={a} b={b}", {1: scores[a, b]}) for a, b in scores])
+    assert {row[-1] for row in factors_table(grids([task], "final"), METRIC, "final").rows} == {"–", ""}
 
 
 @pytest.mark.parametrize(

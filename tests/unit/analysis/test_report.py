@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import errno
+import itertools
 import json
 import logging
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +24,7 @@ from matplotlib.transforms import Bbox
 from tests.support import recorded
 from tests.support.recorded import METRIC, STARTED, config, tasks_of
 
-from analysis.collect import Task, collect
+from analysis.collect import Task, collect, score
 from analysis.comparison import (
     ablation_table,
     bars,
@@ -35,9 +37,10 @@ from analysis.comparison import (
     same_methods,
 )
 from analysis.figures import difference_bars, learning_curves, write
-from analysis.report import marl_eval, points, runs_table
+from analysis.report import marl_eval, points, runs_table, slug
 from analysis.statistics import Estimate, estimate
 from analysis.tables import Cell, Table, column_types, escaped, unbroken
+from records.files import Curve
 from records.identity import identity
 from records.mongo import MongoStore, connect
 from records.store import FileStore
@@ -99,6 +102,49 @@ def test_an_older_run_that_was_taken_in_later_is_not_the_newest(store: FileStore
     assert tasks_of(store)[0].methods[-1].scores("final") == {1: 2.0, 2: 4.0}
 
 
+def test_all_that_stands_side_by_side_is_of_the_newest_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it lacks what an older one logged: here the newest run used a GPU, and was not evaluated online."""
+    monkeypatch.chdir(tmp_path)
+    store = FileStore(tmp_path / "sacred")
+    cost = {"cpu_seconds": [[0, 0.0], [10, 3.0]]}
+    recorded.put(store, 1, config("iql", "bar", 1), values=[1] * 6, info=cost, test_online_return_mean=[9] * 6)
+    later = config("iql", "bar", 1, "use_cuda=true", "test_online=false")
+    recorded.put(store, 2, later, values=[5] * 6, started=STARTED + timedelta(hours=1))
+    assert main(["--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert not (tmp_path / "out/swing.csv").exists()
+    (row,) = csv.DictReader((tmp_path / "out/cost.csv").open())
+    assert row.get("CPU s", "") == ""
+    (row,) = csv.DictReader((tmp_path / "out/runs.csv").open())
+    assert row["runs"] == "1"
+
+
+def test_a_run_made_longer_gives_way_to_one_that_was_meant_to_be_as_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(tmp_path / "sacred")
+    recorded.put(store, 1, config("iql", "bar", 1), values=[1])
+    recorded.put(store, 2, config("iql", "bar", 1), values=[2], started=STARTED + timedelta(hours=1))
+    recorded.put(store, 3, config("iql", "bar", 2), values=[3])
+    monkeypatch.setattr(FileStore, "extended", lambda _, record: record.id in (2, 3))
+    assert main(["--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    said = "left out: run 2, made longer, beside run 1, which was as long from the start\n"
+    assert capsys.readouterr().out.startswith(said)
+    rows = csv.DictReader((tmp_path / "out/curves.csv").open())
+    assert {(row["seed"], row["value"]) for row in rows} == {("1", "1.0"), ("2", "3.0")}
+
+
+def test_files_of_tasks_with_long_names_have_names_that_disks_take() -> None:
+    names = {slug(f"battle {key}={'x' * 300}") for key in ("team", "teams")}
+    assert len(names) == 2
+    assert max(map(len, names)) < 120
+    assert slug("battle env_args.n_agents=100") == "battle_env_args.n_agents=100"
+
+
+def test_no_number_is_the_highest_wherever_it_stands() -> None:
+    for values in itertools.permutations([math.nan, 1.0, 2.0]):
+        assert math.isnan(score(Curve.of(values), "best"))
+
+
 def test_what_only_some_have_tells_apart_what_would_be_called_alike(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     old = config("iql", "bar", 1).to_dict()
@@ -122,7 +168,7 @@ def test_two_methods_that_were_given_one_name_are_told_apart(tmp_path: Path) -> 
         one = config("iql", "bar", 1, f"hidden_dims=[{width}]")
         recorded.put(store, run_id, one, values=[width])
         names[identity(one.to_dict())] = "iql wide"
-    (task,) = collect(store, store.list(), METRIC, names)
+    _, (task,) = collect(store, store.list(), METRIC, names)
     assert [method.label for method in task.methods] == ["iql wide hidden_dims=[32]", "iql wide hidden_dims=[64]"]
 
 
@@ -175,9 +221,10 @@ def test_only_of_returns_the_highest_is_called_the_best(tmp_path: Path) -> None:
         store, 1, config("iql", "spread", 1), values=[1, 3], test_collisions=[1, 0], test_online_return_mean=[1, 2]
     )
     for metric, name in ((METRIC, "best"), ("test_online_return_mean", "best"), ("test_collisions", "highest")):
-        table = results_table(collect(store, store.list(), metric), metric)
+        table = results_table(collect(store, store.list(), metric)[1], metric)
         assert table.head[5] == name
         assert f"{name}: highest evaluation of a run" in table.caption
+        assert over_tasks_table(collect(store, store.list(), metric)[1], metric).head[3] == name
 
 
 def test_what_may_be_worse_is_called_higher(tmp_path: Path) -> None:
@@ -185,7 +232,7 @@ def test_what_may_be_worse_is_called_higher(tmp_path: Path) -> None:
     for run_id, name in enumerate(("iql", "vdn"), start=1):
         recorded.put(store, run_id, config(name, "bar", 1), test_collisions=[run_id])
     for metric, said in ((METRIC, "is better than"), ("test_collisions", "is higher than")):
-        assert said in ablation_table(collect(store, store.list(), metric), "iql", metric, "final").caption
+        assert said in ablation_table(collect(store, store.list(), metric)[1], "iql", metric, "final").caption
 
 
 def test_ablation_is_paired_by_seed(store: FileStore) -> None:
@@ -642,5 +689,5 @@ def test_a_run_without_the_metric_is_left_out_with_a_warning(
     store: FileStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert collect(store, store.list(status="COMPLETED"), "loss") == []
+        assert collect(store, store.list(status="COMPLETED"), "loss") == ([], [])
     assert "the first is run 1: no metric 'loss'" in caplog.text

@@ -124,6 +124,36 @@ def test_elo_of_two_players_is_the_log_of_their_points() -> None:
     assert first + second == pytest.approx(2000)
 
 
+@pytest.mark.parametrize("won", ["every later player, all", "the next player, all", "at random"])
+def test_elo_is_where_points_are_what_is_expected(won: str) -> None:
+    """However far apart they are: the first-order condition of the likelihood, the slow form."""
+    n_players, n_games = 17, 5000
+    order = np.arange(n_players)
+    wins = {
+        "every later player, all": n_games * (order[:, None] > order),
+        "the next player, all": n_games * (order[:, None] == order + 1),
+        "at random": np.random.default_rng(0).integers(0, n_games, (n_players, n_players)) * (1 - np.eye(n_players)),
+    }[won].astype(float)
+    rated = elo(wins)
+    draws = 0.5 * ((wins + wins.T) > 0)
+    for i in range(n_players):
+        points = expected = 0.0
+        for j in range(n_players):
+            games = wins[i, j] + wins[j, i] + 2 * draws[i, j]
+            points += wins[i, j] + draws[i, j]
+            expected += games / (1 + 10 ** ((rated[j] - rated[i]) / 400))
+        assert points == pytest.approx(expected, abs=1e-3)
+    assert rated.mean() == pytest.approx(1000)
+
+
+def test_elo_of_players_whom_nothing_connects_is_that_of_their_own() -> None:
+    wins = np.zeros((4, 4))
+    wins[0, 1], wins[2, 3] = 3, 1
+    rated = elo(wins)
+    assert rated[:2] - rated[:2].mean() == pytest.approx(elo(wins[:2, :2]) - 1000, abs=1e-3)
+    assert rated[2:] - rated[2:].mean() == pytest.approx(elo(wins[2:, 2:]) - 1000, abs=1e-3)
+
+
 def test_elo_ranks_players_that_never_met_through_a_third() -> None:
     first, second, common = elo(np.array([[0.0, 0, 9], [0, 0, 1], [1, 9, 0]]))
     assert first > common > second

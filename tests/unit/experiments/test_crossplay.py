@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,27 @@ def test_matrix_keeps_the_roles_of_an_uneven_game_apart() -> None:
     assert (matrix[0, 1], matrix[1, 0], matrix[0, 2]) == (1.0, 1.0, 1.0)
     matrix, rows, columns = score_matrix([result("a", "b", [1], [0]), result("b", "c", [1], [0])])
     assert matrix[rows.index("b"), columns.index("a")] == 0.0
+
+
+def test_a_matrix_of_methods_is_of_pairs_that_met_once_in_either_order() -> None:
+    """Policies in the order of a sweep, all methods of one seed before the next: who was the row says nothing."""
+    labels = [(f"{method}:{seed}", method) for seed in (1, 2) for method in ("a", "b")]
+    won, lost = [1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]
+    results = [
+        result(row, column, *((won, lost) if of == "a" else (lost, won)))
+        for (row, of), (column, other) in itertools.combinations(labels, 2)
+        if of != other
+    ]
+    matrix, rows, columns = score_matrix([*results, result("a:1", "a:2", [1, 1], [0, 0])], dict(labels))
+    assert rows == columns == ["a", "b"]
+    assert matrix.tolist() == [[0.5, 0.75], [0.25, pytest.approx(np.nan, nan_ok=True)]]
+
+
+def test_policies_of_the_enemies_alone_have_nobody_to_play() -> None:
+    game = config("iql", "battle", "env_args.n_enemies=4", "obs_agent_id=true")
+    enemy = Player("enemy", make_mac(game, make_game(game, 1, "left", "self_play").enemies), game)
+    with pytest.raises(InputError, match=r"all of these are of the enemies' side\. Add one of the learners'"):
+        line_up([enemy])
 
 
 def test_elo_leaves_out_games_against_oneself_and_ranks_the_rest() -> None:

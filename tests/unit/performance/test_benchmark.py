@@ -257,6 +257,11 @@ def test_comparison_pairs_rounds_and_inverts_costs(tmp_path: Path, capsys: pytes
     assert found[case, "rollout_us"] == [0.5]
     assert benchmark.main(["--compare", *map(str, folders)]) == 0
     assert "iql battle 64                    env_steps/s   2.000  2.000  2.000" in capsys.readouterr().out
+    rows = [["iql", "battle", n, 2, *["10"] * 3, *["4"] * 3, *["1"] * 5, "4"] for n in (1000, 64, 200)]
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many" / "benchmark.csv").write_text(Table("", HEAD, rows).csv())
+    lines = [line.split()[2] for line in compare.comparison([tmp_path / "many"] * 2) if " update_ms " in line]
+    assert lines == ["64", "200", "1000"]
     text = (tmp_path / "new" / "benchmark.csv").read_text()
     (tmp_path / "new" / "benchmark.csv").write_text(text.replace(",20", ",0.00"))
     assert sorted({column for _, column in compare.ratios(folders)} & {*compare.SPEEDS}) == [], "rounded to nothing"
