@@ -20,7 +20,11 @@ for option in "$@"; do
 done
 
 python=""
-for candidate in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do
+candidates=(python3 python3.14 python3.13 python3.12 python3.11)
+if [ -n "${PYTHON:-}" ]; then
+  candidates=("$PYTHON")
+fi
+for candidate in "${candidates[@]}"; do
   if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null; then
     python="$candidate"
     break
@@ -31,7 +35,7 @@ if [ -z "$python" ]; then
   exit 1
 fi
 
-stamp=.venv/installed-$( (cat install_dependencies.sh requirements*.txt; echo "$@") | cksum | cut -d' ' -f1)
+stamp=.venv/installed-$( (cat install_dependencies.sh requirements*.txt; echo ${PYTHON:+"$PYTHON"} "$@") | cksum | cut -d' ' -f1)
 if [ ! -e "$stamp" ]; then
   if ! "$python" -m venv .venv; then
     echo "error: cannot make .venv; on Debian: apt-get install python3-venv" >&2

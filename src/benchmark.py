@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config.loader import named_layer
-from utils.cli import command_parser, count, divided, exit_code, positive
+from utils.cli import command_parser, count, divided, exit_code, folder, positive
 from utils.paths import default_results
 
 
@@ -36,7 +36,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--page", type=Path, action="append", default=[], help="bring its tables up to date")
     parser.add_argument(
-        "--out", type=Path, default=default_results() / "tmp/benchmark", metavar="DIR", help="default: %(default)s"
+        "--out", type=folder, default=default_results() / "tmp/benchmark", metavar="DIR", help="default: %(default)s"
     )
     parser.add_argument(
         "--compare",
@@ -56,11 +56,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def benchmark(argv: Sequence[str]) -> None:
     """Measure every algorithm at every population, each in a process of its own; write and print the tables."""
     arguments = parse(argv)
-    for folder, names in (("algs", arguments.config), ("envs", [arguments.env_config])):
+    for layer, names in (("algs", arguments.config), ("envs", [arguments.env_config])):
         for name in names:
-            named_layer(folder, name)
+            named_layer(layer, name)
     from analysis.figures import write  # these take seconds
     from analysis.page import check, fill
+    from analysis.tables import make_folder
     from performance.cases import config_for, measured
     from performance.compare import comparison
     from performance.tables import picture, population_table, split_table
@@ -71,6 +72,7 @@ def benchmark(argv: Sequence[str]) -> None:
         return
     for page in arguments.page:
         check(page)
+    make_folder(arguments.out)
     cases = [
         config_for(algorithm, arguments.env_config, n, arguments.overrides)
         for algorithm in arguments.config
@@ -80,7 +82,6 @@ def benchmark(argv: Sequence[str]) -> None:
     tables = {"benchmark": population_table(rows), "split": split_table(rows)}
     if arguments.targets:
         tables |= measured_targets(arguments.seconds)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         (arguments.out / f"{name}.csv").write_text(table.csv())
         (arguments.out / f"{name}.md").write_text(table.markdown())

@@ -26,7 +26,7 @@ from records.query import differing_keys, parse_condition
 from records.store import STATUSES, FileStore, RunStore
 from records.tracker import TRACKERS
 from records.tracker import track as copy_to_tracker
-from utils.cli import add_command, add_experiments, add_results, command_parser, count, exit_code, intermixed
+from utils.cli import add_command, add_experiments, add_results, command_parser, count, exit_code, folder, intermixed
 from utils.words import amount, columns_within, table
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     taking.add_argument("--step", default="newest", help="step of a checkpoint, best or newest (default)")
     taking.add_argument(
         "--out",
-        type=Path,
+        type=folder,
         metavar="DIR",
         help="of a file and its card; default: policies in the folder of --results",
     )

@@ -75,8 +75,13 @@ def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
     for kind in ("agent", "selector", "grouping"):
         if kind in classes:
             given[kind] = make(classes[kind], values, given)
-    if "grouping" not in given and "grouping" in inspect.signature(mac_class).parameters:
+    grouped = "grouping" in inspect.signature(mac_class).parameters
+    if grouped and "grouping" not in given:
         raise ConfigError(f"configuration: mac={config.mac} needs a grouping. Set grouping=contiguous, for example.")
+    if "grouping" in given and not grouped:
+        raise ConfigError(
+            f"configuration: mac={config.mac} has no groups, got grouping={config.grouping}. Set grouping=none."
+        )
     return make(mac_class, values, given)
 
 

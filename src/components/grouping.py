@@ -150,7 +150,10 @@ class RandomGrouping(Grouping):
 
 
 class SpatialGrouping(Grouping):
-    """Equal groups of neighbours: agents cut into strips by position along the longer side of their bounding box."""
+    """Equal groups of neighbours: agents cut into strips by position along the longer side of their bounding box.
+
+    On a torus its seam is one of the borders, so that strips stay where they are while agents move.
+    """
 
     dynamic = True
 

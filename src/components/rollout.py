@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -36,6 +38,10 @@ class Rollout(Rows):
                 return super()._decoded(row, env)
             self._joined = joined(lists)
         return self._joined.pick(self._index(row, env))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._lists, self._joined = [None] * self.n_rows, None
 
     @property
     def ready(self) -> bool:

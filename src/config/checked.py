@@ -155,5 +155,7 @@ def check_env_args(env: Schema, given: Any, where: str, key: str) -> dict[str, A
 def check_values(config: Config, origin: Mapping[str, str]) -> None:
     """Check the ranges of values, and that they go together; ``origin``: key -> its place. Raises ConfigError."""
     check_ranges(config.to_dict(), origin)
+    if not config.local_results_path:
+        raise ConfigError("configuration: local_results_path (--results) expects a folder, got an empty name.")
     if config.evaluate and not config.checkpoint_path:
         raise ConfigError("configuration: evaluate=true plays loaded networks. Set checkpoint_path as well.")

@@ -9,7 +9,7 @@ import textwrap
 from typing import NoReturn
 
 from config import trust
-from config.loader import available, named_layer
+from config.loader import available, named_layer, parse_overrides
 from config.schema import ConfigError
 from utils.cli import divided
 from utils.words import nearest, to_yaml
@@ -81,6 +81,7 @@ def parse_command_line(argv: list[str]) -> argparse.Namespace:
             "with checkpoint_path=..."
         )
     if arguments.resume is None and not (arguments.config and arguments.env_config):
+        parse_overrides(overrides)  # which says of options behind the word with where they belong
         raise ConfigError(
             "command line: expected --config=ALGORITHM and --env-config=ENVIRONMENT (or --resume=RUN), such as: "
             "python src/main.py --config=hmf --env-config=battle. --help lists what there is."

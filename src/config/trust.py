@@ -66,5 +66,5 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         default=NOTHING,
         const=EVERYTHING,
         metavar="NAME,...",
-        help="import these modules or classes if a record or a policy names them; without names: all that it names",
+        help="import these classes (module:Class) if a record or a policy names them; without names: all that it names",
     )

@@ -100,7 +100,8 @@ class GroupMAC(BasicMAC):
         """Return what groupings learn about features, and the centres by which groups keep their numbers."""
         learned = self.grouping.state_dict()
         assert memory.groups is not None  # init_memory
-        return {"grouping": learned, "centre": memory.groups.centre} if learned else {}
+        shared = learned or self.grouping.dynamic  # of processes the first alone may have centres as yet
+        return {"grouping": learned, "centre": memory.groups.centre} if shared else {}
 
     def adopt(self, memory: Memory, common: dict[str, Any]) -> Memory:
         self.grouping.load_state_dict(common["grouping"])

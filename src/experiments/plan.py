@@ -135,6 +135,9 @@ def plan(experiment: Experiment, where: str, results: Path) -> list[PlannedRun]:
         run = plan_run(algorithm, environment, placed, where, method)
         if runs.setdefault(run.identity, run) is run:
             used.add(variant)
+    for key, cure in (("seed", "seeds: [1, 2]"), ("local_results_path", "src/sweep.py --results DIR")):
+        if key in given:
+            raise ConfigError(f"{where}: {key} is no key that may stand here. Write: {cure}")
     _check_all_read(given, list(runs.values()), where)
     for variant in variants:
         if variant not in used:

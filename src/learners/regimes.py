@@ -164,7 +164,7 @@ class RolloutRegime(Regime[Rollout]):
 
     def first_update(self, n_envs: int, episode_limit: int) -> int:
         """Return the environment steps until a row follows the last of the first rollout; last rows make no step."""
-        ends = (self.rollout_length + 1) // (episode_limit + 1)
+        ends = self.rollout_length // (episode_limit + 1)
         return (self.rollout_length - ends) * n_envs + 1
 
     def kept(self, n_envs: int) -> int:

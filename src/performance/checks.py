@@ -5,7 +5,6 @@ They import what they examine themselves, so that a broken package is a finding 
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from records.ids import check_writable
 from utils.errors import InputError
 from utils.paths import ROOT, existing
 
@@ -134,14 +134,15 @@ def check_extras() -> Finding:
 
 
 def check_disk(results: Path, kept: RowArguments | None) -> Finding:
-    """Check the room for records and checkpoints, which hold the replay where exact resume is on."""
-    place = existing(results)
-    if not os.access(place, os.W_OK):
-        return fail(f"{place} is not writable. Choose another folder: with local_results_path=...")
-    free = shutil.disk_usage(place).free
+    """Check the room for records and checkpoints, which hold the replay where exact resume is on.
+
+    Raises RecordError where nothing can be written.
+    """
+    check_writable(results / "sacred")
+    free = shutil.disk_usage(existing(results)).free
     text = f"{free / GIB:.1f} GiB free for {results}"
     if free < GIB:
-        return fail(f"{text}: less than 1 GiB. Free space, or choose another folder: with local_results_path=...")
+        return fail(f"{text}: less than 1 GiB. Free space, or choose another folder: --results DIR")
     needed = 2 * kept[0].bytes_of(kept[2]) if kept else 0  # the old state stays until the new one is whole
     if free < needed + GIB:
         return warn(f"{text}: exact resume may need {needed / GIB:.1f} GiB. Free space, or use save_replay=never.")
@@ -251,7 +252,8 @@ def examine(
     except (InputError, ImportError) as error:
         yield "configuration", fail(str(error))
     yield "memory", survived(check_memory, kept)
-    yield "disk", survived(check_disk, Path(config.local_results_path) if config else results, kept)
+    given = config and any(word.startswith("local_results_path=") for word in overrides)
+    yield "disk", survived(check_disk, Path(config.local_results_path) if config and given else results, kept)
     yield "extras", survived(check_extras)
     yield "gpu", survived(check_gpu, config is not None and config.use_cuda)
     yield "database", survived(check_database, mongo_url)

@@ -238,6 +238,10 @@ def write_video(frames: Iterable[np.ndarray], path: Path, fps: int = 12) -> None
             for index, frame in enumerate(_of_one_size(frames, path)):
                 imageio.imwrite(path / f"{index:05d}.png", frame)
         else:
+            there = path.exists()
+            path.open("ab").close()  # or writers, of which some fail only when they are removed, would
+            if not there:
+                path.unlink()
             writer: Any
             with imageio.get_writer(path, mode="I", **options[path.suffix]) as writer:
                 for frame in _of_one_size(frames, path):

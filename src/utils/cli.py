@@ -135,12 +135,12 @@ def intermixed(
 
 def add_results(parser: argparse.ArgumentParser) -> None:
     """Add the option --results, the folder of recorded runs, to a parser."""
-    parser.add_argument("--results", type=Path, default=default_results(), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--results", type=folder, default=default_results(), metavar="DIR", help="default: %(default)s")
 
 
 def add_out(parser: argparse.ArgumentParser, name: str) -> None:
     """Add the option --out, a folder; None means that of ``name`` beside the runs."""
-    parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: tmp/{name} in the folder of --results")
+    parser.add_argument("--out", type=folder, metavar="DIR", help=f"default: tmp/{name} in the folder of --results")
 
 
 def add_zoo(parser: argparse.ArgumentParser) -> None:
@@ -157,6 +157,13 @@ def add_experiments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="its completed runs; a name in src/config/experiments or a file; may be repeated",
     )
+
+
+def folder(text: str) -> Path:
+    """Read a folder, for ``type=`` of an option. Raises ArgumentTypeError for no name, as of a variable not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, got an empty name")
+    return Path(text)
 
 
 def count(text: str) -> int:

@@ -42,7 +42,7 @@ class Progress:
         """Return the progress line."""
         elapsed = max(time.monotonic() - self.began, 1e-9)
         rate = (t_env - self.t_start) / elapsed
-        left = clock((self.t_max - t_env) / rate) if rate > 0 else "?"
+        left = clock(max(self.t_max - t_env, 0) / rate) if rate > 0 else "?"
         returns = "  ".join(f"{name} {value}" for name, value in self.returns.items())
         return (
             f"{t_env:,}/{self.t_max:,} steps ({min(t_env / self.t_max, 1.0):.0%})  {rate:,.0f} steps/s  "

@@ -48,9 +48,13 @@ class PyMARLLearner(QLearner):
         ),
         ({"n_groups": 0}, "n_groups: expected between 1 and the number of agents"),
         ({"grouping": "none"}, "mac=group_mac needs a grouping. Set grouping=contiguous, for example."),
+        (
+            {"mac": "basic_mac", "learner": "q_learner", "mixer": "none", "team_reward": "sum"},
+            "mac=basic_mac has no groups, got grouping=contiguous. Set grouping=none.",
+        ),
         ({"grouping": "spatial"}, "grouping=spatial needs an environment with positions, bar has none"),
         ({"mixer": "none"}, "learner=hmf_learner expects mixer: HMFMixer, got mixer=none. Start from the files of"),
-        ({"mac": "basic_mac"}, "learner=hmf_learner expects mac: GroupMAC, got mac=basic_mac"),
+        ({"mac": "basic_mac", "grouping": "none"}, "learner=hmf_learner expects mac: GroupMAC, got mac=basic_mac"),
         (
             {"learner": "q_learner", "team_reward": "sum"},
             r"learner=q_learner expects mixer: TeamMixer \| null, got mixer=hmf\. Start from the files of",

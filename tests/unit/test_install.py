@@ -88,6 +88,15 @@ def test_options_of_the_installer(options: list[str], asked: str, tmp_path: Path
     assert (tmp_path / "pip.txt").read_text().count("\n") == 1, "what is installed already stays"
 
 
+def test_the_python_that_was_named_is_taken_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (ROOT / "install_dependencies.sh", *ROOT.glob("requirements*.txt")):
+        shutil.copy(path, tmp_path)
+    monkeypatch.setenv("PYTHON", str(tmp_path / "no-such-python"))
+    done = subprocess.run([str(tmp_path / "install_dependencies.sh")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: needs Python 3.11 to 3.14")
+
+
 def test_an_unknown_option_of_the_installer_is_refused(tmp_path: Path) -> None:
     done = installed(tmp_path, "--gpu")
     assert done.returncode == 2

@@ -509,7 +509,9 @@ def test_the_first_sequences_are_there_when_the_first_update_wants_them(environm
     assert system.learner.n_updates == 8
 
 
-@pytest.mark.parametrize(("environment", "limit"), [("spread", 5), ("hawk_dove", 1), ("hawk_dove", 3)])
+@pytest.mark.parametrize(
+    ("environment", "limit"), [("spread", 5), ("hawk_dove", 1), ("hawk_dove", 2), ("hawk_dove", 3)]
+)
 def test_the_first_rollout_is_complete_when_the_check_of_its_steps_says_so(
     environment: str, limit: int, tmp_path: Path
 ) -> None:

@@ -79,8 +79,13 @@ class View:
 
     @cached_property
     def dtype(self) -> np.dtype:
-        """The observations' own dtype, but float32 for wider ones, and uint8 for zeros and ones that were flattened."""
+        """The observations' own dtype, but uint8 for zeros and ones that were flattened.
+
+        And float32 for wider floats, and for means of squares of whole numbers that are no pictures.
+        """
         box = self.box
+        if self.downscale > 1 and self.scale == 1.0 and not np.issubdtype(box.dtype, np.floating):
+            return np.dtype(np.float32)
         binary = bool((box.low >= 0).all() and (box.high <= 1).all())
         if box is not self.space and np.issubdtype(box.dtype, np.integer) and binary:
             return np.dtype(np.uint8)

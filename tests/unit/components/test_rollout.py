@@ -152,6 +152,7 @@ def test_the_lists_that_were_acted_on_are_what_is_decoded_from_storage() -> None
     for _ in range(2 * rows.n_rows):
         system.runner.collect(0, rows)
     resumed = Rollout(rows.spec, rows.rollout_length, torch.Generator())
+    system.runner.collect(0, resumed)  # whose lists are no longer those of its rows
     resumed.load_state_dict(rows.state_dict())
     start = rows.valid.nonzero()[::3]
     kept, decoded = (memory.gather(start[:, 0], start[:, 1]) for memory in (rows, resumed))

@@ -85,6 +85,10 @@ def test_a_recorded_configuration_rebuilds_itself() -> None:
         ("learning_starts=1", r"learning_starts = 1 is less than batch_size = 64"),
         ("env_args=5", r"env_args expects keys and values, got 5"),
         ("--dry-run", "command line: expected --dry-run before the word with, key=value after it"),
+        (
+            "local_results_path=''",
+            r"local_results_path \(--results\) expects a folder, got an empty name",
+        ),
         ("lr 0.1", r"expected key=value after with, got 'lr 0\.1'"),
         ("lr=[", r"cannot read the value of 'lr=\['"),
         ("t_max=2.5", r"t_max expects int, got 2\.5 \(float\)\.$"),
@@ -212,6 +216,7 @@ def test_a_component_without_its_key_says_which() -> None:
     ("argv", "message"),
     [
         (["--config=hmf"], "expected --config=ALGORITHM and --env-config=ENVIRONMENT"),
+        (["with", "seed=2", "--config=iql"], "expected --config=iql before the word with, key=value after it"),
         (["--config", "--env-config=bar"], "expected one argument"),
         (["--config=hmf", "--env-config=bar", "--seed=3"], "Write: with seed=3"),
         (["--config=hmf", "--env-config=bar", "seed=3"], "Write: with seed=3"),

@@ -642,6 +642,15 @@ def test_downscaled_pictures_are_means_of_squares() -> None:
     assert row.obs[0, 0, 0, 1].tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int64])
+def test_means_of_whole_numbers_that_are_no_pictures_are_fractions(dtype: type) -> None:
+    """One cell of four: rounded, it would be gone."""
+    env = roster(end=[1], spaces=[Box(0, 1, (2, 4), dtype)], downscale=2)
+    env._games[0].env._see = lambda agents: dict.fromkeys(agents, np.array([[1, 0, 1, 1], [0, 0, 1, 1]], dtype))
+    row = env.reset(seed=0)
+    assert (row.obs.dtype, row.obs.tolist()) == (torch.float32, [[[[0.25, 1.0]]]])
+
+
 @pytest.mark.parametrize(("low", "dtype"), [(0, np.uint8), (-1, np.int64)])
 def test_flattened_integers_are_stored_as_bytes_only_where_they_fit(low: int, dtype: type) -> None:
     space = Dict(x=Box(low, 1, (3,), np.int8), y=Discrete(2))

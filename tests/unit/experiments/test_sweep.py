@@ -148,6 +148,14 @@ def test_tuned_keys_are_those_of_another_experiment(tmp_path: Path) -> None:
         planned(tmp_path, algorithms=["hmf"], keys_of=str(place))
 
 
+@pytest.mark.parametrize("key", ["seed", "local_results_path"])
+@pytest.mark.parametrize("place", ["overrides", "factors", "variants"])
+def test_what_the_sweep_sets_itself_may_not_be_given(key: str, place: str, tmp_path: Path) -> None:
+    given = {"overrides": {key: 9}, "factors": {key: [9]}, "variants": {"other": {key: 9}}}[place]
+    with pytest.raises(ConfigError, match=f"{key} is no key that may stand here. Write: s"):
+        planned(tmp_path, **{place: given})
+
+
 def test_variants_are_runs_with_names(tmp_path: Path) -> None:
     variants = {"brief": {"t_max": 100, "env_args": {"capacity": 7}}, "replay": {"regime": "replay", "gamma": 0.2}}
     runs = planned(tmp_path, overrides={"t_max": 200, "gamma": 0.1}, variants=variants, factors={"lr": [0.1, 0.2]})

@@ -242,6 +242,8 @@ def test_a_page_is_checked_before_anything_is_measured(tmp_path: Path, capsys: p
     assert benchmark.main(["--page", str(page), "--out", str(tmp_path / "out")]) == 2
     assert "expected places of the form" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    assert benchmark.main(["--out", str(page)]) == 2
+    assert "--out: expected a folder that can be made" in capsys.readouterr().err
 
 
 def test_comparison_pairs_rounds_and_inverts_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

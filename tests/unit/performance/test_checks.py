@@ -137,9 +137,14 @@ def test_disk_has_room_for_records_and_for_two_copies_of_the_replay(
     assert ("exact resume may need 3.7 GiB" in finding.text) == (level == "warn")
 
 
-def test_a_folder_that_cannot_be_written_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("os.access", lambda path, mode: False)
-    assert "is not writable. Choose another folder" in checks.check_disk(tmp_path, None).text
+def test_a_folder_that_cannot_be_written_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file, here, which nobody can write into; also where a configuration is given, which has a folder of its own."""
+    (tmp_path / "file").touch()
+    for words in ([], ["--config=iql", "--env-config=matrix_game"]):
+        assert doctor.main(["--results", str(tmp_path / "file"), *words]) == 1
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if "disk" in line)
+        assert line.startswith("fail")
+        assert f"cannot write in {tmp_path / 'file/sacred'} (Not a directory)" in line
 
 
 def test_memory_that_is_too_small_fails_with_the_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:

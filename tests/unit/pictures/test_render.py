@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 import torch
+from tests.support.paths import SRC
 from torch import Tensor
 
 from envs.base import Env, EnvError
@@ -344,6 +347,19 @@ def two_sizes(folder: Path) -> None:
 def test_bad_films(write: Callable[[Path], None], message: str, tmp_path: Path) -> None:
     with pytest.raises(EnvError, match=message):
         write(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".mp4"])
+def test_a_folder_where_a_film_should_be_is_one_line(suffix: str, tmp_path: Path) -> None:
+    """And nothing is said when writers are removed."""
+    (tmp_path / f"film{suffix}").mkdir()
+    code = "import sys; from pathlib import Path; from pictures.render import *; write_video([], Path(sys.argv[1]))"
+    words = [sys.executable, "-c", code, str(tmp_path / f"film{suffix}")]
+    done = subprocess.run(words, cwd=SRC, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith(
+        f"film{suffix}: expected a place for a video, cannot write it (Is a directory). Give another one."
+    )
+    assert "Exception ignored" not in done.stderr
 
 
 def test_a_film_that_ffmpeg_cannot_write_is_one_line(tmp_path: Path) -> None:

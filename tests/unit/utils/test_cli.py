@@ -159,6 +159,19 @@ def test_a_refusal_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("parse", "words"),
+    [(report.parse, ["--out", ""]), (runs.parse, ["ls", "--results="]), (runs.parse, ["export", "1", "--out", ""])],
+)
+def test_an_empty_folder_is_refused(
+    parse: Callable[[Sequence[str]], Namespace], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of a variable of the shell that is not set."""
+    with pytest.raises(SystemExit, match="2"):
+        parse([*words, *(["--to", "onnx"] if words[0] == "export" else [])])
+    assert "expected a folder, got an empty name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("parse", "words", "rest"),
     [
         (runs.parse, ["ls", "env=bar", "--lats", "3"], "--lats 3"),
