@@ -13,6 +13,7 @@ MEAN = 1000.0
 RATED = f"Elo (Bradley-Terry, mean {MEAN:.0f}, one draw added per pair)"  # for captions
 SCALE = 400.0 / np.log(10.0)  # a difference of 400 points: expected score 10 / 11
 TOLERANCE = 1e-7  # in log strength
+STEPS = 1000  # Newton needs tens; rounding may keep steps above TOLERANCE where games are very many
 RIDGE = 1e-4  # ratings of players whom no chain of games connects have no scale
 
 
@@ -35,8 +36,8 @@ def elo(wins: Array) -> Array:
     played = (wins + wins.swapaxes(-1, -2)) > 0
     wins = wins + 0.5 * played
     games = wins + wins.swapaxes(-1, -2)
-    log_strength, identity, reach = np.zeros(wins.shape[:-1]), np.eye(wins.shape[-1]), np.inf
-    while reach > TOLERANCE:
+    log_strength, identity = np.zeros(wins.shape[:-1]), np.eye(wins.shape[-1])
+    for _ in range(STEPS):
         chance = 1 / (1 + np.exp(log_strength[..., None, :] - log_strength[..., :, None]))  # of i against j
         gradient = (wins - games * chance).sum(-1)
         weight = games * chance * chance.swapaxes(-1, -2)
@@ -45,7 +46,8 @@ def elo(wins: Array) -> Array:
         widest = np.ptp(step, axis=-1, keepdims=True)
         log_strength = log_strength + step * np.log1p(widest) / np.maximum(widest, TOLERANCE)
         log_strength -= log_strength.mean(-1, keepdims=True)
-        reach = widest.max()
+        if not widest.max() > TOLERANCE:
+            break
     return MEAN + SCALE * log_strength
 
 

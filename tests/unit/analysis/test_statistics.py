@@ -146,9 +146,11 @@ def test_elo_is_where_points_are_what_is_expected(won: str) -> None:
     assert rated.mean() == pytest.approx(1000)
 
 
-def test_elo_of_players_whom_nothing_connects_is_that_of_their_own() -> None:
+@pytest.mark.parametrize("games", [3, 10**9])
+def test_elo_of_players_whom_nothing_connects_is_that_of_their_own(games: int) -> None:
+    """Also where rounding alone moves those without a scale."""
     wins = np.zeros((4, 4))
-    wins[0, 1], wins[2, 3] = 3, 1
+    wins[0, 1], wins[2, 3] = games, 1
     rated = elo(wins)
     assert rated[:2] - rated[:2].mean() == pytest.approx(elo(wins[:2, :2]) - 1000, abs=1e-3)
     assert rated[2:] - rated[2:].mean() == pytest.approx(elo(wins[2:, 2:]) - 1000, abs=1e-3)
