@@ -31,6 +31,13 @@ def built(**overrides: Any) -> build.System:
     return build.build(config_for("hmf", "bar", env_args={"n_agents": 6, "capacity": 3}, **overrides))
 
 
+def test_groups_that_change_are_common_to_several_processes_and_others_are_not() -> None:
+    """Also those of a grouping that learns nothing: its centres decide which number a group keeps."""
+    for grouping, keys in (("random", {"grouping", "centre"}), ("contiguous", set())):
+        system = built(grouping=grouping, share_gmf=True)
+        assert system.mac.common(system.mac.init_memory(2)).keys() == keys
+
+
 class LoneMixer(nn.Module):
     """A mixer with no base of this project's."""
 
