@@ -76,7 +76,7 @@ class Resumed:
         if ended and t_env >= t_max:
             raise checkpoint.CheckpointError(
                 f"--resume: expected a t_max above {t_env:,}, the step at which {folder} stands, got {t_max:,}. "
-                f"Nothing is left to train until there; go on with: src/main.py "
+                f"Nothing is left to train until there; go on with: python src/main.py "
                 f"--resume={shlex.quote(str(folder))} with t_max=STEPS"
             )
         return cls(folder, record.get("start_time"), t_env, state)

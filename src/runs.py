@@ -262,7 +262,8 @@ def export(arguments: argparse.Namespace) -> None:
 def track(arguments: argparse.Namespace) -> None:
     """copy metrics of runs to a tracker, of a running one until it ends; each time as a new run there"""
     if arguments.mongo_url:
-        raise RecordError("track: expected runs recorded as files. Copy those of MongoDB first: src/runs.py pull")
+        pull = "python src/runs.py pull"
+        raise RecordError(f"track: expected runs recorded as files. Copy those of MongoDB first: {pull}")
     files = FileStore(existing_files(arguments).results_dir.resolve())
     for run_id in arguments.ids:
         files.get(run_id)
@@ -295,7 +296,8 @@ def pull(arguments: argparse.Namespace) -> None:
 def pack(arguments: argparse.Namespace) -> None:
     """write the records of completed runs, and of those that they continue, into one file to publish; no checkpoints"""
     if arguments.mongo_url:
-        raise RecordError("pack: expected runs recorded as files; get those of MongoDB with `src/runs.py pull` first.")
+        pull = "python src/runs.py pull"
+        raise RecordError(f"pack: expected runs recorded as files; get those of MongoDB with `{pull}` first.")
     if not arguments.file.name.endswith(ARCHIVE):
         raise RecordError(f"pack: expected a file's name that ends in {ARCHIVE}, got {arguments.file}.")
     from experiments.plan import completed_runs

@@ -87,7 +87,7 @@ def ls(arguments: argparse.Namespace) -> None:
     there = entries(arguments.zoo)
     print(table([HEAD, *([entry.name, *entry.facts] for entry in there)]))
     if not there:
-        print(f"Nothing is in {arguments.zoo} yet; add recorded runs: src/zoo.py add --help")
+        print(f"Nothing is in {arguments.zoo} yet; add recorded runs: python src/zoo.py add --help")
 
 
 def play(arguments: argparse.Namespace) -> None:

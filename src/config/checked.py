@@ -159,3 +159,5 @@ def check_values(config: Config, origin: Mapping[str, str]) -> None:
         raise ConfigError("configuration: local_results_path (--results) expects a folder, got an empty name.")
     if config.evaluate and not config.checkpoint_path:
         raise ConfigError("configuration: evaluate=true plays loaded networks. Set checkpoint_path as well.")
+    if config.load_step and not config.checkpoint_path:
+        raise ConfigError("configuration: load_step is a step under checkpoint_path, which is empty. Set that as well.")

@@ -197,10 +197,11 @@ def belonging(
         n_missing = len(planned.keys() - recorded)
         if n_missing:
             why = "not finished, or do not meet the filters" if filtered else "not finished"
-            missing.append(f"{n_missing} of {len(planned)} runs of {name} are {why}: src/sweep.py {name}")
+            missing.append(f"{n_missing} of {len(planned)} runs of {name} are {why}: python src/sweep.py {name}")
     records = [record for record in records if identity(record.config) in wanted]
     if not records:
-        raise RecordError(f"runs: no completed run fits. {'. '.join(missing)}. See: src/runs.py ls --status COMPLETED")
+        see = "python src/runs.py ls --status COMPLETED"
+        raise RecordError(f"runs: no completed run fits. {'. '.join(missing)}. See: {see}")
     for line in missing:
         say(line)
     return records, names

@@ -216,7 +216,7 @@ def stale(runs: Sequence[PlannedRun], index: RunIndex) -> Iterator[str]:
         yield (
             f"note: {len(ids)} finished runs ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''}) were made with "
             "other code than there is now (--dry-run says which), and are kept. To make them anew, delete them with "
-            "src/runs.py rm, or give another --results folder."
+            "python src/runs.py rm, or give another --results folder."
         )
 
 

@@ -38,13 +38,14 @@ def load_policy(path: str | Path, trust: Trust | None = None) -> Policy:
         words = f"{where.name if is_run else 'ID'} --to onnx --results {place}"
         raise PolicyError(
             f"policy: expected the file of an exported policy, got the folder {path}. Export a run's policy and load "
-            f"that file: src/runs.py export {words}"
+            f"that file: python src/runs.py export {words}"
         )
     of_zoo = path.name == POLICY and not path.with_name(f"{POLICY}.json").exists()
     card_path = path.with_name(CARD if of_zoo else f"{path.name}.json")
     for needed in (path, card_path):
         if not needed.exists():
-            hint = f" A run's own {POLICY} has none: src/runs.py export, or src/zoo.py add, gives one." * of_zoo
+            cure = "python src/runs.py export, or python src/zoo.py add, gives one"
+            hint = f" A run's own {POLICY} has none: {cure}." * of_zoo
             raise PolicyError(
                 f"policy: expected the file {needed}, it does not exist. Keep policy and card together.{hint}"
             )

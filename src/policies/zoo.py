@@ -88,7 +88,8 @@ def find(given: str, zoo: Path) -> Entry:
     name = given.removeprefix(PREFIX)
     if name not in known:
         raise PolicyError(
-            f"zoo: expected the name of a policy in '{zoo}', got '{name}'.{nearest(name, known)} List them: src/zoo.py"
+            f"zoo: expected the name of a policy in '{zoo}', got '{name}'.{nearest(name, known)} "
+            "List them: python src/zoo.py ls"
         )
     return known[name]
 

@@ -157,7 +157,7 @@ def find_run(run: str, results: Path) -> Path:
     if (folder / "config.json").exists():
         return folder
     raise CheckpointError(
-        f"run: expected a run's id under {results}/sacred or its folder, got '{run}'. List them: src/runs.py ls"
+        f"run: expected a run's id under {results}/sacred or its folder, got '{run}'. List them: python src/runs.py ls"
     )
 
 

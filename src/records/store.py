@@ -261,7 +261,7 @@ class RunStore(ABC):
     def _unknown(self, run_id: int) -> RecordError:
         ids = self.ids()
         found = f"the nearest is {min(ids, key=lambda known: abs(known - run_id))}" if ids else "there is none yet"
-        return RecordError(f"run {run_id}: not in {self.name}, {found}. `src/runs.py ls` shows all.")
+        return RecordError(f"run {run_id}: not in {self.name}, {found}. `python src/runs.py ls` shows all.")
 
 
 def known_names(curves: Mapping[str, Curve]) -> str:
@@ -327,7 +327,7 @@ class FileStore(RunStore):
         except FileExistsError:
             raise RecordError(
                 f"run {record.id}: {folder} exists already. "
-                f"Remove it (`src/runs.py rm {record.id}`) or rename it to a free number."
+                f"Remove it (`python src/runs.py rm {record.id}`) or rename it to a free number."
             ) from None
         write_atomic(folder / "config.json", dumps(record.config))
         write_atomic(folder / "info.json", dumps(record.info))
@@ -359,7 +359,7 @@ def completed(store: RunStore, filters: Sequence[str]) -> Sequence[RunRecord]:
     if not records:
         near = nearest_value(where, [record.flat_config for record in store.list()])
         raise RecordError(
-            f"runs: no completed run in {store.name} fits.{near} See: src/runs.py ls --status COMPLETED; "
+            f"runs: no completed run in {store.name} fits.{near} See: python src/runs.py ls --status COMPLETED; "
             "src/main.py records one."
         )
     return records

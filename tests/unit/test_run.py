@@ -485,6 +485,7 @@ def test_resuming_a_run_of_another_version(
     ("overrides", "message"),
     [
         ({"evaluate": True}, "evaluate=true plays loaded networks. Set checkpoint_path as well."),
+        ({"load_step": 500}, "load_step is a step under checkpoint_path, which is empty. Set that as well."),
         ({"learning_starts": 5}, "learning_starts = 5 is less than batch_size = 8"),
         ({"batch_size_run": 9}, r"first update needs 1 transitions of each of batch_size_run = 9 .* at least 9\."),
         (

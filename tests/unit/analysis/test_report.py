@@ -598,7 +598,8 @@ def test_several_experiments_make_one_report(
     both = [f"--experiment={name}" for name in names]
     assert main([*both, "env=bar", f"--results={tmp_path}", f"--out={tmp_path / 'out'}"]) == 0
     printed = capsys.readouterr().out
-    assert f"1 of 3 runs of {names[0]} are not finished, or do not meet the filters: src/sweep.py {names[0]}" in printed
+    said = f"1 of 3 runs of {names[0]} are not finished, or do not meet the filters: python src/sweep.py {names[0]}"
+    assert said in printed
     assert names[1] not in printed
     assert "| bar | iql |" in printed
     assert "| bar | hmf |" in printed

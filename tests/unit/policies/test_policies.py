@@ -269,13 +269,13 @@ def test_a_policy_of_the_zoo_is_loaded_by_file_and_by_name(
     for ending in ("", ".json"):
         shutil.copy(f"{exported}{ending}", f"{renamed}{ending}")
     assert load_policy(renamed).card["format"] == "torchscript"
-    with pytest.raises(PolicyError, match=r"A run's own policy\.pt has none: src/runs\.py export"):
+    with pytest.raises(PolicyError, match=r"A run's own policy\.pt has none: python src/runs\.py export"):
         load_policy(checkpoint.named_folder(battle / "sacred/1", "newest") / checkpoint.POLICY)
 
 
 def test_a_run_is_no_policy_but_has_one_to_export(battle: Path, tmp_path: Path) -> None:
     run_dir = battle / "sacred" / "1"
-    said = f"got the folder {run_dir}. Export .*: src/runs.py export 1 --to onnx --results {battle}$"
+    said = f"got the folder {run_dir}. Export .*: python src/runs.py export 1 --to onnx --results {battle}$"
     with pytest.raises(PolicyError, match=said):
         load_policy(run_dir)
     with pytest.raises(PolicyError, match=f"got the folder {tmp_path}. .* export ID --to onnx --results DIR$"):

@@ -221,7 +221,7 @@ def test_refused_names_and_files(filled: Path, tmp_path: Path, capsys: pytest.Ca
     copy = tmp_path / "zoo"
     shutil.copytree(filled, copy)
     at = ["--zoo", copy]
-    assert "got 'bar/hmf_1'. Did you mean 'bar/hmf_s1'? List them: src/zoo.py" in refused(
+    assert "got 'bar/hmf_1'. Did you mean 'bar/hmf_s1'? List them: python src/zoo.py ls" in refused(
         capsys, "play", "bar/hmf_1", *at
     )
     policy = copy / "bar/hmf_s1/policy.pt"
@@ -292,7 +292,7 @@ def test_refused_words(words: list[str], message: str, capsys: pytest.CaptureFix
 
 def test_an_empty_zoo_says_how_to_fill_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert zoo.main(["ls", "--zoo", str(tmp_path)]) == 0
-    assert f"Nothing is in {tmp_path} yet; add recorded runs: src/zoo.py add --help" in capsys.readouterr().out
+    assert f"Nothing is in {tmp_path} yet; add recorded runs: python src/zoo.py add --help" in capsys.readouterr().out
 
 
 def test_the_committed_zoo_is_what_its_cards_say(tmp_path: Path) -> None:

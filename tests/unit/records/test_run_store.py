@@ -86,7 +86,7 @@ def test_an_unknown_id_names_the_nearest(store: RunStore, method: str) -> None:
         getattr(store, method)(7)
     for run_id in (1, 9):
         store.put(record(run_id), {}, "")
-    with pytest.raises(RecordError, match=r"run 7: not in .*, the nearest is 9\. `src/runs\.py ls` shows all"):
+    with pytest.raises(RecordError, match=r"run 7: not in .*, the nearest is 9\. `python src/runs\.py ls` shows all"):
         getattr(store, method)(7)
 
 
@@ -195,7 +195,7 @@ def test_the_step_of_the_checkpoint_is_kept_once_whoever_logged_it() -> None:
 def test_files_put_over_an_existing_folder_is_refused(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     store.put(record(1), {}, "")
-    with pytest.raises(RecordError, match=r"run 1: .* exists already\. Remove it \(`src/runs\.py rm 1`\)"):
+    with pytest.raises(RecordError, match=r"run 1: .* exists already\. Remove it \(`python src/runs\.py rm 1`\)"):
         store.put(record(1), {}, "")
 
 
