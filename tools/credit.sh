@@ -14,7 +14,7 @@ experiments=()
 declare -A longer=([pursuit]="hmf td_level=agent" [bar]="hmf agents and field")
 
 mkdir -p "$out"
-for part in credit sizes sharing sharing_methods groups appendix appendix_ipc grouping crossed longer; do
+for part in credit sizes sharing sharing_methods groups appendix appendix_ipc grouping crossed crossed_sizes regrouped longer; do
     [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
     experiments+=(--experiment "${part}_$task")
     kept=("results.md=$out/$part.md" "runs.md=$out/${part}_runs.md")
