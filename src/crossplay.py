@@ -126,13 +126,12 @@ def named(arguments: argparse.Namespace) -> list[Entrant]:
     ]
     if arguments.experiment:
         from experiments.plan import completed_runs
-        from records.identity import identity
         from records.store import FileStore
 
         records, methods = completed_runs(FileStore(results / "sacred"), [], arguments.experiment, results)
         for record in records:
             path = policy_file(str(record.id), arguments.zoo, results, step)
-            found.append(Entrant(str(record.id), path, methods.get(identity(record.config), ""), trust=trusted))
+            found.append(Entrant(str(record.id), path, methods.get(record.identity, ""), trust=trusted))
     for file, *adapter in arguments.outside:
         found.append(Entrant(file, Path(file), adapter=adapter[0] if adapter else "plain"))
     once: dict[tuple[Path, str], Entrant] = {}

@@ -54,15 +54,24 @@ class Run:
 
     @property
     def record(self) -> RunRecord:
-        """Its configuration, status, versions, times and machine, as they are on disk now."""
-        return FileStore(self.folder.parent).get(int(self.folder.name))
+        """Its configuration, status, versions, times and machine, as they are on disk now.
+
+        Raises RecordError for a folder that is not named by the run's id, as `curves` does.
+        """
+        return FileStore(self.folder.parent).get(self._id)
 
     def curves(self, *metrics: str) -> dict[str, Curve]:
         """Read metric -> steps, values and times, all or the named ones, with those of the runs that it continues.
 
         Raises RecordError for a name that the run never logged.
         """
-        return dict(FileStore(self.folder.parent).metrics(int(self.folder.name), metrics or None))
+        return dict(FileStore(self.folder.parent).metrics(self._id, metrics or None))
+
+    @property
+    def _id(self) -> int:
+        if not self.folder.name.isdecimal():
+            raise RecordError(f"run: expected a folder named by the run's id, got {self.folder}. Name it so again.")
+        return int(self.folder.name)
 
     def evaluate(
         self, overrides: Overrides = NONE, *, step: int | str = "newest", episodes: int = 16, seed: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,18 +72,24 @@ def _results_of(run_dir: Path) -> Path:
     return named if runs.name != "sacred" or runs.parent == named.absolute() else runs.parent
 
 
-def _continued(run_dir: Path, results: Path) -> list[str]:
-    """Note where runs in ``results``, or beside ``run_dir``, continue that one already. Raises RecordError."""
+def _continued(run_dir: Path, results: Path) -> Iterator[str]:
+    """Note where runs in ``results``, or beside ``run_dir``, continue that one already, or it may run itself.
+
+    Raises RecordError.
+    """
     here = run_dir.resolve().parent
     if not (run_dir / "run.json").exists():  # its state may be whole all the same
-        return []
+        return
     record = FileStore(here).get(int(run_dir.name))
+    if record.status == "RUNNING":  # as far as its last heartbeat tells: a lock of this machine is seen before
+        yield f"note: run {record.id} may still be running, its last sign of life is of {record.last_sign:%H:%M:%S}."
     found = [
         f"run {child.id} ({child.status}){'' if folder == here else f' in {folder}'}"
         for folder in dict.fromkeys((here, results.resolve()))
         for child in FileStore(folder).children(record)
     ]
-    return [f"note: run {record.id} was continued already, as {', '.join(found)}."] if found else []
+    if found:
+        yield f"note: run {record.id} was continued already, as {', '.join(found)}."
 
 
 def _of_enemies(config: Config, stack: Sequence[Layer]) -> list[Layer]:

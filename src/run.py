@@ -264,7 +264,7 @@ class Trainer:
         """Return everything that the rest of the run depends on, at the first process what the others play with too."""
         sides = self.system.sides.items()
         own = {f"{prefix}replay": side.rows.state_dict() for prefix, side in sides}
-        own["runner"] = self.system.runner.state_dict()
+        own |= {"runner": self.system.runner.state_dict(), "random": seeding.global_state(self.system.device)}
         others = self.processes.gather(own)[1:]
         shared: dict[str, Any] = {"counters": vars(self.counters)}
         for prefix, side in sides:
@@ -283,6 +283,8 @@ class Trainer:
             side.log.load_state_dict(state.get(f"{prefix}updates", unlogged))
             side.rows.load_state_dict(own[f"{prefix}replay"])
         self.system.runner.load_state_dict(own["runner"])
+        if "random" in own:  # earlier states lack it
+            seeding.set_global_state(own["random"], self.system.device)
         self._check_counters()
 
     def _check_counters(self) -> None:

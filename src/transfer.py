@@ -46,7 +46,6 @@ def transfer(argv: Sequence[str]) -> None:
     arguments = parse(argv)
     from experiments.plan import completed_runs
     from policies.zoo import find, is_name
-    from records.identity import identity
     from records.store import FileStore, RunRecord
 
     for name in arguments.at:
@@ -67,7 +66,7 @@ def transfer(argv: Sequence[str]) -> None:
         population = of_zoo(entry, -number, results, *playing)
         populations.append(population)
         if entry.card["method"] != population.record.config["name"]:  # a variant of an experiment
-            names[identity(population.record.config)] = entry.card["method"]
+            names[population.record.identity] = entry.card["method"]
     chosen = settings(arguments.at, [population.record for population in populations])
     make_folder(arguments.out)  # before anything is played
     tasks = play(populations, names, chosen)

@@ -15,7 +15,7 @@ import numpy as np
 from analysis.statistics import Array, area_under_curve
 from config.schema import BOOKKEEPING
 from records.files import Curve, RecordError
-from records.identity import before, identity, since_first
+from records.identity import before, since_first
 from records.presets import OPPONENT_CONFIG
 from records.query import differing_keys, env_name, telling_keys
 from records.store import RunRecord, RunStore
@@ -232,7 +232,7 @@ def methods(records: Sequence[RunRecord], curves: Mapping[int, Curve], names: Ma
     groups = grouped(records, lambda key: key == "name" or compared(key))
     configs = [group[0].flat_config for group in groups]
     described = labels(configs, [str(config["name"]) for config in configs], compared)
-    given = [names.get(identity(group[0].config), name) for group, name in zip(groups, described, strict=True)]
+    given = [names.get(group[0].identity, name) for group, name in zip(groups, described, strict=True)]
     found = []
     for group, label in zip(groups, told_apart(given, configs, compared), strict=True):
         seeds = {int(record.config["seed"]): curves[record.id] for record in group if record.id in curves}

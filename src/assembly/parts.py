@@ -82,7 +82,7 @@ def make_mac(config: Config, info: EnvInfo) -> BasicMAC:
         raise ConfigError(
             f"configuration: mac={config.mac} has no groups, got grouping={config.grouping}. Set grouping=none."
         )
-    return make(mac_class, values, given)
+    return make(mac_class, values, given).eval()  # dropout is for updates
 
 
 def shapes(config: Config, info: EnvInfo, mac_class: type) -> dict[str, Any]:

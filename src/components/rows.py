@@ -27,6 +27,12 @@ class ReplayError(InputError):
     """A replay that does not fit or cannot be loaded."""
 
 
+def is_finite(values: Tensor) -> bool:
+    """Return whether no number of ``values`` is NaN or infinite."""
+    # A sum is one pass without memory, and finite unless it overflows.
+    return not values.is_floating_point() or bool(values.sum().isfinite()) or bool(values.isfinite().all())
+
+
 @dataclass(frozen=True)
 class RowSpec:
     """What rows hold and where they live."""
@@ -137,10 +143,11 @@ class Rows:
     def insert(self, step: Step, action: Tensor, group: Tensor) -> None:
         """Store a row: an instant, the actions (E, N) taken in it and the groups (E, N) it was played under.
 
-        Raises ReplayError if a reward is not finite.
+        Raises ReplayError if a reward, an observation or a position is not finite.
         """
-        if not np.isfinite(step.reward.cpu().numpy()).all():
-            raise ReplayError("replay: a reward is NaN or infinite; nothing was stored. Check the environment.")
+        for what, value in (("a reward", step.reward), ("an observation", step.obs), ("a position", step.position)):
+            if value is not None and not is_finite(value):
+                raise ReplayError(f"replay: {what} is NaN or infinite; nothing was stored. Check the environment.")
         row = {
             "obs": step.obs,
             "compact": step.compact,

@@ -10,7 +10,7 @@ from typing import Any
 from config.loader import Layer, for_regime, merge
 from config.ranges import check_ranges
 from config.registry import Registries, config_keys, resolve
-from config.schema import NESTED, Config, ConfigError, check_value, framework_keys, type_name
+from config.schema import NESTED, Config, ConfigError, check_recordable, check_value, framework_keys, type_name
 from config.schemas import Schema, schema
 from config.trust import Trust
 from utils.words import nearest, word
@@ -102,6 +102,8 @@ def check_layers(layers: Sequence[Layer], registries: Registries, trust: Trust) 
                 f"configuration: {', '.join(users)} needs the key '{key}'. Set it in src/config/algs or with {key}=..."
             )
     checked = {key: check_value(key, values[key], hint, origin[key]) for key, hint in {**own, **read}.items()}
+    for key, value in checked.items():
+        check_recordable(key, value, origin[key])
     env_args, test_env_args = (
         check_env_args(env, values[key], origin[key], key) for key in ("env_args", "test_env_args")
     )
@@ -149,7 +151,9 @@ def check_env_args(env: Schema, given: Any, where: str, key: str) -> dict[str, A
             hint = nearest(name, keys, within=f"{key}.")
             known = ", ".join(keys) or f"none; {CONSTRUCTOR}"
             raise ConfigError(f"{where}: unknown key '{key}.{name}'.{hint} Known: {known}.")
-    return {name: check_value(f"{key}.{name}", value, keys[name], where) for name, value in given.items()}
+    checked = {name: check_value(f"{key}.{name}", value, keys[name], where) for name, value in given.items()}
+    check_recordable(key, checked, where)
+    return checked
 
 
 def check_values(config: Config, origin: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from config.trust import NOTHING, Trust
@@ -166,6 +167,26 @@ def check_value(key: str, value: Any, annotation: Any, where: str) -> Any:
     if type(value) is not annotation:
         raise _wrong_type(key, value, annotation, where)
     return value
+
+
+def check_recordable(key: str, value: Any, where: str) -> None:
+    """Raise ConfigError for a nested ``value`` that a record, which is JSON, would not give back as it was."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if not isinstance(name, str) or "." in name or "=" in name or name.startswith("$"):
+                raise ConfigError(
+                    f"{where}: {key} expects names that are text without '.' and '=' and do not start with '$', got "
+                    f"{name!r}. Name it otherwise."
+                )
+            check_recordable(f"{key}.{name}", item, where)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            check_recordable(f"{key}[{index}]", item, where)
+    elif not isinstance(value, (str, int, float, NoneType)):
+        raise ConfigError(
+            f"{where}: {key} expects text, numbers, booleans, null, lists or mappings, got {value!r} "
+            f"({type(value).__name__}). Write it as text."
+        )
 
 
 def from_values(cls: type[T], values: Mapping[str, Any], where: str) -> T:

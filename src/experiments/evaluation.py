@@ -32,8 +32,10 @@ from runners.episodes import EpisodeLog
 from runners.vector_runner import VectorRunner
 from utils import seeding
 from utils.atomic import write_atomic
+from utils.lock import Lock
 
 CPU = torch.device("cpu")
+LOCK = ".lock"  # in a folder of statistics, of the process that writes there
 SIDES = {"left": "never", "right": "always"}  # where the learners play -> env_args.swap_sides
 
 
@@ -122,15 +124,19 @@ class Evaluation:
 
     def keep(self, found: dict[str, dict[str, float]], deviations: dict[str, dict[str, float]]) -> Path:
         """Write what `measure` returned to ``file``, and return it. Raises RecordError when the disk refuses."""
-        file = self.file
         record = {**self.conditions, "sides": found, "deviations": deviations}
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(file, json.dumps(record, indent=2).encode())
+            lock = Lock.take(self.results / LOCK, wait=True)  # others may choose a file's name here now
+            try:
+                file = self.file
+                write_atomic(file, json.dumps(record, indent=2).encode())
+            finally:
+                if lock is not None:
+                    lock.release()
         except OSError as error:
             raise RecordError(
-                f"evaluation: the statistics were not kept, cannot write {file} ({error.strerror}). Free space there, "
-                "or mend its rights, and play again."
+                f"evaluation: the statistics were not kept, cannot write in {self.results} ({error.strerror}). Free "
+                "space there, or mend its rights, and play again."
             ) from error
         return file
 

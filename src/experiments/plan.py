@@ -118,6 +118,7 @@ def plan(experiment: Experiment, where: str, results: Path) -> list[PlannedRun]:
     given: set[str] = set()
     variants = experiment.variants or {"": {}}
     used = set()
+    idle = {(factor, str(value)) for factor, values in experiment.factors.items() for value in values}
     for seed, environment, algorithm, variant, *values in itertools.product(
         experiment.seeds, experiment.environments, experiment.algorithms, variants, *experiment.factors.values()
     ):
@@ -135,6 +136,7 @@ def plan(experiment: Experiment, where: str, results: Path) -> list[PlannedRun]:
         run = plan_run(algorithm, environment, placed, where, method)
         if runs.setdefault(run.identity, run) is run:
             used.add(variant)
+            idle -= {(factor, str(value)) for factor, value in factors.items()}
     for key, cure in (("seed", "seeds: [1, 2]"), ("local_results_path", "src/sweep.py --results DIR")):
         if key in given:
             raise ConfigError(f"{where}: {key} is no key that may stand here. Write: {cure}")
@@ -142,6 +144,8 @@ def plan(experiment: Experiment, where: str, results: Path) -> list[PlannedRun]:
     for variant in variants:
         if variant not in used:
             raise ConfigError(f"{where}: variants.{variant} makes the same runs as the variants before it. Remove it.")
+    for factor, value in sorted(idle):
+        raise ConfigError(f"{where}: factors.{factor}: {value} makes the same runs as the values before it. Remove it.")
     return list(runs.values())
 
 
@@ -161,10 +165,10 @@ def completed_runs(
 
 def _but_for_longer(store: RunStore, records: Sequence[RunRecord]) -> list[RunRecord]:
     longer = {record.id for record in records if store.extended(record)}
-    meant = {identity(record.config): record for record in records if record.id not in longer}
+    meant = {record.identity: record for record in records if record.id not in longer}
     found = []
     for record in records:
-        other = meant.get(identity(record.config))
+        other = meant.get(record.identity)
         if record.id in longer and other is not None:
             say(f"left out: run {record.id}, made longer, beside run {other.id}, which was as long from the start")
         else:
@@ -186,7 +190,7 @@ def belonging(
         return _but_for_longer(store, records), {}
     names: dict[str, str] = {}
     records = [record for record in records if not store.extended(record)]
-    recorded = {identity(record.config) for record in records}
+    recorded = {record.identity for record in records}
     wanted, missing = set[str](), list[str]()
     for name in experiments:
         experiment, place = load_experiment(name)
@@ -198,7 +202,7 @@ def belonging(
         if n_missing:
             why = "not finished, or do not meet the filters" if filtered else "not finished"
             missing.append(f"{n_missing} of {len(planned)} runs of {name} are {why}: python src/sweep.py {name}")
-    records = [record for record in records if identity(record.config) in wanted]
+    records = [record for record in records if record.identity in wanted]
     if not records:
         see = "python src/runs.py ls --status COMPLETED"
         raise RecordError(f"runs: no completed run fits. {'. '.join(missing)}. See: {see}")

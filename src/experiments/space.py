@@ -37,6 +37,15 @@ def load_space(path: str) -> Space:
         if key in space.final:
             check_value(f"final.{key}", space.final[key], annotation, layer.where)
     for name, values in (("space", space.space), ("overrides", space.overrides)):
-        if "seed" in values:
-            raise ConfigError(f"{layer.where}: {name}.seed: the seeds of a trial are those of 'seeds'. Remove it.")
+        _require_free(values, f"{layer.where}: {name}")
+    for algorithm, values in space.own.items():
+        _require_free(values, f"{layer.where}: own.{algorithm}")
     return space
+
+
+def _require_free(values: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError for keys that a search sets itself."""
+    if "seed" in values:
+        raise ConfigError(f"{where}.seed: the seeds of a trial are those of 'seeds'. Remove it.")
+    if "local_results_path" in values:
+        raise ConfigError(f"{where}.local_results_path: say where trials are recorded with --results. Remove it.")

@@ -172,7 +172,9 @@ class Learner(ABC):
 
     def train(self, batch: Batch, t_env: int, targets: Sequence[Tensor] | None = None) -> Metrics:
         """Make one update. Never waits for the device: metrics are tensors."""
+        self._set_training(True)
         loss, metrics = self.loss(batch, t_env, targets)
+        self._set_training(False)
         self.optimiser.zero_grad()
         loss.backward()
         loss = loss.detach()
@@ -203,6 +205,11 @@ class Learner(ABC):
     def _set_lr(self, lr: float) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = lr
+
+    def _set_training(self, training: bool) -> None:
+        """Switch what plays otherwise than it learns, as dropout in networks of one's own."""
+        for module in self._modules().values():
+            module.train(training)
 
     def _modules(self) -> dict[str, nn.Module]:
         """Return everything that a checkpoint holds, by name."""

@@ -68,8 +68,9 @@ def keep(
     if task is not None and task.startswith("."):  # .. is outside the zoo
         raise PolicyError(f"--task: expected a name that does not begin with a dot, got '{task}'. Give another one.")
     found: dict[str, Kept] = {}
-    for record in {identity(record.config): record for record in records}.values():
-        kept = prepared(store, record, names.get(identity(record.config)), step, task, trust)
+    in_order = sorted(records, key=lambda record: (record.started, record.id))
+    for record in {record.identity: record for record in in_order}.values():
+        kept = prepared(store, record, names.get(record.identity), step, task, trust)
         other = found.setdefault(kept.name, kept)
         if other is not kept:
             raise PolicyError(
@@ -145,7 +146,7 @@ def is_one_run(store: FileStore, record: RunRecord) -> bool:
     """Return whether a run, and all that it was resumed from, has one configuration."""
     while record.resumed is not None:
         parent = store.parent(record)
-        if parent is None or identity(parent.config) != identity(record.config):
+        if parent is None or parent.identity != record.identity:
             return False
         record = parent
     return True

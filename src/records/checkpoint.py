@@ -10,9 +10,10 @@ from pathlib import Path
 from textwrap import shorten
 from typing import IO, TYPE_CHECKING, Any
 
-from records.files import read_json
+from records.files import LOCK, read_json
 from utils.atomic import replacing, write_atomic
 from utils.errors import InputError
+from utils.lock import is_held
 from utils.version import VERSION
 
 if TYPE_CHECKING:
@@ -171,6 +172,11 @@ def resumable_run(run: str, results: Path) -> Path:
             f"--resume: expected a run, there is none in {run_dir}. `python src/runs.py ls` lists those of results; "
             "name one elsewhere by its folder."
         )
+    if is_held(run_dir / LOCK):
+        raise CheckpointError(
+            f"--resume: run {run_dir.name} is running: what would continue it would be a second one. Stop it first, or "
+            "wait for its end."
+        )
     checkpoints = run_dir / "checkpoints"
     if not (checkpoints / RESUME).exists():
         ended = read_json(run_dir / "run.json").get("status") == "COMPLETED"
@@ -224,8 +230,13 @@ def save_step(
 
     ``networks``: states by the names of their files. ``best_return``: what an evaluation found that makes it the best.
     """
-    for name in sorted(networks, key=lambda name: name == LEARNER):
-        save(folder / str(step) / name, networks[name])
+    try:
+        for name in sorted(networks, key=lambda name: name == LEARNER):
+            save(folder / str(step) / name, networks[name])
+    except OSError:
+        if step not in steps(folder):  # what was written of it would take the disk's last space
+            shutil.rmtree(folder / str(step), ignore_errors=True)
+        raise
     if best_return is not None:
         mark_best(folder, step, best_return)
     best = best_step(folder)

@@ -11,12 +11,12 @@ from typing import Any
 
 from records import checkpoint
 from records.files import METRICS, RecordError, read_curves
-from records.identity import identity
 from records.store import FileStore, RunRecord
 from utils.lock import Lock
 
 CLAIMS = "claims"  # folder of locks beside the runs
 FINAL = ("COMPLETED", "INTERRUPTED", "FAILED")
+NEEDED = ("name", "env", "env_args", "use_cuda", "evaluate", "t_max")  # keys that every run of this project has
 
 
 def task_key(config: Mapping[str, Any]) -> str:
@@ -32,27 +32,31 @@ class RunIndex:
     def __init__(self, store: FileStore) -> None:
         self.store = store
         self._records: dict[int, RunRecord] = {}
-        self._ids: dict[str, list[int]] = defaultdict(list)  # identity -> run ids
+        self._ids: dict[str, set[int]] = defaultdict(set)  # identity -> run ids
         self._reached: dict[int, tuple[int, int]] = {}  # run -> bytes of its metrics read, last step in them
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what is new; a record that cannot be read is left out."""
+        """Read what is new; a record that cannot be read, or is of no run of this project, is left out."""
         for run_id in self.store.ids():
             known = self._records.get(run_id)
             if known is not None and known.entry["status"] in FINAL:
                 continue
             try:
-                self._records[run_id] = self.store.get(run_id)
+                record = self.store.get(run_id)
             except RecordError:
                 continue
-            record = self._records[run_id]
-            if known is None and not self.store.extended(record):
-                self._ids[identity(record.config)].append(run_id)
+            if not all(key in record.config for key in NEEDED):
+                continue
+            self._records[run_id] = record
+            if known is not None:  # by how many processes it is played is recorded soon after its start
+                self._ids[known.identity].discard(run_id)
+            if not self.store.extended(record):
+                self._ids[record.identity].add(run_id)
 
     def _of(self, key: str) -> list[RunRecord]:
         """List the runs of this identity, newest first."""
-        found = [self._records[run_id] for run_id in self._ids.get(key, [])]
+        found = [self._records[run_id] for run_id in self._ids.get(key, ())]
         return sorted(found, key=lambda record: (record.started, record.id), reverse=True)
 
     def finished(self, key: str) -> RunRecord | None:

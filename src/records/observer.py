@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -36,7 +37,8 @@ def remove_leftovers(results_dir: Path) -> None:
     for lock in results_dir.glob(f"*/{LOCK}"):
         if is_held(lock) is False:
             for path in lock.parent.rglob(TEMPORARY.format("*")):
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # another user's
+                    path.unlink()
 
 
 class FileObserver(RunObserver):

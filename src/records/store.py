@@ -23,6 +23,7 @@ from records.files import (
     read_json,
     stock_metrics,
 )
+from records.identity import identity
 from records.query import Condition, flatten, nearest_value, parse_condition
 from utils.atomic import write_atomic
 from utils.lock import is_held
@@ -97,8 +98,14 @@ class RunRecord:
 
     @property
     def flat_config(self) -> dict[str, Any]:
-        """The configuration with nested keys joined by dots."""
-        return flatten(self.config)
+        """The configuration with nested keys joined by dots; also ``processes``, where several played the run."""
+        n_processes = self.info.get("resolved", {}).get("processes", 1)
+        return flatten(self.config) | ({"processes": n_processes} if n_processes > 1 else {})
+
+    @property
+    def identity(self) -> str:
+        """What makes it the same experiment as another; see `records.identity.identity`."""
+        return identity(self.flat_config)
 
     @property
     def resumed(self) -> Parent | None:

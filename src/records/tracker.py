@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -145,5 +145,5 @@ def _by_step(curves: Mapping[str, Curve]) -> dict[int, tuple[dict[str, float], f
     for name, curve in curves.items():
         for step, value, at in zip(curve.steps, curve.values, curve.times, strict=True):
             values[step][name] = value
-            times[step] = max(times[step], datetime.fromisoformat(at).timestamp())
+            times[step] = max(times[step], datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp())
     return {step: (found, times[step]) for step, found in values.items()}

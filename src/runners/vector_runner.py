@@ -65,8 +65,13 @@ class VectorRunner:
     def play(self, seed: int, n_episodes: int, stop: Callable[[], bool]) -> bool:
         """Play greedy episodes into ``log``; every environment plays as many, so that short ones are not favoured.
 
-        Plays ``n_episodes`` rounded up to a multiple of E; gives up and returns False when ``stop()`` says so.
+        Plays ``n_episodes`` rounded up to a multiple of E; gives up and returns False when ``stop()`` says so. Networks
+        of one's own that draw from torch's random stream draw what depends on ``seed`` alone.
         """
+        with seeding.apart(seeding.derive_seed(seed, "evaluation networks"), self.mac.device):
+            return self._play(seed, n_episodes, stop)
+
+    def _play(self, seed: int, n_episodes: int, stop: Callable[[], bool]) -> bool:
         self.reset(seed)
         self.memory = self.mac.bare_memory(self.env.n_envs, self.env.info.n_agents)  # nobody learns from these
         self.log = EpisodeLog()

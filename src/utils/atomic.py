@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-TEMPORARY = ".{}.tmp"  # name of what a file is written as
+TEMPORARY = ".{}.tmp"  # name of what a file is written as, by one process
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Whatever is raised inside, or by the disk (OSError), leaves ``path`` unchanged and no temporary file.
     """
-    temporary = path.with_name(TEMPORARY.format(path.name))
+    temporary = path.with_name(TEMPORARY.format(f"{path.name}.{secrets.token_hex(4)}"))
     try:
         with open(temporary, "wb") as file:
             yield file

@@ -10,9 +10,13 @@ import torch
 from tests.support.nested import differences
 from tests.support.resume import HALF, KEYS, check_exact, resume_state
 from tests.support.small_runs import run
+from torch import Tensor
 
+from assembly.saved import load_policy
 from components.batch import GroupHistory, Memory, to_device
 from config.loader import available
+from config.trust import Trust
+from modules.agents.mlp import MLPAgent
 from records import checkpoint
 from records.files import read_json
 
@@ -32,6 +36,27 @@ def test_with_deaths_and_self_play(algorithm: str, environment: str, tmp_path: P
 def test_recurrent_agents(algorithm: str, tmp_path: Path) -> None:
     window = {"burn_in": 3, "sequence_length": 2, "rnn_hidden_dim": 8}
     check_exact(tmp_path, algorithm, "battle_symmetric", agent="rnn", **window)
+
+
+class Forgetful(MLPAgent):
+    """Drops half of what it sees, while it learns."""
+
+    def forward(self, obs: Tensor, extra: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return super().forward(torch.dropout(obs, 0.5, self.training), extra, hidden)
+
+
+@pytest.mark.parametrize("regime", ["replay", "rollout"])
+def test_networks_of_one_s_own_that_draw_at_random(regime: str, tmp_path: Path) -> None:
+    """They play without noise, and how often they are evaluated changes nothing that is learned."""
+    keys: dict[str, Any] = {"agent": f"{__name__}:Forgetful", "regime": regime, "rollout_length": 8, "lr_finish": 1.0}
+    check_exact(tmp_path, "iql", "spread", **keys)
+    assert run(tmp_path / "often", "iql", "spread", **{**KEYS, **keys, "t_max": 2 * HALF, "test_interval": 10}) == 0
+    whole, often = (resume_state(tmp_path / name / "sacred/1")["learner"]["mac"] for name in ("whole", "often"))
+    assert differences(whole, often) == []
+    trained = checkpoint.step_folder(tmp_path / "whole/sacred/1/checkpoints", 0)
+    mac = load_policy(trained / checkpoint.POLICY, torch.device("cpu"), Trust(frozenset([f"{__name__}:Forgetful"])))
+    obs = torch.ones(1, 3, *mac.info.obs_shape)
+    assert torch.equal(mac.agent(obs, None, None)[0], mac.agent(obs, None, None)[0])
 
 
 LEAGUE: dict[str, Any] = {

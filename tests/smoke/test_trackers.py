@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
 
@@ -20,7 +21,8 @@ from tests.support.small_runs import command, points, run
 
 import main
 import runs
-from records import tracking
+from records import tracker, tracking
+from records.files import Curve
 from records.store import FileStore
 from utils.cli import BAD_INPUT, COPY_INCOMPLETE
 
@@ -71,6 +73,18 @@ def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
             for value in event.summary.value:
                 found.setdefault(value.tag, []).append((event.step, value.tensor.float_val[0]))
     return found
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Shanghai"])
+def test_times_of_points_are_those_of_the_world(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        points = tracker._by_step({"loss": Curve([1], [0.5], ["2026-01-02T03:04:05.250000"])})
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert points == {1: ({"loss": 0.5}, datetime(2026, 1, 2, 3, 4, 5, 250000, tzinfo=UTC).timestamp())}
 
 
 def test_event_files_hold_the_recorded_points(tmp_path: Path) -> None:

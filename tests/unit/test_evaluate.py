@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,23 @@ def test_results_under_other_conditions_lie_beside_one_another(tmp_path: Path) -
     assert records[f"{step}_2.json"]["config"]["env_args"]["episode_limit"] == 2
     assert [records[f"{step}{suffix}.json"]["episodes"] for suffix in ("", "_3")] == [1, 2]
     assert records[f"{step}_4.json"]["seed"] == 1
+
+
+def test_evaluations_that_end_at_once_are_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_dir = recorded(tmp_path, "iql", "bar")
+    write = evaluation.write_atomic
+
+    def slowly(path: Path, data: bytes) -> None:
+        time.sleep(0.02)
+        write(path, data)
+
+    monkeypatch.setattr(evaluation, "write_atomic", slowly)
+    asked = [evaluation.Evaluation.of_run(run_dir, "newest", [], 1, seed, NOTHING) for seed in range(4)]
+    with ThreadPoolExecutor() as pool:
+        written = list(pool.map(lambda one: one.keep({"all": {"return_mean": float(one.seed)}}, {}), asked))
+    assert len(set(written)) == 4
+    assert [one.found()["all"]["return_mean"] for one in asked] == [0.0, 1.0, 2.0, 3.0]
+    assert {path.suffix for path in (run_dir / "evaluations").iterdir()} == {".json"}, "no lock stays"
 
 
 def test_enemies_whose_file_is_another_now_are_played_anew(battle: Path, tmp_path: Path) -> None:

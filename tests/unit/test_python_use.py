@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -156,6 +157,13 @@ def test_a_run_loaded_from_a_relative_folder_stays_where_it_is(
     found = hmf.load(1, results="there")
     monkeypatch.chdir("/")
     assert found == trained
+
+
+def test_a_folder_that_was_renamed_is_told(trained: hmf.Run, tmp_path: Path) -> None:
+    renamed = hmf.load(shutil.copytree(trained.folder, tmp_path / "mine"))
+    for asked in (lambda: renamed.record, renamed.curves):
+        with pytest.raises(RecordError, match=r"run: expected a folder named by the run's id, got .*mine"):
+            asked()
 
 
 def test_trust_in_a_single_name(trained: hmf.Run) -> None:

@@ -32,11 +32,13 @@ import main
 import runs
 from assembly.parts import make_regime
 from records import checkpoint
+from records.files import LOCK
 from records.store import FileStore
 from run import Trainer
 from runners.vector_runner import VectorRunner
 from utils.cli import FAILED, INTERRUPTED
 from utils.errors import InputError
+from utils.lock import Lock
 from utils.signals import Stopped, StopRequest
 
 CPU = torch.device("cpu")
@@ -252,6 +254,14 @@ def refused(capsys: pytest.CaptureFixture[str], resume: Path | str, *words: str)
     assert main.main([f"--resume={resume}", "with", *words]) == 2
     assert before is None or sorted(folder.iterdir()) == before
     return capsys.readouterr().err
+
+
+def test_resuming_what_is_running(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = Lock.take(finished / LOCK)
+    assert lock is not None
+    found = refused(capsys, finished, "t_max=100")
+    assert "--resume: run 1 is running: what would continue it would be a second one. Stop it first, or wait" in found
+    lock.release()
 
 
 def test_resuming_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -180,10 +180,14 @@ def test_sampling_from_nothing_is_refused() -> None:
 def test_nan_never_enters() -> None:
     replay, history = filled(3, 60)
     step, action, group = history[0]
-    broken = replace(step, reward=step.reward * torch.nan)
-    with pytest.raises(ReplayError, match="NaN or infinite; nothing was stored"):
-        replay.insert(broken, action, group)
-    assert replay.stored == 3
+    spoilt = {"a reward": {"reward": step.reward * torch.nan}, "an observation": {"obs": step.obs / 0.0}}
+    spoilt["a position"] = {"position": torch.full((*step.alive.shape, 2), -torch.inf)}
+    for what, value in spoilt.items():
+        with pytest.raises(ReplayError, match=f"{what} is NaN or infinite; nothing was stored"):
+            replay.insert(replace(step, **value), action, group)
+    large = torch.full((*step.alive.shape, 2), torch.finfo(torch.float32).max)
+    replay.insert(replace(step, position=large), action, group)
+    assert replay.stored == 4, "numbers whose sum is none are numbers"
 
 
 def test_a_checkpoint_of_another_shape_is_refused() -> None:

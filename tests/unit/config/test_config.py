@@ -482,6 +482,21 @@ def test_what_the_upper_has_too_is_left_out(lower: Any, upper: dict[str, Any], l
     assert without(lower, upper) == left
 
 
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("{a: {0: 1}}", r"env_args.kwargs.a expects names that are text .*, got 0\. Name it otherwise"),
+        ("{a: {b.c: 1}}", r"env_args.kwargs.a expects names that are text without '\.' .*, got 'b\.c'"),
+        ("{a: {$b: 1}}", r"env_args.kwargs.a expects names .*, got '\$b'"),
+        ("{a: [{b=c: 1}]}", r"env_args.kwargs.a\[0\] expects names .*, got 'b=c'"),
+        ("{a: 2026-01-02}", r"env_args.kwargs.a expects text, numbers, .*, got datetime.date.* Write it as text"),
+    ],
+)
+def test_what_a_record_would_not_give_back_is_refused(written: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_config(layers("iql", "pettingzoo", [f"env_args.kwargs={written}"]), REGISTRIES)
+
+
 def test_arguments_of_evaluations_are_laid_over_those_of_training_key_by_key() -> None:
     words = ["env_args.kwargs.local_ratio=0.0", "env_args.kwargs.N=5", "test_env_args.kwargs.max_cycles=50"]
     config, _ = make_config(layers("iql", "pettingzoo", words), REGISTRIES)

@@ -312,6 +312,8 @@ def test_without_optuna_one_line_names_the_cure(
         ),
         ({"space": {"seed": [1, 2]}}, "space.seed: the seeds of a trial are those of 'seeds'. Remove it."),
         ({"overrides": {"seed": 3}}, "overrides.seed: the seeds of a trial are those of 'seeds'. Remove it."),
+        ({"own": {"iql": {"seed": [5, 6]}}}, "own.iql.seed: the seeds of a trial are those of 'seeds'. Remove it."),
+        ({"overrides": {"local_results_path": "x"}}, "overrides.local_results_path: say where .* with --results"),
         (
             {"metric": "test_retrun_mean"},
             "metric expects a statistic of episodes, got 'test_retrun_mean'. Did you mean 'test_return_mean'. "

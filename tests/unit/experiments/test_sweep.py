@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import signal
 import subprocess
 import sys
@@ -192,6 +193,8 @@ def test_words_are_read_back(value: object) -> None:
         ({"variants": {"slow": 0.1}}, "variants.slow expects"),
         ({"variants": {"slow": {"gmf_coef": 0.1}}}, "no algorithm of this experiment reads 'gmf_coef'"),
         ({"variants": {"a": {"lr": 0.1}, "b": {"lr": 0.1}}}, "variants.b makes the same runs as the variants before"),
+        ({"factors": {"use_cuda": [False, True]}}, "factors.use_cuda: True makes the same runs as the values before"),
+        ({"factors": {"test_online": [True, False], "lr": [0.1, 0.2]}}, "test_online: False makes the same runs as"),
         ({"overrides": {"gmf_coef": 2.0}}, "no algorithm of this experiment reads 'gmf_coef'"),
         ({"overrides": {"t_maks": 5}}, "unknown key 't_maks'.*t_max"),
         ({"environments": ["baar"]}, "no envs configuration 'baar'.*bar"),
@@ -235,6 +238,35 @@ def test_index_knows_finished_running_and_resumable_runs(tmp_path: Path) -> None
     assert folders == [None, store.folder(2), None, None]
     assert index.resumable(cut.identity, use_cuda=True) is None, "a run goes on where it was computed"
     assert [index.progress(run.identity) for run in (done, cut, live, new)] == [100, 30, 10, 0]
+
+
+def test_a_run_of_several_processes_is_another(tmp_path: Path) -> None:
+    (run,) = planned(tmp_path, seeds=[1], overrides={"t_max": 100})
+    store = FileStore(tmp_path / "sacred")
+    recorded.put(store, 1, run.config, "RUNNING", [0, 0], resumable=True)
+    index = RunIndex(store)
+    assert index.running(run.identity), "by how many it is played is not recorded yet"
+    (store.folder(1) / "info.json").write_text(json.dumps({"resolved": {"processes": 2}}))
+    index.refresh()
+    assert not index.running(run.identity)
+    stopped = json.loads((store.folder(1) / "run.json").read_text()) | {"status": "INTERRUPTED"}
+    (store.folder(1) / "run.json").write_text(json.dumps(stopped))
+    index.refresh()
+    assert index.resumable(run.identity) is None
+    recorded.put(store, 2, run.config)
+    recorded.put(store, 3, replace(run.config, seed=2), info={"resolved": {"processes": 2}})
+    (task,) = recorded.tasks_of(store)
+    assert {method.label: [*method.curves] for method in task.methods} == {"iql": [1], "iql processes=2": [2]}
+
+
+def test_a_run_of_another_program_stops_no_sweep(tmp_path: Path) -> None:
+    (run,) = planned(tmp_path, seeds=[1])
+    store = FileStore(tmp_path / "sacred")
+    recorded.put(store, 1, run.config)
+    config = json.loads((store.folder(1) / "config.json").read_text())
+    config.pop("evaluate")
+    (store.folder(1) / "config.json").write_text(json.dumps(config))
+    assert RunIndex(store).seconds_per_step() == {}
 
 
 OWN_BAR = "from envs.bar import Bar\n\n\nclass Own(Bar):\n    pass\n"

@@ -262,6 +262,11 @@ def test_refused_runs(results: Path, filled: Path, tmp_path: Path, capsys: pytes
     (tmp_path / "sacred/7/config.json").write_text(json.dumps({**config, "gamma": 0.5}))
     both = refused(capsys, "add", 3, 7, "--results", tmp_path, "--zoo", tmp_path / "zoo")
     assert "runs 3 and 7 would both be bar/hmf_s1" in both
+    shutil.copytree(tmp_path / "sacred/3", tmp_path / "sacred/8")  # an older run of a higher id, as from an archive
+    entry = json.loads((tmp_path / "sacred/8/run.json").read_text())
+    (tmp_path / "sacred/8/run.json").write_text(json.dumps({**entry, "start_time": "2025-01-01T00:00:00"}))
+    shutil.rmtree(tmp_path / "sacred/8/checkpoints")
+    assert zoo.main(["add", "3", "8", "--results", str(tmp_path), "--zoo", str(tmp_path / "zoo")]) == 0
     entry = json.loads((tmp_path / "sacred/7/run.json").read_text())
     (tmp_path / "sacred/7/run.json").write_text(json.dumps({**entry, "status": "FAILED"}))
     assert "expected runs that are COMPLETED, run 7 is FAILED" in refused(capsys, "add", 7, *here)

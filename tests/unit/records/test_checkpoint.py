@@ -176,6 +176,23 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     assert checkpoint.best_step(tmp_path) == 4
 
 
+def test_a_step_that_the_disk_cut_short_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_steps(tmp_path, [1], keep=2)
+    whole = checkpoint.save
+
+    def refuse(path: Path, state: dict[str, Any]) -> None:
+        if path.name == checkpoint.LEARNER:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(path, state)
+
+    monkeypatch.setattr(checkpoint, "save", refuse)
+    for step in (1, 2):
+        with pytest.raises(OSError, match="No space"):
+            save_steps(tmp_path, [step], keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1"], "the whole one stays"
+    assert checkpoint.steps(tmp_path) == [1]
+
+
 def test_the_best_of_the_past_is_carried_over(tmp_path: Path) -> None:
     save_steps(tmp_path / "old", [1, 2], keep=2)
     checkpoint.copy_best(tmp_path / "old", tmp_path / "none", until=2)

@@ -90,6 +90,8 @@ def test_every_row_is_looked_at() -> None:
 class Told:
     """A controller that always plays action 0, and keeps what it is told: (t_env, test_mode)."""
 
+    device = torch.device("cpu")
+
     def __init__(self) -> None:
         self.calls: list[tuple[int, bool]] = []
 
