@@ -73,4 +73,4 @@ if has_policies bar && has_policies battle && has_policies pursuit && has_polici
         --experiment credit_spread gmf_coef=0.0 mean_field_action=none --out results/tmp/noise_agents
     cp results/tmp/noise_agents/noise.md docs/credit/noise_agents.md
 fi
-fill "docs/credit_$task.md" docs/credit.md
+fill "docs/credit_$task.md" docs/credit.md results/paper/verdicts.md

@@ -19,3 +19,4 @@ else
 fi
 tools/outside.sh
 tools/anchors.sh
+"$python" src/report.py --experiment games --out docs/games --page docs/validation.md

@@ -39,3 +39,4 @@ if [ "$task" = spread ]; then
 fi
 report scale_all "runs.md=$out/scale_runs.md" -- "${experiments[@]}"
 "$python" src/runs.py pack "$out/scale_records.tar.xz" "${experiments[@]}"
+fill "results/paper/$task.md" results/paper/verdicts.md

@@ -207,7 +207,7 @@ class Learner(ABC):
             group["lr"] = lr
 
     def _set_training(self, training: bool) -> None:
-        """Switch what plays otherwise than it learns, as dropout in networks of one's own."""
+        """Set whether networks learn or play: dropout, in those of one's own, is for learning."""
         for module in self._modules().values():
             module.train(training)
 

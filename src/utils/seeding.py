@@ -38,7 +38,7 @@ def set_global_state(states: dict[str, torch.Tensor], device: torch.device) -> N
 
 @contextmanager
 def apart(seed: int, device: torch.device) -> Iterator[None]:
-    """Begin torch's own random streams with ``seed`` in the context; after it they go on as if it had not been."""
+    """Set torch's own random streams to ``seed`` in the context; after it they go on as if it had not been."""
     import torch
 
     before = global_state(device)

@@ -99,7 +99,7 @@ def test_the_paper_is_trained_from_every_experiment_of_its_figures() -> None:
     trained = set(re.findall(r"src/sweep\.py (\w+)", said))
     assert trained <= set(available("experiments"))
     parts = "final|scale|groups|appendix|credit|sizes|sharing|grouping|crossed|regrouped|longer|arena|anchors"
-    assert {name for name in available("experiments") if re.match(rf"({parts})_", name)} == trained
+    assert {name for name in available("experiments") if re.match(rf"({parts})_|games$", name)} == trained
 
 
 @pytest.mark.parametrize("parse", [runs.parse, zoo.parse], ids=["runs", "zoo"])
