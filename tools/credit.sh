@@ -11,7 +11,7 @@ fi
 shift
 out=docs/credit/$task
 experiments=()
-declare -A longer=([pursuit]="hmf td_level=agent" [bar]="hmf agents and field")
+declare -A longer=([pursuit]="hmf td_level=agent" [bar]="hmf agents and field" [battle]="hmf agents and field")
 
 mkdir -p "$out"
 for part in credit sizes sharing sharing_methods groups appendix appendix_ipc grouping crossed crossed_sizes regrouped longer; do
@@ -27,10 +27,10 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
         grouping)
             options=(--score tail --reference "hmf fixed")
             kept+=("ablation.md=$out/grouping_differences.md") ;;
-        crossed) # of so many forms the page shows what each factor does
+        crossed | crossed_sizes | regrouped) # of so many forms the page shows what each factor does
             options=(--score tail --factors)
-            kept=("factors.md=$out/crossed.md" "runs.md=$out/crossed_runs.md" "results.csv=$out/crossed_forms.csv"
-                "factors_$task.png=$out/crossed.png") ;;
+            kept=("factors.md=$out/$part.md" "runs.md=$out/${part}_runs.md" "results.csv=$out/${part}_forms.csv")
+            [ "$part" = crossed_sizes ] || kept+=("factors_$task.png=$out/$part.png") ;;
         longer) # beside the final runs: tools/final.sh, or their records by src/runs.py unpack
             options=(--experiment "final_$task" --score tail --reference "${longer[$task]}")
             kept+=("ablation.md=$out/longer_differences.md" "curves_$task.png=$out/longer.png") ;;
