@@ -13,5 +13,12 @@ for name in anchors_spread anchors_replay anchors_ends anchors_parts anchors_tog
     report "$name" "results.md=$out/$stem.md" "cost.md=$out/${stem}_cost.md" "curves_spread.png=$out/$stem.png" -- \
         --experiment "$name" --metric test_return_sum
 done
+# why QMIX diverges
+"$python" src/sweep.py anchors_qmix "$@"
+packed+=(--experiment anchors_qmix)
+for metric in target_mean test_return_sum; do
+    report "qmix_$metric" "results.md=$out/anchors_qmix_$metric.md" "curves_spread.png=$out/anchors_qmix_$metric.png" -- \
+        --experiment anchors_qmix --metric "$metric"
+done
 "$python" src/runs.py pack "$out/anchors_records.tar.xz" "${packed[@]}"
 fill docs/validation.md

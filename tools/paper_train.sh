@@ -12,6 +12,6 @@ for part in final scale groups appendix appendix_ipc credit sizes sharing sharin
         [ ! -f "src/config/experiments/${part}_$task.yaml" ] || "$python" src/sweep.py "${part}_$task" "$@"
     done
 done
-for experiment in scale_spread_{sharing,parts,slower,longer,full} anchors_{spread,replay,ends,parts,together} games; do
+for experiment in scale_spread_{sharing,parts,slower,longer,full} anchors_{spread,qmix,replay,ends,parts,together} games; do
     "$python" src/sweep.py "$experiment" "$@"
 done
