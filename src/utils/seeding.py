@@ -24,7 +24,7 @@ def global_state(device: torch.device) -> dict[str, torch.Tensor]:
     import torch
 
     states = {"cpu": torch.get_rng_state()}
-    return states if device.type == "cpu" else {**states, device.type: torch.cuda.get_rng_state(device)}
+    return {**states, "cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
 
 
 def set_global_state(states: dict[str, torch.Tensor], device: torch.device) -> None:
@@ -32,8 +32,8 @@ def set_global_state(states: dict[str, torch.Tensor], device: torch.device) -> N
     import torch
 
     torch.set_rng_state(states["cpu"])
-    if device.type in states and device.type != "cpu":
-        torch.cuda.set_rng_state(states[device.type], device)
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 @contextmanager

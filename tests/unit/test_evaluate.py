@@ -168,8 +168,8 @@ def test_statistics_that_the_disk_refuses_are_printed_all_the_same(
     said = capsys.readouterr()
     assert said.out.splitlines() == printed
     assert said.err == (
-        f"error: evaluation: the statistics were not kept, cannot write {file} (No space left on device). Free space "
-        "there, or mend its rights, and play again.\n"
+        f"error: evaluation: the statistics were not kept, cannot write in {file.parent} (No space left on device). "
+        "Free space there, or mend its rights, and play again.\n"
     )
 
 
