@@ -19,4 +19,5 @@ else
 fi
 tools/outside.sh
 tools/anchors.sh
+"$python" src/sweep.py games
 "$python" src/report.py --experiment games --out docs/games --page docs/validation.md

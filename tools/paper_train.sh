@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every run behind results/paper and docs/credit.md (but what tools/populations.sh trains and plays, and Battle's first set), in the order
-# that makes the first table first; finished ones are skipped, interrupted ones continue. Days on two cores; src/sweep.py EXPERIMENT --dry-run estimates each part (docs/protocol.md).
+# that makes the first table first; finished ones are skipped, interrupted ones continue. Days on two cores; src/sweep.py EXPERIMENT --dry-run
+# estimates each part (docs/protocol.md).
 # Example: tools/paper_train.sh --workers 2
 source "$(dirname "$0")/common.bash"
 

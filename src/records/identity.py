@@ -10,6 +10,8 @@ from config.schema import PLACE
 from config.since import without
 from records.query import flatten
 
+ALONE = {"processes": 1}  # beside the configuration: by how many a run is played, unless torchrun started more
+
 
 def identity(config: Mapping[str, Any]) -> str:
     """Return the resolved configuration, except its place, as sorted JSON; see `since_first`."""
@@ -28,4 +30,4 @@ def since_first(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def before(env: str) -> dict[str, Any]:
     """Return, flat, the keys that came later than the first records of ``env``, with what runs did before."""
-    return flatten(without(env))
+    return {**flatten(without(env)), **ALONE}

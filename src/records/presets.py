@@ -7,6 +7,7 @@ from typing import Any
 
 from config.loader import CONFIG_DIR, Layer, available, for_regime, merge, named_layer, read_yaml
 from config.schema import RECORDING
+from records.identity import ALONE
 from records.query import ALWAYS_SHOWN, differing_keys, env_file, flatten, telling_keys, titled
 
 Name = str | None
@@ -75,7 +76,7 @@ def _preset(env: Name, name: Name, regime: Name) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for layer in for_regime([*stack, Layer("", {"regime": regime})])[:-1]:
         values = merge(values, layer.values)
-    return flatten(values)
+    return {**flatten(values), **ALONE}
 
 
 def _names(config: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ from records.files import (
     read_json,
     stock_metrics,
 )
-from records.identity import identity
+from records.identity import ALONE, identity
 from records.query import Condition, flatten, nearest_value, parse_condition
 from utils.atomic import write_atomic
 from utils.lock import is_held
@@ -98,9 +98,9 @@ class RunRecord:
 
     @property
     def flat_config(self) -> dict[str, Any]:
-        """The configuration with nested keys joined by dots; also ``processes``, where several played the run."""
-        n_processes = self.info.get("resolved", {}).get("processes", 1)
-        return flatten(self.config) | ({"processes": n_processes} if n_processes > 1 else {})
+        """The configuration with nested keys joined by dots, and ``processes``, by how many the run was played."""
+        resolved = self.info.get("resolved", {})
+        return {**flatten(self.config), **ALONE, **{key: resolved[key] for key in ALONE if key in resolved}}
 
     @property
     def identity(self) -> str:

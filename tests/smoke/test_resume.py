@@ -45,14 +45,26 @@ class Forgetful(MLPAgent):
         return super().forward(torch.dropout(obs, 0.5, self.training), extra, hidden)
 
 
-@pytest.mark.parametrize("regime", ["replay", "rollout"])
-def test_networks_of_one_s_own_that_draw_at_random(regime: str, tmp_path: Path) -> None:
-    """They play without noise, and how often they are evaluated changes nothing that is learned."""
-    keys: dict[str, Any] = {"agent": f"{__name__}:Forgetful", "regime": regime, "rollout_length": 8, "lr_finish": 1.0}
-    check_exact(tmp_path, "iql", "spread", **keys)
-    assert run(tmp_path / "often", "iql", "spread", **{**KEYS, **keys, "t_max": 2 * HALF, "test_interval": 10}) == 0
+class Noisy(MLPAgent):
+    """Draws from torch's own random stream, in play too."""
+
+    def forward(self, obs: Tensor, extra: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return super().forward(obs + torch.randn_like(obs), extra, hidden)
+
+
+def test_evaluations_draw_from_a_stream_of_their_own(tmp_path: Path) -> None:
+    keys = {**KEYS, "agent": f"{__name__}:Noisy"}
+    check_exact(tmp_path, "iql", "spread", agent=keys["agent"])
+    assert run(tmp_path / "often", "iql", "spread", **{**keys, "t_max": 2 * HALF, "test_interval": 10}) == 0
     whole, often = (resume_state(tmp_path / name / "sacred/1")["learner"]["mac"] for name in ("whole", "often"))
     assert differences(whole, often) == []
+
+
+@pytest.mark.parametrize("regime", ["replay", "rollout"])
+def test_networks_of_one_s_own_that_drop_at_random(regime: str, tmp_path: Path) -> None:
+    """What they drop while they learn is dropped again after a resume, and they play whole."""
+    keys: dict[str, Any] = {"agent": f"{__name__}:Forgetful", "regime": regime, "rollout_length": 8, "lr_finish": 1.0}
+    check_exact(tmp_path, "iql", "spread", **keys)
     trained = checkpoint.step_folder(tmp_path / "whole/sacred/1/checkpoints", 0)
     mac = load_policy(trained / checkpoint.POLICY, torch.device("cpu"), Trust(frozenset([f"{__name__}:Forgetful"])))
     obs = torch.ones(1, 3, *mac.info.obs_shape)

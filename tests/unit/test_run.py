@@ -33,7 +33,7 @@ import runs
 from assembly.parts import make_regime
 from records import checkpoint
 from records.files import LOCK
-from records.store import FileStore
+from records.store import FileStore, utc_now
 from run import Trainer
 from runners.vector_runner import VectorRunner
 from utils.cli import FAILED, INTERRUPTED
@@ -262,6 +262,18 @@ def test_resuming_what_is_running(finished: Path, capsys: pytest.CaptureFixture[
     found = refused(capsys, finished, "t_max=100")
     assert "--resume: run 1 is running: what would continue it would be a second one. Stop it first, or wait" in found
     lock.release()
+
+
+def test_resuming_what_may_be_running_elsewhere(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On another machine, whose lock is not seen here: its heartbeat alone tells."""
+    there = shutil.copytree(finished, tmp_path / "sacred/1")
+    entry = json.loads((there / "run.json").read_text())
+    started = {"status": "RUNNING", "heartbeat": utc_now().isoformat(), "stop_time": None}
+    (there / "run.json").write_text(json.dumps(entry | started))
+    assert main.main([f"--resume={there}", "with", "t_max=80"]) == 0
+    assert "note: run 1 may still be running, its last sign of life is of " in capsys.readouterr().out
 
 
 def test_resuming_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

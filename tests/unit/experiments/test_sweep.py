@@ -35,7 +35,8 @@ from main import main as train
 from records.checkpoint import RESUME
 from records.identity import identity
 from records.index import RunIndex
-from records.store import FileStore
+from records.listing import Listing, overview
+from records.store import FileStore, completed
 from sweep import LEFT_OUT, main
 from utils.cli import BAD_INPUT, COPY_INCOMPLETE, FAILED
 from utils.lock import Lock
@@ -256,7 +257,11 @@ def test_a_run_of_several_processes_is_another(tmp_path: Path) -> None:
     recorded.put(store, 2, run.config)
     recorded.put(store, 3, replace(run.config, seed=2), info={"resolved": {"processes": 2}})
     (task,) = recorded.tasks_of(store)
-    assert {method.label: [*method.curves] for method in task.methods} == {"iql": [1], "iql processes=2": [2]}
+    methods = {method.label: [*method.curves] for method in task.methods}
+    assert methods == {"iql processes=1": [1], "iql processes=2": [2]}
+    head, *rows = overview(store, Listing(status="COMPLETED"))
+    assert [row[head.index("processes")] for row in rows] == [1, 2]
+    assert [record.id for record in completed(store, ["processes=2"])] == [3]
 
 
 def test_a_run_of_another_program_stops_no_sweep(tmp_path: Path) -> None:
