@@ -186,7 +186,7 @@ def preview(request: Request) -> None:
     """Say what would be run, and write nothing. Raises InputError for what cannot be."""
     config, source = request.config, request.resume_from
     results = Path(config.local_results_path) / "sacred"
-    check_writable(results)
+    recorders(request)
     system = build.build(config, source is not None)
     try:
         resumed = None if source is None else Resumed.read(source, None, config.t_max)

@@ -187,6 +187,13 @@ def test_a_dry_run_refuses_a_place_where_nothing_can_be_recorded(
     assert f"cannot write in {file}/sacred (Not a directory). Correct --results" in capsys.readouterr().err
 
 
+def test_a_dry_run_refuses_a_copy_that_could_not_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = small_runs.command(tmp_path, "iql", "bar")
+    assert main.main(["--dry-run", "--mongo-url=nonsense", *words]) == 2
+    assert "MongoDB URL: expected mongodb://host:27017/database" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_print_config_notes_what_is_never_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["print_config", "--config=iql", "--env-config=bar", "with", "n_groups=3"]) == 0
     said = capsys.readouterr().out
