@@ -32,7 +32,7 @@ report() { # NAME FILE=WHERE ... -- OPTIONS OF src/report.py: a report in result
     shift
     "$python" src/report.py "$@" --out "$aside"
     for pair in "${kept[@]}"; do
-        cp "$aside/${pair%%=*}" "${pair#*=}"
+        cp "$aside/${pair%=*}" "${pair##*=}"
     done
 }
 

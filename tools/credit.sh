@@ -11,6 +11,7 @@ fi
 shift
 out=docs/credit/$task
 experiments=()
+declare -A sizes=([bar]="capacity=30 capacity=80" [spread]="n_agents=12 n_agents=24")
 declare -A longer=([pursuit]="hmf td_level=agent" [bar]="hmf agents and field" [battle]="hmf agents and field")
 
 mkdir -p "$out"
@@ -30,7 +31,11 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
         crossed | crossed_sizes | regrouped) # of so many forms the page shows what each factor does
             options=(--score tail --factors)
             kept=("factors.md=$out/$part.md" "runs.md=$out/${part}_runs.md" "results.csv=$out/${part}_forms.csv")
-            [ "$part" = crossed_sizes ] || kept+=("factors_$task.png=$out/$part.png") ;;
+            if [ "$part" = crossed_sizes ]; then
+                for size in ${sizes[$task]}; do kept+=("factors_${task}_env_args.$size.png=$out/crossed_${size#*=}.png"); done
+            else
+                kept+=("factors_$task.png=$out/$part.png")
+            fi ;;
         longer) # beside the final runs: tools/final.sh, or their records by src/runs.py unpack
             options=(--experiment "final_$task" --score tail --reference "${longer[$task]}")
             kept+=("ablation.md=$out/longer_differences.md" "curves_$task.png=$out/longer.png") ;;
