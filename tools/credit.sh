@@ -49,8 +49,8 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
     report "${part}_$task" "${kept[@]}" -- --experiment "${part}_$task" "${options[@]}"
     case $task-$part in battle-credit | battle-sharing | battle-sharing_methods | battle-appendix_ipc)
         report "${part}_kills" "results.md=$out/${part}_kills.md" -- --experiment "${part}_$task" --metric test_kills ;;
-    pursuit-crossed) # agents' credit is still climbing when it is evaluated last
-        report crossed_final "factors.md=$out/crossed_final.md" -- --experiment crossed_pursuit --score final --factors ;;
+    pursuit-crossed | pursuit-regrouped) # agents' credit is still climbing when it is evaluated last
+        report "${part}_final" "factors.md=$out/${part}_final.md" -- --experiment "${part}_pursuit" --score final --factors ;;
     esac
     if [ "$part" = credit ] && ! lost_policies "credit_$task"; then
         "$python" src/noise.py --experiment "credit_$task" --out results/tmp/noise
