@@ -16,7 +16,7 @@ done
 # why QMIX diverges
 "$python" src/sweep.py anchors_qmix "$@"
 packed+=(--experiment anchors_qmix)
-for metric in target_mean test_return_sum; do
+for metric in target_mean grad_norm test_return_sum; do
     report "qmix_$metric" "results.md=$out/anchors_qmix_$metric.md" "curves_spread.png=$out/anchors_qmix_$metric.png" -- \
         --experiment anchors_qmix --metric "$metric"
 done
