@@ -175,15 +175,21 @@ def test_a_full_disk_is_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("flags", [[], ["--dry-run"]])
 @pytest.mark.parametrize(
     ("key", "cure"),
     [("tracker=trackio", ".venv/bin/pip install trackio"), ("tensorboard=true", "./install_dependencies.sh --extras")],
 )
 def test_a_missing_package_is_refused_before_anything_is_written(
-    tmp_path: Path, key: str, cure: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    flags: list[str],
+    key: str,
+    cure: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("utils.cli.find_spec", lambda name: None)
-    assert main.main([*command(tmp_path / "results", "iql", "bar"), key]) == BAD_INPUT
+    assert main.main([*flags, *command(tmp_path / "results", "iql", "bar"), key]) == BAD_INPUT
     package = key.partition("=")[2] if key.startswith("tracker") else "tensorboard"
     assert (
         capsys.readouterr().err == f"error: expected the package {package}, it is not installed. Install it: {cure}\n"
