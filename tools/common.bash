@@ -16,9 +16,13 @@ for word in "$@"; do # a script that only said what it would train, or trained e
     case $word in --dry-run | --results | --results=*) refuse "$word belongs to src/sweep.py alone" ;; esac
 done
 
+finished() { # EXPERIMENT [PATTERN]: the ids of its finished runs, or of those whose label is like that
+    "$python" src/sweep.py "$1" --dry-run | sed -n "s/^finished as run \([0-9]*\) *${2:-.*}\$/\1/p"
+}
+
 lost_policies() { # EXPERIMENT: whether its first finished run is here without policies, which archives of records do not hold
     local id
-    id=$("$python" src/sweep.py "$1" --dry-run | sed -n 's/^finished as run \([0-9]*\).*/\1/p' | sed -n 1p)
+    id=$(finished "$1" | sed -n 1p)
     [ -n "$id" ] && [ ! -d "results/sacred/$id/checkpoints" ]
 }
 

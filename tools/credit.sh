@@ -15,7 +15,7 @@ declare -A sizes=([bar]="capacity=30 capacity=80" [spread]="n_agents=12 n_agents
 declare -A longer=([pursuit]="hmf td_level=agent" [bar]="hmf agents and field" [battle]="hmf agents and field")
 
 mkdir -p "$out"
-for part in credit sizes sharing sharing_methods groups appendix appendix_ipc grouping crossed crossed_sizes regrouped longer; do
+for part in credit sizes sharing sharing_methods groups appendix appendix_ipc ipc_features grouping crossed crossed_sizes regrouped longer; do
     [ -f "src/config/experiments/${part}_$task.yaml" ] || continue
     experiments+=(--experiment "${part}_$task")
     kept=("results.md=$out/$part.md" "runs.md=$out/${part}_runs.md")
@@ -49,6 +49,13 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc gr
     report "${part}_$task" "${kept[@]}" -- --experiment "${part}_$task" "${options[@]}"
     case $task-$part in battle-credit | battle-sharing | battle-sharing_methods | battle-appendix_ipc)
         report "${part}_kills" "results.md=$out/${part}_kills.md" -- --experiment "${part}_$task" --metric test_kills ;;
+    battle-ipc_features) # whether groups are neighbourhoods, and the printed ones on a map
+        report "${part}_locality" "results.md=$out/${part}_locality.md" "curves_battle.png=$out/${part}_locality.png" -- \
+            --experiment "${part}_battle" --metric group_locality
+        if ! lost_policies "${part}_battle"; then
+            id=$(finished "${part}_battle" "hmf_ipc as printed, anew battle seed=701")
+            "$python" src/evaluate.py --run "$id" --episodes 1 --every 25 --colour group --video "$out/$part.png" with env_args.swap_sides=never
+        fi ;;
     pursuit-crossed | pursuit-regrouped) # agents' credit is still climbing when it is evaluated last
         report "${part}_final" "factors.md=$out/${part}_final.md" -- --experiment "${part}_pursuit" --score final --factors ;;
     esac

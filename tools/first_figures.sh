@@ -4,9 +4,6 @@
 source "$(dirname "$0")/common.bash"
 out=results/first
 
-# The ids of the finished runs of an experiment, or of the one with a label.
-finished() { "$python" src/sweep.py "$1" --dry-run | sed -n "s/^finished as run \([0-9]*\) *${2:-.*}\$/\1/p"; }
-
 incumbent="hmf mean_field_action=expected top_level=own_head"
 "$python" src/report.py --experiment choose_default_game --reference "$incumbent" --out "$out/choose_default_game"
 "$python" src/report.py --experiment choose_default --reference "$incumbent" --out "$out/choose_default"

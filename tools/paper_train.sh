@@ -8,7 +8,7 @@ source "$(dirname "$0")/common.bash"
 for task in bar battle spread pursuit; do
     "$python" src/search.py "tune_$task" --trials 12 --compare "src/config/experiments/final_$task.yaml" "$@"
 done
-for part in final scale groups appendix appendix_ipc credit sizes sharing sharing_methods grouping crossed crossed_sizes regrouped longer arena; do
+for part in final scale groups appendix appendix_ipc ipc_features credit sizes sharing sharing_methods grouping crossed crossed_sizes regrouped longer arena; do
     for task in bar battle spread pursuit; do
         [ ! -f "src/config/experiments/${part}_$task.yaml" ] || "$python" src/sweep.py "${part}_$task" "$@"
     done

@@ -138,3 +138,26 @@ def adjusted_rand_index(label_EN: Tensor, other_EN: Tensor, n_clusters: int) -> 
     largest = (first + second) / 2
     trivial = largest == expected
     return torch.where(trivial, 1.0, (together - expected) / (largest - expected).masked_fill(trivial, 1.0))
+
+
+def variance_between(x_ENF: Tensor, label_EN: Tensor, n_clusters: int) -> Tensor:
+    """Compute how much of the variance of points lies between their clusters (E, N) int64: (E,) float64, at most 1.
+
+    Corrected for the number of clusters (epsilon squared, Kelley 1935): 1 where every cluster is a single point, 0 on
+    average for clusters at random, below 0 where these mix more than chance. Points of label -1 do not count. 0 where
+    nothing can be told: all points are equal, or each is a cluster of its own.
+    """
+
+    x_ENF = x_ENF.double()
+
+    def spread(member_EmN: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the squared distances to the cluster's mean, added up, and how many of them are free: (E,) each."""
+        free = member_EmN.sum((1, 2)) - (member_EmN.sum(-1) > 0).sum(-1)
+        offset_ENF = x_ENF - to_members(group_mean(x_ENF, member_EmN), member_EmN)
+        return (offset_ENF.square().sum(-1) * member_EmN.sum(1)).sum(-1), free
+
+    within, free_within = spread(membership(label_EN, n_clusters, torch.float64))
+    total, free = spread((label_EN >= 0)[:, None].double())
+    told = (free_within > 0) & (total > MIN_VARIANCE * free)
+    ratio = within * free / (total * free_within).masked_fill(~told, 1.0)
+    return torch.where(told, 1 - ratio, 0.0)

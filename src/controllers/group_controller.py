@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from components.batch import EnvInfo, GroupHistory, Memory
-from components.clustering import adjusted_rand_index
+from components.clustering import adjusted_rand_index, variance_between
 from components.grouping import Assignment, Grouping, GroupingInput
 from components.returns import weighted_mean
 from components.selectors import ActionSelector
 from controllers.basic_controller import BasicMAC
 from modules.agents.base import Agent
+from utils.geometry import around
 
 
 class GroupMAC(BasicMAC):
@@ -75,19 +76,29 @@ class GroupMAC(BasicMAC):
                 self.grouping.observe(features)
             assignment = self.grouping.checked(features, generator)
             group = group.index_copy(0, rows, assignment.group)
-            history = _recorded(history, rows, assignment)
+            history = _recorded(history, rows, assignment, self._locality(features, assignment.group))
         newborn = alive & (group < 0)
         group = torch.where(newborn, self.grouping.by_slot(group.device), group)
         return replace(memory, group=group.masked_fill(~alive, -1), groups=history)
+
+    def _locality(self, features: GroupingInput, group: Tensor) -> Tensor | None:
+        """Measure whether groups (K, N) are neighbourhoods: (K,) float32, None where agents have no places."""
+        place = features.position
+        if place is None:
+            return None
+        points = around(place, self.info.torus_side) if self.info.torus_side else place
+        return variance_between(points, group, self.grouping.n_groups).float()
 
     def metrics(self, memory: Memory) -> dict[str, Tensor]:
         """Measure how far running episodes' groups differ from those before, among agents in both, and their tightness.
 
         ``group_rand_index`` does not depend on the groups' numbers, ``group_changed`` (share of agents) does.
+        ``group_inertia`` is their tightness in what was clustered, ``group_locality`` in places, when they were made.
         """
         history = memory.groups
         assert history is not None  # init_memory
-        metrics = {} if history.inertia is None else {"group_inertia": history.inertia.mean()}
+        tightness = {"group_inertia": history.inertia, "group_locality": history.locality}
+        metrics = {name: value.mean() for name, value in tightness.items() if value is not None}
         both = (history.latest >= 0) & (history.previous >= 0)
         if self.grouping.dynamic and both.any():
             latest, previous = (label.masked_fill(~both, -1) for label in (history.latest, history.previous))
@@ -110,15 +121,19 @@ class GroupMAC(BasicMAC):
         return replace(memory, groups=replace(memory.groups, centre=centre))
 
 
-def _recorded(history: GroupHistory, rows: Tensor, new: Assignment) -> GroupHistory:
+def _recorded(history: GroupHistory, rows: Tensor, new: Assignment, locality: Tensor | None) -> GroupHistory:
     """Return ``history`` (E environments) after a new assignment of the environments ``rows`` (K,) int64."""
-    inertia = history.inertia
-    if new.inertia is not None:
-        before = torch.zeros(len(history.latest), device=rows.device) if inertia is None else inertia
-        inertia = before.index_copy(0, rows, new.inertia)
+
+    def updated(old: Tensor | None, value: Tensor | None) -> Tensor | None:
+        if value is None:
+            return old
+        before = torch.zeros(len(history.latest), device=rows.device) if old is None else old
+        return before.index_copy(0, rows, value)
+
     return GroupHistory(
         latest=history.latest.index_copy(0, rows, new.group),
         previous=history.previous.index_copy(0, rows, history.latest[rows]),
         centre=new.centre,
-        inertia=inertia,
+        inertia=updated(history.inertia, new.inertia),
+        locality=updated(history.locality, locality),
     )

@@ -325,6 +325,27 @@ def test_metrics_say_nothing_when_there_is_nothing_to_compare() -> None:
     assert metrics_of(controller(ipc()), [[0] * 6], [[-1] * 6], torch.tensor([3.0])) == {"group_inertia": 3.0}
 
 
+@pytest.mark.parametrize(("torus_side", "split"), [(0.0, -0.5), (8.0, 1.0)])
+def test_locality_says_whether_groups_are_neighbourhoods(torus_side: float, split: float) -> None:
+    """First environment: two of the first group at either end, which a torus makes one spot. Second: one spot each."""
+    mac = controller(ContiguousGrouping(INFO, n_groups=3))
+    mac.info = replace(INFO, torus_side=torus_side)
+    place = torch.tensor([[0.0, 8.0, 4.0, 4.0, -1.0, -1.0], [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]])
+    alive = torch.tensor([[True] * 4 + [False] * 2, [True] * 6])
+    step = replace(row(alive), position=torch.stack((place, torch.zeros(2, 6)), -1))
+    _, memory = mac.select_actions(step, mac.init_memory(2), 0, False, stream())
+    assert memory.groups is not None
+    # Of the plane: within 4² + 4² over 2 that are free, in all as much over 3.
+    torch.testing.assert_close(memory.groups.locality, torch.tensor([split, 1.0]))
+    assert float(mac.metrics(memory)["group_locality"]) == pytest.approx((split + 1) / 2)
+
+
+def test_without_places_there_is_no_locality() -> None:
+    mac = controller(ContiguousGrouping(INFO, n_groups=3))
+    _, memory = mac.select_actions(replace(row(ALL), position=None), mac.init_memory(2), 0, False, stream())
+    assert mac.metrics(memory) == {}
+
+
 def test_numbers_stay_with_places_through_the_controllers_memory() -> None:
     """Six agents who never move, each a cluster of its own: every episode gives each the same number."""
     mac, generator = controller(IPCGrouping(INFO, n_groups=6, ipc_features="position")), stream()

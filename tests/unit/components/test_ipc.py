@@ -21,6 +21,7 @@ from components.clustering import (
     match_in_turn,
     points,
     reseeded_means,
+    variance_between,
 )
 from components.grouping import GroupingInput, IPCGrouping
 from components.mean_policy import MeanPolicy, kl_divergence
@@ -204,6 +205,34 @@ def test_episodes_are_matched_one_after_the_other() -> None:
 )
 def test_adjusted_rand_index_by_hand(one: list[int], other: list[int], index: float) -> None:
     assert float(adjusted_rand_index(torch.tensor([one]), torch.tensor([other]), 3)) == pytest.approx(index)
+
+
+@pytest.mark.parametrize(
+    ("place", "label", "share"),
+    [
+        ([0, 0, 1, 1], [0, 0, 1, 1], 1.0),
+        ([0, 0, 1, 1], [2, 2, 0, 0], 1.0),
+        ([0, 1, 0, 1], [0, 0, 1, 1], 1 - (1 / 2) / (1 / 3)),  # within 1 of 2 free, in all 1 of 3
+        ([0, 1, 0, 1], [1, 1, 1, 1], 0.0),
+        ([0, 0, 1, 1, 99], [0, 0, 1, 1, -1], 1.0),  # the dead do not count
+        ([0, 1, 2], [0, 1, 2], 0.0),  # each alone
+        ([0.1, 0.1, 0.1], [0, 0, 1], 0.0),  # all on one spot
+        ([3, 4], [0, -1], 0.0),  # one survivor
+        ([3, 4], [-1, -1], 0.0),
+    ],
+)
+def test_variance_between_clusters_by_hand(place: list[float], label: list[int], share: float) -> None:
+    x = torch.tensor([[[0.0, value] for value in place]])
+    assert float(variance_between(x, torch.tensor([label]), 3)) == pytest.approx(share)
+
+
+def test_clusters_at_random_explain_nothing_and_clusters_by_place_most() -> None:
+    x = torch.rand(500, 30, 2, generator=stream())
+    at_random = torch.randint(4, (500, 30), generator=stream())
+    assert abs(float(variance_between(x, at_random, 4).mean())) < 0.01
+    quarters = (x > 0.5).long() @ torch.tensor([1, 2])
+    # Of the variance of a uniform variable three quarters lie between its halves.
+    assert float(variance_between(x, quarters, 4).mean()) == pytest.approx(0.75, abs=0.01)
 
 
 def test_unrelated_groups_agree_by_chance_only() -> None:
