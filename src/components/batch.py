@@ -90,7 +90,7 @@ class GroupHistory:
     centre: Tensor | None = None  # (m, F) float32, last centres of groupings that cluster, inf where never occupied
     inertia: Tensor | None = None  # (E,) float32, mean squared distance to the centre, of groupings that cluster
     locality: Tensor | None = (
-        None  # (E,) float32, share of the variance of places between groups, where agents have places
+        None  # (E,) float32, share of the variance of places between groups; NaN where it is none
     )
 
 

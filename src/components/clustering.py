@@ -144,7 +144,7 @@ def variance_between(x_ENF: Tensor, label_EN: Tensor, n_clusters: int) -> Tensor
     """Compute how much of the variance of points lies between their clusters (E, N) int64: (E,) float64, at most 1.
 
     Corrected for the number of clusters (epsilon squared, Kelley 1935): 1 where every cluster is a single point, 0 on
-    average for clusters at random, below 0 where these mix more than chance. Points of label -1 do not count. 0 where
+    average for clusters at random, below 0 where these mix more than chance. Points of label -1 do not count. NaN where
     nothing can be told: all points are equal, or each is a cluster of its own.
     """
 
@@ -160,4 +160,4 @@ def variance_between(x_ENF: Tensor, label_EN: Tensor, n_clusters: int) -> Tensor
     total, free = spread((label_EN >= 0)[:, None].double())
     told = (free_within > 0) & (total > MIN_VARIANCE * free)
     ratio = within * free / (total * free_within).masked_fill(~told, 1.0)
-    return torch.where(told, 1 - ratio, 0.0)
+    return torch.where(told, 1 - ratio, torch.nan)

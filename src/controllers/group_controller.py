@@ -82,7 +82,7 @@ class GroupMAC(BasicMAC):
         return replace(memory, group=group.masked_fill(~alive, -1), groups=history)
 
     def _locality(self, features: GroupingInput, group: Tensor) -> Tensor | None:
-        """Measure whether groups (K, N) are neighbourhoods: (K,) float32, None where agents have no places."""
+        """Measure whether groups (K, N) are neighbourhoods: (K,) float32, NaN where it cannot be told; None without places."""
         place = features.position
         if place is None:
             return None
@@ -97,8 +97,9 @@ class GroupMAC(BasicMAC):
         """
         history = memory.groups
         assert history is not None  # init_memory
-        tightness = {"group_inertia": history.inertia, "group_locality": history.locality}
-        metrics = {name: value.mean() for name, value in tightness.items() if value is not None}
+        metrics = {} if history.inertia is None else {"group_inertia": history.inertia.mean()}
+        if history.locality is not None and history.locality.isfinite().any():
+            metrics["group_locality"] = history.locality.nanmean()
         both = (history.latest >= 0) & (history.previous >= 0)
         if self.grouping.dynamic and both.any():
             latest, previous = (label.masked_fill(~both, -1) for label in (history.latest, history.previous))

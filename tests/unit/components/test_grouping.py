@@ -340,6 +340,16 @@ def test_locality_says_whether_groups_are_neighbourhoods(torus_side: float, spli
     assert float(mac.metrics(memory)["group_locality"]) == pytest.approx((split + 1) / 2)
 
 
+def test_locality_is_the_mean_of_those_environments_where_it_can_be_told() -> None:
+    mac = controller(ContiguousGrouping(INFO, n_groups=3))
+    one, alone = torch.tensor([[0.0, 0.0, 1.0, 1.0, 2.0, 2.0]]), torch.tensor([[True] + [False] * 5])
+    place = torch.stack((one.expand(2, 6), torch.zeros(2, 6)), -1)
+    for alive, said in ((torch.cat((ALL[:1], alone)), {"group_locality": 1.0}), (alone.expand(2, 6), {})):
+        step = replace(row(alive), position=place)
+        _, memory = mac.select_actions(step, mac.init_memory(2), 0, False, stream())
+        assert mac.metrics(memory) == said
+
+
 def test_without_places_there_is_no_locality() -> None:
     mac = controller(ContiguousGrouping(INFO, n_groups=3))
     _, memory = mac.select_actions(replace(row(ALL), position=None), mac.init_memory(2), 0, False, stream())

@@ -215,15 +215,15 @@ def test_adjusted_rand_index_by_hand(one: list[int], other: list[int], index: fl
         ([0, 1, 0, 1], [0, 0, 1, 1], 1 - (1 / 2) / (1 / 3)),  # within 1 of 2 free, in all 1 of 3
         ([0, 1, 0, 1], [1, 1, 1, 1], 0.0),
         ([0, 0, 1, 1, 99], [0, 0, 1, 1, -1], 1.0),  # the dead do not count
-        ([0, 1, 2], [0, 1, 2], 0.0),  # each alone
-        ([0.1, 0.1, 0.1], [0, 0, 1], 0.0),  # all on one spot
-        ([3, 4], [0, -1], 0.0),  # one survivor
-        ([3, 4], [-1, -1], 0.0),
+        ([0, 1, 2], [0, 1, 2], math.nan),  # each alone
+        ([0.1, 0.1, 0.1], [0, 0, 1], math.nan),  # all on one spot
+        ([3, 4], [0, -1], math.nan),  # one survivor
+        ([3, 4], [-1, -1], math.nan),
     ],
 )
 def test_variance_between_clusters_by_hand(place: list[float], label: list[int], share: float) -> None:
     x = torch.tensor([[[0.0, value] for value in place]])
-    assert float(variance_between(x, torch.tensor([label]), 3)) == pytest.approx(share)
+    assert float(variance_between(x, torch.tensor([label]), 3)) == pytest.approx(share, nan_ok=True)
 
 
 def test_clusters_at_random_explain_nothing_and_clusters_by_place_most() -> None:
