@@ -82,7 +82,7 @@ class GroupMAC(BasicMAC):
         return replace(memory, group=group.masked_fill(~alive, -1), groups=history)
 
     def _locality(self, features: GroupingInput, group: Tensor) -> Tensor | None:
-        """Measure whether groups (K, N) are neighbourhoods: (K,) float32, NaN where it cannot be told; None without places."""
+        """Measure whether groups (K, N) are neighbourhoods: (K,) float32, NaN if unknown; None where no places are."""
         place = features.position
         if place is None:
             return None
