@@ -20,7 +20,6 @@ from utils.signals import StopRequest
 
 DOC = (ROOT / "docs" / "algorithms.md").read_text()
 BEFORE_LOGGED, LOGGED = DOC.split("## What is logged")
-BAR = {"n_agents": 6, "capacity": 3, "episode_limit": 3}
 OTHERS: list[dict[str, Any]] = [  # what reads the keys that no algorithm reads by itself
     {"agent": "rnn", "burn_in": 1, "sequence_length": 2, "rnn_hidden_dim": 4},
     {"regime": "rollout"},
@@ -36,10 +35,11 @@ def first_column(text: str) -> set[str]:
     return {name for cell in re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE) for name in named(cell)}
 
 
-def logged(folder: Path, algorithm: str) -> tuple[set[str], set[str]]:
-    """Keys that a short run on Bar read, and metrics that it logged without the prefix of evaluation."""
-    overrides = {"env_args": BAR, "n_groups": 2, "t_max": 48, "test_nepisode": 2, "log_interval": 48}
-    config = config_for(algorithm, "bar", **overrides, save_model=False, save_replay="never")
+def logged(folder: Path, algorithm: str, environment: str = "bar") -> tuple[set[str], set[str]]:
+    """Keys that a short run read, and metrics that it logged without the prefix of evaluation."""
+    env_args = ENVIRONMENTS[environment]
+    overrides = {"env_args": env_args, "n_groups": 2, "t_max": 48, "test_nepisode": 2, "log_interval": 48}
+    config = config_for(algorithm, environment, **overrides, save_model=False, save_replay="never")
     record = Points(folder)
     Trainer(build.build(config), record, StopRequest()).train()
     return set(config.args), {name.removeprefix("test_") for name, _, _ in record.points}
@@ -51,11 +51,16 @@ def test_every_algorithm_is_named() -> None:
 
 def test_every_metric_and_every_key_is_named_and_nothing_else(tmp_path: Path) -> None:
     runs = [logged(tmp_path, algorithm) for algorithm in available("algs")]
+    runs.append(logged(tmp_path, "hmf", "spread"))  # some are of places, which Bar has not
     keys, metrics = (set.union(*column) for column in zip(*runs, strict=True))
     assert metrics - named(LOGGED) == set()
-    environment = set(make_env(config_for("iql", "bar", env_args=BAR), 1, test=False).info.stats)
-    assert metrics == first_column(LOGGED) | environment
-    keys |= {key for part in OTHERS for key in config_for("iql", "bar", env_args=BAR, **part).args} | {"conv_channels"}
+    played = [
+        make_env(config_for("iql", name, env_args=ENVIRONMENTS[name]), 1, test=False) for name in ("bar", "spread")
+    ]
+    assert metrics == first_column(LOGGED).union(*(env.info.stats for env in played))
+    keys |= {key for part in OTHERS for key in config_for("iql", "bar", env_args=ENVIRONMENTS["bar"], **part).args} | {
+        "conv_channels"
+    }
     assert keys - named(BEFORE_LOGGED) == set()
     assert first_column(BEFORE_LOGGED) - keys - set(available("algs")) == {"grouping", "regime"}  # components
 

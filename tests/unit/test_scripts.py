@@ -98,7 +98,9 @@ def test_the_paper_is_trained_from_every_experiment_of_its_figures() -> None:
     ).stdout
     trained = set(re.findall(r"src/sweep\.py (\w+)", said))
     assert trained <= set(available("experiments"))
-    parts = "final|scale|groups|appendix|credit|sizes|sharing|grouping|crossed|regrouped|longer|arena|anchors"
+    parts = (
+        "final|scale|groups|appendix|ipc_features|credit|sizes|sharing|grouping|crossed|regrouped|longer|arena|anchors"
+    )
     assert {name for name in available("experiments") if re.match(rf"({parts})_|games$", name)} == trained
 
 
