@@ -20,6 +20,12 @@ finished() { # EXPERIMENT [PATTERN]: the ids of its finished runs, or of those w
     "$python" src/sweep.py "$1" --dry-run | sed -n "s/^finished as run \([0-9]*\) *${2:-.*}\$/\1/p"
 }
 
+has_policies() { # EXPERIMENT: whether its first finished run is here with policies
+    local id
+    id=$(finished "$1" | sed -n 1p)
+    [ -n "$id" ] && [ -d "results/sacred/$id/checkpoints" ]
+}
+
 lost_policies() { # EXPERIMENT: whether its first finished run is here without policies, which archives of records do not hold
     local id
     id=$(finished "$1" | sed -n 1p)

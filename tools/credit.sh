@@ -52,14 +52,15 @@ for part in credit sizes sharing sharing_methods groups appendix appendix_ipc ip
     battle-ipc_features) # whether groups are neighbourhoods, and the printed ones on a map
         report "${part}_locality" "results.md=$out/${part}_locality.md" "curves_battle.png=$out/${part}_locality.png" -- \
             --experiment "${part}_battle" --metric group_locality
-        if ! lost_policies "${part}_battle"; then
+        report "${part}_size" "results.md=$out/${part}_size.md" -- --experiment "${part}_battle" --metric group_size_max
+        if has_policies "${part}_battle"; then
             id=$(finished "${part}_battle" "hmf_ipc as printed, anew battle seed=701")
             "$python" src/evaluate.py --run "$id" --episodes 1 --every 25 --colour group --video "$out/$part.png" with env_args.swap_sides=never
         fi ;;
     pursuit-crossed | pursuit-regrouped) # agents' credit is still climbing when it is evaluated last
         report "${part}_final" "factors.md=$out/${part}_final.md" -- --experiment "${part}_pursuit" --score final --factors ;;
     esac
-    if [ "$part" = credit ] && ! lost_policies "credit_$task"; then
+    if [ "$part" = credit ] && has_policies "credit_$task"; then
         "$python" src/noise.py --experiment "credit_$task" --out results/tmp/noise
         cp results/tmp/noise/noise.md "$out/noise.md"
     fi
@@ -80,7 +81,7 @@ elif [ "$task" = spread ]; then # what sharing changes for 24 agents
             --experiment sharing_methods_spread env_args.n_agents=24 --metric "test_$metric"
     done
 fi
-if has_policies bar && has_policies battle && has_policies pursuit && has_policies spread; then # what single agents add
+if has_policies credit_bar && has_policies credit_battle && has_policies credit_pursuit && has_policies credit_spread; then # what single agents add
     "$python" src/noise.py --experiment credit_bar --experiment credit_battle --experiment credit_pursuit \
         --experiment credit_spread gmf_coef=0.0 mean_field_action=none --out results/tmp/noise_agents
     cp results/tmp/noise_agents/noise.md docs/credit/noise_agents.md

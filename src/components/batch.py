@@ -89,7 +89,7 @@ class GroupHistory:
     previous: Tensor  # (E, N) int64, the grouping before
     centre: Tensor | None = None  # (m, F) float32, last centres of groupings that cluster, inf where never occupied
     inertia: Tensor | None = None  # (E,) float32, mean squared distance to the centre, of groupings that cluster
-    locality: Tensor | None = None  # (E,) float32, share of the variance of places between groups; NaN where it is none
+    locality: Tensor | None = None  # (E,) float32, share of places' variance between groups; NaN: cannot be told
 
 
 @dataclass(frozen=True)

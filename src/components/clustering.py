@@ -147,7 +147,6 @@ def variance_between(x_ENF: Tensor, label_EN: Tensor, n_clusters: int) -> Tensor
     average for clusters at random, below 0 where these mix more than chance. Points of label -1 do not count. NaN where
     nothing can be told: all points are equal, or each is a cluster of its own.
     """
-
     x_ENF = x_ENF.double()
 
     def spread(member_EmN: Tensor) -> tuple[Tensor, Tensor]:

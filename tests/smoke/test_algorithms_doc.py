@@ -58,9 +58,9 @@ def test_every_metric_and_every_key_is_named_and_nothing_else(tmp_path: Path) ->
         make_env(config_for("iql", name, env_args=ENVIRONMENTS[name]), 1, test=False) for name in ("bar", "spread")
     ]
     assert metrics == first_column(LOGGED).union(*(env.info.stats for env in played))
-    keys |= {key for part in OTHERS for key in config_for("iql", "bar", env_args=ENVIRONMENTS["bar"], **part).args} | {
-        "conv_channels"
-    }
+    keys |= {"conv_channels"}
+    for part in OTHERS:
+        keys |= set(config_for("iql", "bar", env_args=ENVIRONMENTS["bar"], **part).args)
     assert keys - named(BEFORE_LOGGED) == set()
     assert first_column(BEFORE_LOGGED) - keys - set(available("algs")) == {"grouping", "regime"}  # components
 

@@ -57,12 +57,16 @@ def test_runs_without_policies_are_told_from_none(said: str, lost: int, tmp_path
     shutil.copy(ROOT / "tools/common.bash", tmp_path / "tools")
     python, script = tmp_path / ".venv/bin/python", tmp_path / "tools/some.sh"
     python.write_text(f'#!/usr/bin/env bash\nprintf "{said}\n"\n')
-    script.write_text('#!/usr/bin/env bash\nsource "$(dirname "$0")/common.bash"\nlost_policies bar\n')
+    script.write_text('#!/usr/bin/env bash\nsource "$(dirname "$0")/common.bash"\n"$1" bar\n')
     for path in (python, script):
         path.chmod(0o755)
-    assert subprocess.run([script], check=False).returncode == lost
+
+    def status(question: str) -> int:
+        return subprocess.run([script, question], check=False).returncode
+
+    assert (status("lost_policies"), status("has_policies")) == (lost, 1)
     (tmp_path / "results/sacred/7/checkpoints").mkdir(parents=True)
-    assert subprocess.run([script], check=False).returncode == 1
+    assert (status("lost_policies"), status("has_policies")) == (1, lost)
 
 
 def test_a_report_is_made_aside_and_the_files_that_were_named_are_kept(tmp_path: Path) -> None:
@@ -85,6 +89,15 @@ def test_a_report_is_made_aside_and_the_files_that_were_named_are_kept(tmp_path:
     said = "src/report.py --experiment bar lr=0.1 --out results/tmp/one\n"
     assert (tmp_path / "kept.md").read_text() == (tmp_path / "results/tmp/one/runs.md").read_text() == said
     assert sorted(path.name for path in (tmp_path / "results/tmp").iterdir()) == ["one", "three", "two"]
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "tools").glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_ask_functions_that_exist(script: Path) -> None:
+    """Bash takes a misspelt condition for one that is false, and goes on."""
+    text = script.read_text()
+    defined = set(re.findall(r"^(\w+)\(\)", text + (ROOT / "tools/common.bash").read_text(), re.MULTILINE))
+    called = set(re.findall(r"(?:&& |\|\| |! |if )([a-z]+_[a-z_]+) ", text))
+    assert called <= defined
 
 
 def test_the_paper_is_trained_from_every_experiment_of_its_figures() -> None:

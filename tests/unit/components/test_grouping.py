@@ -299,7 +299,7 @@ def test_evaluation_does_not_disturb_training_and_the_rest_of_a_run_follows_from
     for expected, actual in zip(undisturbed, again, strict=True):
         assert expected.groups is not None
         assert actual.groups is not None
-        for field in ("latest", "previous", "centre", "inertia"):
+        for field in ("latest", "previous", "centre", "inertia", "locality"):
             assert torch.equal(getattr(expected.groups, field), getattr(actual.groups, field)), field
 
 
